@@ -1,0 +1,107 @@
+package addr
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Gateway is an address that a shared interface of the host has for the pods
+// behind it. It stays when a pod goes.
+type Gateway struct {
+	Link   string
+	Prefix netip.Prefix
+	// Force takes away another address of the same subnet, which otherwise is
+	// an error as long as other pods stand on it.
+	Force bool
+	// Owned is the calling attachment's own port, which does not count as
+	// another pod.
+	Owned string
+}
+
+func (g Gateway) String() string {
+	s := fmt.Sprintf("addr host %s %v gateway", g.Link, g.Prefix)
+	if g.Force {
+		s += " force"
+	}
+	return s
+}
+
+// Add gives the interface the address. One message is enough: whether others
+// are in the way is looked at only where the kernel did not know it already.
+func (g Gateway) Add(k *kernel.Kernel) error {
+	h, err := k.NL(kernel.Host)
+	if err != nil {
+		return err
+	}
+	l, err := k.Link(kernel.Host, g.Link)
+	if err != nil {
+		return err
+	}
+	err = h.AddrAdd(l, Addr{Prefix: g.Prefix}.wire())
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return Addr{Link: g.Link, Prefix: g.Prefix}.explain(err)
+	}
+	if err := g.displace(k, h, l); err != nil {
+		return errors.Join(err, h.AddrDel(l, Addr{Prefix: g.Prefix}.wire()))
+	}
+	return nil
+}
+
+// displace deals with the addresses of the same subnet that a former
+// configuration left: of two, pods would ask the wrong one.
+func (g Gateway) displace(k *kernel.Kernel, h *netlink.Handle, l netlink.Link) error {
+	have, err := list(k, kernel.Host, g.Link, g.Prefix.Addr().Is6())
+	if err != nil {
+		return err
+	}
+	for _, other := range have {
+		p := cni.Prefix(*other.IPNet)
+		if p == g.Prefix || !p.Overlaps(g.Prefix) {
+			continue
+		}
+		if err := g.mayDisplace(k, h, l, p); err != nil {
+			return err
+		}
+		if err := h.AddrDel(l, &other); err != nil {
+			return fmt.Errorf("take %v away: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// mayDisplace allows it by configuration, or where no other pod is left that
+// could be using the old address.
+func (g Gateway) mayDisplace(k *kernel.Kernel, h *netlink.Handle, l netlink.Link, old netip.Prefix) error {
+	if g.Force {
+		return nil
+	}
+	links, err := h.LinkList()
+	if err != nil {
+		return fmt.Errorf("list the ports of %s: %w", g.Link, err)
+	}
+	for _, port := range links {
+		if port.Attrs().MasterIndex == l.Attrs().Index && port.Attrs().Name != g.Owned {
+			err := fmt.Errorf("%s has %v, which overlaps, and %s (%s) may be using it", g.Link, old, port.Attrs().Name, port.Attrs().Alias)
+			return cni.Hint(cni.WithCode(cni.CodeExists, err), "set forceAddress, or take the old address away with: ip addr del "+old.String()+" dev "+g.Link)
+		}
+	}
+	return nil
+}
+
+// Del leaves the address to the other pods.
+func (g Gateway) Del(*kernel.Kernel) error { return nil }
+
+// Check looks for the address.
+func (g Gateway) Check(k *kernel.Kernel) error {
+	return Addr{Side: kernel.Host, Link: g.Link, Prefix: g.Prefix}.Check(k)
+}

@@ -1,0 +1,50 @@
+package addr
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Neighbour is what the host knows of a pod's address: behind which hardware
+// address it is. An address that another pod had before is so reachable at
+// once, where the host would else ask for the old pod first. The kernel forgets
+// it by itself when it is no longer true.
+type Neighbour struct {
+	Link string
+	Addr netip.Addr
+	MAC  net.HardwareAddr
+}
+
+func (n Neighbour) String() string { return fmt.Sprintf("neigh host %s %v %v", n.Link, n.Addr, n.MAC) }
+
+// Add replaces what the host knew.
+func (n Neighbour) Add(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Host, n.Link)
+	if err != nil {
+		return err
+	}
+	h, err := k.NL(kernel.Host)
+	if err != nil {
+		return err
+	}
+	return h.NeighSet(n.wire(l))
+}
+
+func (n Neighbour) wire(l netlink.Link) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: l.Attrs().Index, State: unix.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC,
+	}
+}
+
+// Del does nothing: see Neighbour.
+func (n Neighbour) Del(*kernel.Kernel) error { return nil }
+
+// Check has nothing to hold against: the kernel may have forgotten it, or know
+// better, when a later plugin changed the pod's hardware address.
+func (n Neighbour) Check(*kernel.Kernel) error { return nil }

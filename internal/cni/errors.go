@@ -1,0 +1,154 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/catena-cni/catena/internal/conf"
+)
+
+// Error codes of the CNI specification, and from 100 on our own.
+const (
+	CodeVersion     = types.ErrIncompatibleCNIVersion // 1
+	CodeUnsupported = types.ErrUnsupportedField       // 2
+	CodeUnknown     = types.ErrUnknownContainer       // 3
+	CodeEnvironment = types.ErrInvalidEnvironmentVariables
+	CodeIO          = types.ErrIOFailure
+	CodeDecode      = types.ErrDecodingFailure
+	CodeConfig      = types.ErrInvalidNetworkConfig
+	CodeNetns       = types.ErrInvalidNetNS
+	CodeTryAgain    = types.ErrTryAgainLater
+
+	// CodeNotReady: STATUS, no pod can be attached now.
+	CodeNotReady uint = 50
+	// CodeImpaired: STATUS, and pods that are attached may be impaired.
+	CodeImpaired uint = 51
+
+	// CodeFailed is every failure that has no code of its own.
+	CodeFailed uint = 100
+	// CodeExists: something of that name is there already.
+	CodeExists uint = 101
+	// CodeMissing: something that is needed is not there.
+	CodeMissing uint = 102
+	// CodePermission: the kernel or a filesystem refused.
+	CodePermission uint = 103
+	// CodeDrift: CHECK found what is not as it was made.
+	CodeDrift uint = 104
+)
+
+// Error is an error as the specification wants it printed.
+type Error = types.Error
+
+// Errorf is an error with a code of the specification.
+func Errorf(code uint, format string, args ...any) error {
+	return coded{code, fmt.Errorf(format, args...)}
+}
+
+// WithCode gives an error a code. A nil error stays nil, and an error that has
+// a code keeps it.
+func WithCode(code uint, err error) error {
+	var have coded
+	var printed *Error
+	if err == nil || errors.As(err, &have) || errors.As(err, &printed) {
+		return err
+	}
+	return coded{code, err}
+}
+
+type coded struct {
+	code uint
+	error
+}
+
+func (c coded) Unwrap() error { return c.error }
+
+// Hint adds to an error what to look at or do next. It is printed as the
+// error's details.
+func Hint(err error, next string) error {
+	if err == nil {
+		return nil
+	}
+	return hinted{err, next}
+}
+
+type hinted struct {
+	error
+	next string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// AsError turns any error into one that can be printed: its code, its text,
+// and what to do next.
+func AsError(err error) *Error {
+	var printed *Error
+	if e, ok := err.(*Error); ok {
+		return e
+	}
+	e := &Error{Code: codeOf(err), Msg: err.Error()}
+	var h hinted
+	switch {
+	case errors.As(err, &h):
+		e.Details = h.next
+	case errors.As(err, &printed):
+		e.Details = printed.Details
+	default:
+		e.Details = details[e.Code]
+	}
+	return e
+}
+
+// codeOf is the one place where causes become codes.
+func codeOf(err error) uint {
+	var c coded
+	var printed *Error
+	switch {
+	case errors.As(err, &c):
+		return c.code
+	case errors.As(err, &printed):
+		return printed.Code
+	case errors.Is(err, conf.ErrSyntax), errors.Is(err, conf.ErrType):
+		return CodeDecode
+	case errors.Is(err, conf.ErrKey):
+		return CodeUnsupported
+	case errors.Is(err, conf.ErrValue):
+		return CodeConfig
+	case errors.Is(err, fs.ErrPermission):
+		return CodePermission
+	case errors.Is(err, fs.ErrExist):
+		return CodeExists
+	case errors.Is(err, fs.ErrNotExist):
+		return CodeMissing
+	}
+	return CodeFailed
+}
+
+// details says what to look at for a code whose error brought no hint.
+var details = map[uint]string{
+	CodeDecode:     "the configuration is the plugin's standard input; run the plugin with the argument 'schema' to see what it takes",
+	CodeConfig:     "run the plugin with the argument 'schema' to see what it takes",
+	CodePermission: "a plugin needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and a writable /proc/sys",
+	CodeExists:     "a container is detached (DEL) before it is attached again",
+}
+
+// printedError is the specification's error object. The library's type has no
+// cniVersion, which the specification wants.
+type printedError struct {
+	CNIVersion string `json:"cniVersion"`
+	Code       uint   `json:"code"`
+	Msg        string `json:"msg"`
+	Details    string `json:"details,omitempty"`
+}
+
+// PrintError gives the JSON text of an error.
+func PrintError(version string, err error) []byte {
+	e := AsError(err)
+	text, _ := json.MarshalIndent(printedError{version, e.Code, e.Msg, e.Details}, "", "    ")
+	return append(text, '\n')
+}
+
+func decodeError(text []byte, e *Error) error { return json.Unmarshal(text, e) }

@@ -1,0 +1,280 @@
+// Package cni speaks the CNI protocol: it reads a request from the environment
+// and standard input, prints results and errors in the version that was asked
+// for, and executes the plugins that another plugin delegates to.
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/name"
+)
+
+// The verbs of the specification.
+const (
+	Add     = "ADD"
+	Del     = "DEL"
+	Check   = "CHECK"
+	GC      = "GC"
+	Status  = "STATUS"
+	Version = "VERSION"
+)
+
+// Request is one call of a plugin. Its attachment is zero for GC and STATUS.
+type Request struct {
+	Verb string
+	name.Attachment
+	// Netns is the path of the pod's network namespace. It may be empty for DEL.
+	Netns string
+	// OwnNetns allows that the namespace is the plugin's own (CNI_NETNS_OVERRIDE).
+	OwnNetns bool
+	// Args is CNI_ARGS as it was given.
+	Args string
+	// Path lists the folders in which plugins are found.
+	Path  string
+	Conf  Conf
+	Stdin []byte
+}
+
+// Conf is what every plugin's configuration may hold.
+type Conf struct {
+	CNIVersion    string          `json:"cniVersion" doc:"version of the CNI specification that the configuration is written for"`
+	Name          string          `json:"name" doc:"name of the network"`
+	Type          string          `json:"type" doc:"name of the plugin's program"`
+	Capabilities  map[string]bool `json:"capabilities" doc:"capabilities whose values the runtime shall hand over in runtimeConfig"`
+	IPAM          IPAM            `json:"ipam" doc:"the plugin that gives addresses, and its configuration"`
+	DNS           types.DNS       `json:"dns" doc:"name resolution of the pod, for the result"`
+	Strict        bool            `json:"strict" doc:"refuse keys that the plugin does not know, which are else warned of"`
+	PrevResult    json.RawMessage `json:"prevResult" doc:"result of the plugin before this one in a chain; the runtime adds it"`
+	RuntimeConfig json.RawMessage `json:"runtimeConfig" doc:"values of the capabilities; the runtime adds it"`
+	Args          json.RawMessage `json:"args" doc:"optional arguments, of which plugins look at cni"`
+	Valid         *[]Valid        `json:"cni.dev/valid-attachments" doc:"for GC: the attachments that are alive; the runtime adds it"`
+	LegacyValid   *[]Valid        `json:"cni.dev/attachments" doc:"for GC: the older name of cni.dev/valid-attachments"`
+
+	// Keys of a configuration list, which a runtime may leave in a plugin's own.
+	CNIVersions  []string        `json:"cniVersions" doc:"versions that the configuration list offers"`
+	DisableCheck json.RawMessage `json:"disableCheck" doc:"of a configuration list: the runtime does not call CHECK"`
+	DisableGC    json.RawMessage `json:"disableGC" doc:"of a configuration list: the runtime does not call GC"`
+}
+
+// Valid is an attachment that GC must leave alone.
+type Valid struct {
+	ContainerID string `json:"containerID"`
+	IfName      string `json:"ifname"`
+}
+
+// IPAM names the plugin that addresses are delegated to. The whole of its
+// configuration is kept as it was written.
+type IPAM struct {
+	Type string
+	Raw  json.RawMessage
+}
+
+// UnmarshalJSON keeps the object and reads its type.
+func (i *IPAM) UnmarshalJSON(data []byte) error {
+	var t struct {
+		Type string `json:"type"`
+	}
+	i.Raw = slices.Clone(data)
+	err := json.Unmarshal(data, &t)
+	i.Type = t.Type
+	return err
+}
+
+// JSONSchema describes the one key that every IPAM plugin has.
+func (IPAM) JSONSchema() map[string]any {
+	return map[string]any{"type": "object", "properties": map[string]any{"type": map[string]any{"type": "string"}}}
+}
+
+// stdinMax bounds what is read: a configuration is kilobytes, a GC request of
+// the largest node is some hundred.
+const stdinMax = 64 << 20
+
+// Read makes a Request of the environment and standard input. What it can read
+// of a broken one it returns beside the error, so that the error can be printed
+// in the version that was asked for and a DEL can do what it can.
+func Read(getenv func(string) string, stdin io.Reader) (*Request, error) {
+	r := &Request{
+		Verb:     getenv("CNI_COMMAND"),
+		Netns:    getenv("CNI_NETNS"),
+		Args:     getenv("CNI_ARGS"),
+		Path:     getenv("CNI_PATH"),
+		OwnNetns: getenv("CNI_NETNS_OVERRIDE") == "1" || strings.EqualFold(getenv("CNI_NETNS_OVERRIDE"), "true"),
+	}
+	r.ContainerID, r.IfName = getenv("CNI_CONTAINERID"), getenv("CNI_IFNAME")
+	input, err := io.ReadAll(io.LimitReader(stdin, stdinMax+1))
+	if err != nil {
+		return r, Errorf(CodeIO, "read the configuration from standard input: %w", err)
+	}
+	if len(input) > stdinMax {
+		return r, Errorf(CodeIO, "the configuration on standard input has more than %d bytes", stdinMax)
+	}
+	r.Stdin = input
+	decodeErr := conf.Decode(input, &r.Conf)
+	r.Network = r.Conf.Name
+	if r.Conf.CNIVersion == "" {
+		r.Conf.CNIVersion = "0.1.0"
+	}
+	if err := r.checkEnvironment(); err != nil {
+		return r, err
+	}
+	if decodeErr != nil {
+		return r, decodeErr
+	}
+	return r, r.checkVersion()
+}
+
+// checkEnvironment names every variable that is missing, or the first whose
+// value cannot be used.
+func (r *Request) checkEnvironment() error {
+	var need []string
+	switch r.Verb {
+	case Add, Check:
+		need = []string{"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"}
+	case Del:
+		need = []string{"CNI_CONTAINERID", "CNI_IFNAME"}
+	case GC, Status:
+		return nil
+	default:
+		return Errorf(CodeEnvironment, "CNI_COMMAND is %q, and can be ADD, DEL, CHECK, GC, STATUS or VERSION", r.Verb)
+	}
+	have := map[string]string{"CNI_CONTAINERID": r.ContainerID, "CNI_NETNS": r.Netns, "CNI_IFNAME": r.IfName}
+	missing := slices.DeleteFunc(need, func(v string) bool { return have[v] != "" })
+	if len(missing) > 0 {
+		return Errorf(CodeEnvironment, "%s needs the environment variables %s", r.Verb, strings.Join(missing, ", "))
+	}
+	if err := checkID("CNI_CONTAINERID", r.ContainerID); err != nil {
+		return WithCode(CodeEnvironment, err)
+	}
+	return WithCode(CodeEnvironment, checkIfName(r.IfName))
+}
+
+var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`)
+
+// idMax is what a file name can hold beside what we and libcni add to it.
+const idMax = 200
+
+// checkID applies the specification's rule for container ids and network names.
+func checkID(what, id string) error {
+	if len(id) > idMax {
+		return fmt.Errorf("%s has %d characters, and can have %d", what, len(id), idMax)
+	}
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("%s is %q: it must begin with a letter or digit and go on with letters, digits, '_', '.' and '-'", what, id)
+	}
+	return nil
+}
+
+// checkIfName applies the kernel's rule for interface names (dev_valid_name).
+func checkIfName(ifname string) error {
+	bad := len(ifname) > 15 || ifname == "." || ifname == ".." ||
+		strings.ContainsFunc(ifname, func(c rune) bool { return c == '/' || c == ':' || unicode.IsSpace(c) })
+	if bad {
+		return fmt.Errorf("CNI_IFNAME is %q: an interface name has 1 to 15 bytes, without '/', ':' and blanks", ifname)
+	}
+	return nil
+}
+
+// CheckName applies the rule for network names: every plugin needs one.
+func (r *Request) CheckName() error {
+	if r.Network == "" {
+		return Errorf(CodeConfig, "the configuration has no name")
+	}
+	return WithCode(CodeConfig, checkID("name", r.Network))
+}
+
+// supported lists the versions of the specification that every plugin speaks.
+var supported = version.All
+
+// since says from which version on a verb exists.
+var since = map[string]string{Check: "0.4.0", GC: "1.1.0", Status: "1.1.0"}
+
+func (r *Request) checkVersion() error {
+	v := r.Conf.CNIVersion
+	if !slices.Contains(supported.SupportedVersions(), v) {
+		return Errorf(CodeVersion, "cniVersion is %q, and can be %s", v, strings.Join(supported.SupportedVersions(), ", "))
+	}
+	if least := since[r.Verb]; least != "" && !AtLeast(v, least) {
+		return Errorf(CodeVersion, "%s exists from cniVersion %s on, and the configuration is written for %s", r.Verb, least, v)
+	}
+	return nil
+}
+
+// AtLeast reports whether a known version is as new as another.
+func AtLeast(v, least string) bool {
+	ok, err := version.GreaterThanOrEqualTo(v, least)
+	return err == nil && ok
+}
+
+// ValidAttachments gives the attachments that GC must leave alone. Where the
+// runtime did not say, which is not the same as saying none, ok is false.
+func (r *Request) ValidAttachments() (valid []name.Attachment, ok bool) {
+	list := r.Conf.Valid
+	if list == nil {
+		list = r.Conf.LegacyValid
+	}
+	if list == nil {
+		return nil, false
+	}
+	for _, v := range *list {
+		valid = append(valid, name.Attachment{Network: r.Network, ContainerID: v.ContainerID, IfName: v.IfName})
+	}
+	return valid, true
+}
+
+// PrintVersions is the answer to VERSION.
+func PrintVersions(w io.Writer) error { return supported.Encode(w) }
+
+// About is what a plugin says of the protocol to somebody who runs it by hand.
+func About() string {
+	return "CNI protocol versions supported: " + strings.Join(supported.SupportedVersions(), ", ")
+}
+
+// ParseArgs reads CNI_ARGS: pairs KEY=VALUE between semicolons. Keys that are
+// not known are an error unless IgnoreUnknown is set, as upstream has it.
+func ParseArgs(args string, known ...string) (map[string]string, error) {
+	got := map[string]string{}
+	for pair := range strings.SplitSeq(args, ";") {
+		if strings.TrimSpace(pair) == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, Errorf(CodeEnvironment, "CNI_ARGS has %q, which is not KEY=VALUE", pair)
+		}
+		got[key] = value
+	}
+	ignore := strings.ToLower(got["IgnoreUnknown"])
+	if ignore == "1" || ignore == "true" {
+		return got, nil
+	}
+	for key := range got {
+		if key != "IgnoreUnknown" && !slices.Contains(known, key) {
+			return got, Errorf(CodeEnvironment, "CNI_ARGS has %s, which this plugin does not know: add IgnoreUnknown=1 to allow it", key)
+		}
+	}
+	return got, nil
+}
+
+// Lint looks for keys that neither the common configuration nor the plugin's
+// own shapes know. They are an error where the configuration asks for it.
+func (r *Request) Lint(shapes ...any) (warnings []error, err error) {
+	unknown, twice := conf.Lint(r.Stdin, append(shapes, &r.Conf)...)
+	if twice != nil {
+		return nil, twice
+	}
+	if r.Conf.Strict && len(unknown) > 0 {
+		return nil, errors.Join(unknown...)
+	}
+	return unknown, nil
+}

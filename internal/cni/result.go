@@ -1,0 +1,112 @@
+package cni
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
+)
+
+// The parts of a result, as the library of the specification has them.
+type (
+	Result    = current.Result
+	Interface = current.Interface
+	IPConfig  = current.IPConfig
+	Route     = types.Route
+	DNS       = types.DNS
+)
+
+// NewResult is an empty result.
+func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVersion} }
+
+// ParseResult reads a result of any version. One that does not say its version
+// is of the configuration's.
+func ParseResult(data []byte, confVersion string) (*Result, error) {
+	var own struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	if err := json.Unmarshal(data, &own); err != nil {
+		return nil, Errorf(CodeDecode, "result: %w", err)
+	}
+	if own.CNIVersion == "" {
+		own.CNIVersion = confVersion
+	}
+	versioned, err := create.Create(own.CNIVersion, data)
+	if err != nil {
+		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
+	}
+	r, err := current.NewResultFromResult(versioned)
+	if err != nil {
+		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
+	}
+	return r, nil
+}
+
+// PrevResult reads what the plugin before this one in the chain printed, or
+// for CHECK and DEL what the whole chain did. It is nil where there is none.
+func (r *Request) PrevResult() (*Result, error) {
+	if len(r.Conf.PrevResult) == 0 || string(r.Conf.PrevResult) == "null" {
+		return nil, nil
+	}
+	result, err := ParseResult(r.Conf.PrevResult, r.Conf.CNIVersion)
+	if err != nil {
+		return nil, Errorf(CodeDecode, "prevResult: %w", err)
+	}
+	return result, nil
+}
+
+// Print gives a result's JSON text in the version that was asked for.
+func Print(r *Result, version string) ([]byte, error) {
+	versioned, err := r.GetAsVersion(version)
+	if err != nil {
+		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)
+	}
+	return json.MarshalIndent(versioned, "", "    ")
+}
+
+// Prefix is an address of a result with its prefix length, or the zero value.
+func Prefix(n net.IPNet) netip.Prefix {
+	a, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}
+	}
+	a = a.Unmap()
+	if bits > a.BitLen() { // an IPv4 address written with an IPv6 mask
+		ones -= bits - a.BitLen()
+	}
+	return netip.PrefixFrom(a, ones)
+}
+
+// Address is an IP of a result, or the zero value where there is none.
+func Address(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// IPNet is a prefix as results have it.
+func IPNet(p netip.Prefix) net.IPNet {
+	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// IPsOf are the result's addresses that belong to an interface of the pod: those
+// that name it, and those that name none.
+func IPsOf(r *Result, ifname string) []*IPConfig {
+	if r == nil {
+		return nil
+	}
+	var out []*IPConfig
+	for _, ip := range r.IPs {
+		if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(r.Interfaces) {
+			out = append(out, ip)
+			continue
+		}
+		if i := r.Interfaces[*ip.Interface]; i != nil && i.Name == ifname && i.Sandbox != "" {
+			out = append(out, ip)
+		}
+	}
+	return out
+}

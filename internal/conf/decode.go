@@ -1,0 +1,82 @@
+// Package conf reads JSON configurations for people who make mistakes: what is
+// wrong is said with its place or its key, what is out of range with the range,
+// and a key that nobody knows with the one that was meant. It also writes the
+// JSON Schema of what it reads. All of it comes from the Go types, whose fields
+// carry the tags
+//
+//	doc:"what the key does"   enum:"a,b"   min:"0"   max:"4094"   default:"cni0"
+package conf
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Problem classes. A caller turns them into its own error codes.
+var (
+	ErrSyntax = errors.New("not valid JSON")
+	ErrType   = errors.New("wrong type")
+	ErrValue  = errors.New("value not allowed")
+	ErrKey    = errors.New("unknown key")
+)
+
+// Decode reads a configuration into a struct. Keys match whatever their case,
+// as runtimes rely on. Of several wrong types the first is reported and the
+// rest of the configuration is read all the same.
+func Decode(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		line, column := place(data, syntax.Offset)
+		return fmt.Errorf("%w: line %d, column %d: %v", ErrSyntax, line, column, syntax)
+	case errors.As(err, &kind):
+		line, column := place(data, kind.Offset)
+		return fmt.Errorf("%w: %s is to be %s, not %s (line %d, column %d)",
+			ErrType, orRoot(kind.Field), kindName(kind.Type), kind.Value, line, column)
+	}
+	return fmt.Errorf("%w: %v", ErrType, err)
+}
+
+func orRoot(field string) string {
+	if field == "" {
+		return "the configuration"
+	}
+	return field
+}
+
+// place turns an offset into what an editor shows.
+func place(data []byte, offset int64) (line, column int) {
+	before := data[:min(int(offset), len(data))]
+	line = 1 + bytes.Count(before, []byte{'\n'})
+	column = len(before) - bytes.LastIndexByte(before, '\n') - 1
+	return line, max(column, 1)
+}
+
+// kindName is the JSON word for a Go type.
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return "a whole number"
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number from 0 on"
+	case reflect.Pointer:
+		return kindName(t.Elem())
+	}
+	return strings.ToLower(t.String())
+}

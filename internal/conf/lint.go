@@ -1,0 +1,142 @@
+package conf
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sort"
+	"strings"
+)
+
+// Lint looks through a configuration for what decoding passes over in silence:
+// keys that none of the shapes knows, each as an ErrKey that names the nearest
+// known one, and keys that stand twice in one object.
+func Lint(data []byte, shapes ...any) (unknown []error, twice error) {
+	l := linter{dec: json.NewDecoder(bytes.NewReader(data))}
+	l.dec.UseNumber()
+	l.value("", typesOf(shapes))
+	return l.unknown, l.twice
+}
+
+type linter struct {
+	dec     *json.Decoder
+	unknown []error
+	twice   error
+}
+
+// value walks one JSON value; types are the Go types that read it, none where
+// nothing is known.
+func (l *linter) value(path string, types []reflect.Type) {
+	token, err := l.dec.Token()
+	if err != nil {
+		return
+	}
+	switch token {
+	case json.Delim('{'):
+		l.object(path, types)
+	case json.Delim('['):
+		for l.dec.More() {
+			l.value(path+"[]", element(types))
+		}
+		_, _ = l.dec.Token()
+	}
+}
+
+func (l *linter) object(path string, types []reflect.Type) {
+	known, closed := known(types)
+	seen := map[string]bool{}
+	for l.dec.More() {
+		token, err := l.dec.Token()
+		if err != nil {
+			return
+		}
+		key := token.(string)
+		full := strings.TrimPrefix(path+"."+key, ".")
+		if seen[key] && l.twice == nil {
+			l.twice = fmt.Errorf("%w: %s stands twice", ErrValue, full)
+		}
+		seen[key] = true
+		f, ok := known[strings.ToLower(key)]
+		switch {
+		case ok && !opaque(f.typ):
+			l.value(full, []reflect.Type{f.typ})
+		case ok || !closed:
+			l.value(full, element(types))
+		default:
+			l.unknown = append(l.unknown, unknownKey(full, key, known))
+			l.value(full, nil)
+		}
+	}
+	_, _ = l.dec.Token()
+}
+
+// known gives the keys that an object may have, in lower case; closed says that
+// there are no others.
+func known(types []reflect.Type) (byKey map[string]field, closed bool) {
+	var structs []reflect.Type
+	for _, t := range types {
+		if t.Kind() == reflect.Struct && !opaque(t) && !textual(t) {
+			structs = append(structs, t)
+		}
+	}
+	byKey = map[string]field{}
+	for key, f := range keys(structs) {
+		byKey[strings.ToLower(key)] = f
+	}
+	return byKey, len(structs) > 0
+}
+
+// element is what reads the members of a list or a map.
+func element(types []reflect.Type) []reflect.Type {
+	for _, t := range types {
+		if (t.Kind() == reflect.Slice || t.Kind() == reflect.Map) && !opaque(t) && !opaque(deref(t.Elem())) {
+			return []reflect.Type{deref(t.Elem())}
+		}
+	}
+	return nil
+}
+
+func unknownKey(path, key string, known map[string]field) error {
+	near := nearest(key, known)
+	if near == "" {
+		return fmt.Errorf("%w %s", ErrKey, path)
+	}
+	return fmt.Errorf("%w %s: did you mean %s?", ErrKey, path, near)
+}
+
+// nearest finds the known key that a slip of the hand may have meant.
+func nearest(key string, known map[string]field) string {
+	best, distance := "", max(2, len(key)/3)+1
+	var names []string
+	for lower := range known {
+		names = append(names, lower)
+	}
+	sort.Strings(names)
+	for _, lower := range names {
+		if d := edits(strings.ToLower(key), lower); d < distance {
+			best, distance = known[lower].key, d
+		}
+	}
+	return best
+}
+
+// edits counts the insertions, deletions and replacements from a to b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost = 1 + min(diagonal, row[j], row[j-1])
+			}
+			diagonal, row[j] = row[j], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,80 @@
+package conf
+
+import (
+	"encoding"
+	"encoding/json"
+	"reflect"
+	"strings"
+)
+
+// field is one key that a struct takes.
+type field struct {
+	key   string
+	typ   reflect.Type
+	tag   reflect.StructTag
+	index []int
+}
+
+// fields lists the keys of a struct type; embedded structs add theirs.
+func fields(t reflect.Type) []field {
+	var out []field
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous || !f.IsExported() {
+			continue
+		}
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if key == "-" {
+			continue
+		}
+		if key == "" {
+			key = f.Name
+		}
+		out = append(out, field{key: key, typ: deref(f.Type), tag: f.Tag, index: f.Index})
+	}
+	return out
+}
+
+func deref(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+var (
+	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// opaque types read their JSON themselves: nothing is known of their keys.
+func opaque(t reflect.Type) bool {
+	return t == nil || t.Kind() == reflect.Interface || reflect.PointerTo(t).Implements(jsonUnmarshaler)
+}
+
+// textual types are written as a JSON string.
+func textual(t reflect.Type) bool {
+	return !opaque(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
+}
+
+// keys merges the keys of several types that read one object. Where two know a
+// key, the one that says more of it counts.
+func keys(types []reflect.Type) map[string]field {
+	all := map[string]field{}
+	for _, t := range types {
+		for _, f := range fields(t) {
+			if have, ok := all[f.key]; ok && !opaque(have.typ) {
+				continue
+			}
+			all[f.key] = f
+		}
+	}
+	return all
+}
+
+func typesOf(shapes []any) []reflect.Type {
+	var out []reflect.Type
+	for _, s := range shapes {
+		out = append(out, deref(reflect.TypeOf(s)))
+	}
+	return out
+}

@@ -1,0 +1,81 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Validate holds the values of a decoded struct against its fields' tags.
+func Validate(v any) error {
+	return validate("", reflect.ValueOf(v))
+}
+
+func validate(path string, v reflect.Value) error {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	var errs []error
+	switch v.Kind() {
+	case reflect.Struct:
+		if opaque(v.Type()) || textual(v.Type()) {
+			return nil
+		}
+		for _, f := range fields(v.Type()) {
+			value, err := v.FieldByIndexErr(f.index)
+			if err != nil {
+				continue // an embedded pointer that is nil holds nothing
+			}
+			full := strings.TrimPrefix(path+"."+f.key, ".")
+			errs = append(errs, inRange(full, value, f.tag), validate(full, value))
+		}
+	case reflect.Slice:
+		if opaque(v.Type()) {
+			return nil
+		}
+		for i := range v.Len() {
+			errs = append(errs, validate(fmt.Sprintf("%s[%d]", path, i), v.Index(i)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func inRange(key string, v reflect.Value, tag reflect.StructTag) error {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	switch {
+	case v.CanInt():
+		return bounds(key, float64(v.Int()), tag)
+	case v.CanUint():
+		return bounds(key, float64(v.Uint()), tag)
+	case v.Kind() == reflect.String && tag.Get("enum") != "" && v.String() != "":
+		if allowed := strings.Split(tag.Get("enum"), ","); !slices.Contains(allowed, v.String()) {
+			return fmt.Errorf("%w: %s is %q, and can be %s", ErrValue, key, v.String(), strings.Join(allowed, ", "))
+		}
+	}
+	return nil
+}
+
+func bounds(key string, n float64, tag reflect.StructTag) error {
+	low, noLow := strconv.ParseFloat(tag.Get("min"), 64)
+	high, noHigh := strconv.ParseFloat(tag.Get("max"), 64)
+	switch {
+	case noLow == nil && n < low && noHigh == nil, noHigh == nil && n > high && noLow == nil:
+		return fmt.Errorf("%w: %s is %.0f, and can be %.0f to %.0f", ErrValue, key, n, low, high)
+	case noLow == nil && n < low:
+		return fmt.Errorf("%w: %s is %.0f, and can be %.0f or more", ErrValue, key, n, low)
+	case noHigh == nil && n > high:
+		return fmt.Errorf("%w: %s is %.0f, and can be %.0f at most", ErrValue, key, n, high)
+	}
+	return nil
+}

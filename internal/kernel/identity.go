@@ -1,0 +1,44 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// NetnsID tells one network namespace from every other of this boot: the
+// device and inode of its file (namespaces(7)). The zero value is no namespace.
+type NetnsID struct {
+	Dev, Ino uint64
+}
+
+func (id NetnsID) String() string { return fmt.Sprintf("%d:%d", id.Dev, id.Ino) }
+
+// Netns identifies the network namespace at path. Where none is, whatever the
+// reason, the zero value is returned.
+func Netns(path string) NetnsID {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if unix.Statfs(path, &fs) != nil || fs.Type != nsMagic || unix.Stat(path, &st) != nil {
+		return NetnsID{}
+	}
+	return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}
+}
+
+// OwnNetns reports whether path is the namespace that this process runs in.
+func OwnNetns(path string) bool {
+	id := Netns(path)
+	return id != NetnsID{} && id == Netns("/proc/thread-self/ns/net")
+}
+
+// BootID is the kernel's name for the time since it was started. What was
+// recorded under another one describes a kernel that is gone.
+func BootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

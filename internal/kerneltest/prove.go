@@ -1,0 +1,163 @@
+package kerneltest
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/plan"
+)
+
+// Case is a plan that the four laws of every plugin are held against.
+type Case struct {
+	Plan plan.Plan
+	// Other is another attachment's plan, which comes and goes beforehand: what
+	// is shared is then there already.
+	Other plan.Plan
+	// Setup prepares the sandbox, such as with the link that a plugin before
+	// this one in a chain has made.
+	Setup func(*Sandbox)
+	// Undo says how an administrator breaks each fact by hand.
+	Undo []Undo
+	// Again: a second ADD is no error but changes nothing, as for what only
+	// brings a setting about.
+	Again bool
+}
+
+// Undo is a shell command that breaks the facts whose text matches. An empty
+// command says that there is nothing of the fact that CHECK could look at.
+type Undo struct{ Fact, Command string }
+
+// Prove holds a plan against the four laws: DEL leaves nothing and can be
+// repeated; an ADD that fails at any step leaves nothing; a second ADD harms
+// nothing; CHECK sees every fact that is not as it should be.
+func Prove(t *testing.T, c Case) {
+	t.Helper()
+	t.Run("add check del del", func(t *testing.T) { t.Parallel(); c.addCheckDel(t) })
+	t.Run("every step fails", func(t *testing.T) { t.Parallel(); c.everyStepFails(t) })
+	t.Run("second add", func(t *testing.T) { t.Parallel(); c.secondAdd(t) })
+	t.Run("del without the pod", func(t *testing.T) { t.Parallel(); c.delWithoutPod(t) })
+	for _, fact := range c.Plan {
+		t.Run("check sees "+fact.String(), func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
+	}
+}
+
+func (c Case) start(t *testing.T) (*Sandbox, *kernel.Kernel) {
+	t.Helper()
+	s := New(t)
+	if c.Setup != nil {
+		c.Setup(s)
+	}
+	k := s.Kernel()
+	if err := c.Other.Add(k); err != nil {
+		t.Fatalf("the other attachment: %v", err)
+	}
+	if err := c.Other.Del(k); err != nil {
+		t.Fatalf("the other attachment: %v", err)
+	}
+	return s, s.Kernel()
+}
+
+func (c Case) addCheckDel(t *testing.T) {
+	s, k := c.start(t)
+	before := s.Text()
+	if err := c.Plan.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Plan.Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	for range 2 { // a runtime may say DEL twice
+		if err := c.Plan.Del(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Same("DEL", before, s.Text())
+}
+
+// everyStepFails stops the plan at each of its facts in turn.
+func (c Case) everyStepFails(t *testing.T) {
+	s, _ := c.start(t)
+	before := s.Text()
+	for i := range len(c.Plan) + 1 {
+		broken := append(slices.Clone(c.Plan[:i]), fault{})
+		if err := broken.Add(s.Kernel()); !errors.Is(err, errFault) {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		s.Same("rollback", before, s.Text())
+	}
+}
+
+func (c Case) secondAdd(t *testing.T) {
+	s, k := c.start(t)
+	if err := c.Plan.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	whole := s.Text()
+	err := c.Plan.Add(s.Kernel())
+	if !c.Again && !errors.Is(err, os.ErrExist) {
+		t.Errorf("second ADD: %v", err)
+	}
+	if c.Again && err != nil {
+		t.Errorf("second ADD: %v", err)
+	}
+	s.Same("second ADD", whole, s.Text())
+	if err := c.Plan.Check(s.Kernel()); err != nil {
+		t.Errorf("after a second ADD: %v", err)
+	}
+}
+
+// delWithoutPod is DEL when the runtime has removed the namespace before.
+func (c Case) delWithoutPod(t *testing.T) {
+	s, k := c.start(t)
+	if err := c.Plan.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	gone, err := kernel.Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	if err := c.Plan.Del(gone); err != nil {
+		t.Error(err)
+	}
+	after := s.Run(look + " | sed '/^# pod/,$d'")
+	for _, word := range []string{"veth", "comment \"n/"} {
+		if strings.Contains(after, word) {
+			t.Errorf("DEL without the pod has left something of it (%s):\n%s", word, after)
+		}
+	}
+}
+
+func (c Case) checkSees(t *testing.T, fact plan.Fact) {
+	undo := slices.IndexFunc(c.Undo, func(u Undo) bool { return regexp.MustCompile(u.Fact).MatchString(fact.String()) })
+	if undo < 0 {
+		t.Fatalf("no Undo says how to break: %v", fact)
+	}
+	if c.Undo[undo].Command == "" {
+		return
+	}
+	s, k := c.start(t)
+	if err := c.Plan.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	s.Run(c.Undo[undo].Command)
+	err := c.Plan.Check(s.Kernel())
+	if err == nil || !strings.Contains(err.Error(), fact.String()) {
+		t.Errorf("CHECK does not see it: %v", err)
+	}
+}
+
+var errFault = errors.New("fault")
+
+// fault is a fact that cannot come true.
+type fault struct{}
+
+func (fault) String() string             { return "fault" }
+func (fault) Add(*kernel.Kernel) error   { return errFault }
+func (fault) Del(*kernel.Kernel) error   { return nil }
+func (fault) Check(*kernel.Kernel) error { return nil }

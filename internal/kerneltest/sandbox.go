@@ -1,0 +1,162 @@
+// Package kerneltest gives a test a kernel of its own: a host namespace, a pod
+// namespace, and a text of all that is in both. The machine's own network and
+// its own state folders are never touched.
+package kerneltest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Sandbox is one test's two network namespaces and its own /run and
+// /var/lib/cni. The test's own goroutine runs in the host's namespace.
+type Sandbox struct {
+	t testing.TB
+	// Pod is the path of the pod's namespace.
+	Pod string
+}
+
+// New makes a sandbox and puts the calling test's thread into its host side.
+// The thread is never unlocked: it ends with the test, and with it its
+// namespaces. Without root the test fails: it cannot prove anything.
+func New(t testing.TB) *Sandbox {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root: it makes network namespaces of its own")
+	}
+	runtime.LockOSThread()
+	s := &Sandbox{t: t, Pod: filepath.Join(t.TempDir(), "pod")}
+	s.must(os.MkdirAll("/var/lib/cni", 0o700))
+	s.must(unix.Unshare(unix.CLONE_NEWNS))
+	s.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	for _, dir := range []string{"/run", "/var/lib/cni"} {
+		s.must(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"))
+	}
+	s.NewPod(s.Pod)
+	host, err := netns.New()
+	s.must(err)
+	s.must(host.Close())
+	s.Run("ip link set lo up")
+	return s
+}
+
+// NewPod makes another pod's namespace at path, leaving the thread where it is.
+func (s *Sandbox) NewPod(path string) {
+	s.t.Helper()
+	home, err := netns.Get()
+	s.must(err)
+	defer home.Close()
+	s.must(os.WriteFile(path, nil, 0o600))
+	pod, err := netns.New()
+	s.must(err)
+	defer pod.Close()
+	s.must(unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path, "", unix.MS_BIND, ""))
+	s.t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	s.must(netns.Set(home))
+}
+
+// Kernel opens the sandbox as a plugin would.
+func (s *Sandbox) Kernel() *kernel.Kernel {
+	s.t.Helper()
+	k, err := kernel.Open(s.Pod)
+	s.must(err)
+	s.t.Cleanup(k.Close)
+	return k
+}
+
+// Run runs a shell command on the host; $POD is the path of the pod's
+// namespace, and the function pod runs a command inside it.
+func (s *Sandbox) Run(command string) string {
+	s.t.Helper()
+	out, err := s.Try(command)
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return out
+}
+
+// Try is Run for a command that may fail.
+func (s *Sandbox) Try(command string) (string, error) {
+	c := exec.Command("sh", "-c", `pod() { nsenter --net="$POD" "$@"; }; `+command)
+	c.Env = append(os.Environ(), "POD="+s.Pod)
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+// look lists everything that a plugin may touch, in the tools' own words.
+const look = `
+for side in host pod; do
+	in=; [ $side = pod ] && in="nsenter --net=$POD"
+	[ -e "$POD" ] || [ $side = host ] || continue
+	for c in "ip -br link" "ip -br addr" "ip route show table all" "ip -6 route show table all" "ip rule" "ip -6 rule" "nft list ruleset"; do
+		echo "# $side: $c"; $in $c
+	done
+done
+find /run /var/lib/cni -type f -printf '# %p\n' | sort`
+
+// Text is everything a plugin may touch, on both sides.
+func (s *Sandbox) Text() string {
+	s.t.Helper()
+	return s.Run(look)
+}
+
+// Same reports what differs between two texts.
+func (s *Sandbox) Same(what, before, after string) {
+	s.t.Helper()
+	if before == after {
+		return
+	}
+	a, b := strings.Split(before, "\n"), strings.Split(after, "\n")
+	s.t.Errorf("%s: it is not as before:\n-%s\n+%s", what, strings.Join(lack(a, b), "\n-"), strings.Join(lack(b, a), "\n+"))
+}
+
+// lack gives the lines of a that b lacks.
+func lack(a, b []string) (out []string) {
+	have := map[string]int{}
+	for _, l := range b {
+		have[l]++
+	}
+	for _, l := range a {
+		if have[l]--; have[l] < 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (s *Sandbox) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Golden compares a text with a file, which UPDATE=1 in the environment writes.
+func Golden(t testing.TB, file, got string) {
+	t.Helper()
+	if os.Getenv("UPDATE") != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not what came out:\n%s", file, got)
+	}
+}

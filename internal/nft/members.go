@@ -1,0 +1,338 @@
+package nft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+)
+
+// Members are what one attachment has in a table, of one kind. They come and go
+// in one batch. What was put there is recorded (see record.go), so that DEL
+// needs nothing but the attachment.
+type Members struct {
+	Owner name.Attachment
+	// Kind tells the attachment's members apart: masquerade, guard, ports.
+	Kind     string
+	Elements []Element
+	// Exclusive members are refused where somebody else has one of them. Others
+	// pass from a former owner to the new one.
+	Exclusive bool
+
+	table   *table
+	profile *profile
+}
+
+func (m Members) String() string {
+	words := []string{"nft  " + m.Kind}
+	for _, e := range m.Elements {
+		words = append(words, e.String())
+	}
+	return strings.Join(words, " ")
+}
+
+func (m Members) key() string { return m.Owner.Key() + "." + m.Kind }
+
+// Add claims the record, which a second ADD of the same attachment finds taken,
+// and then puts the members into the table.
+func (m Members) Add(k *kernel.Kernel) error {
+	if len(m.Elements) == 0 {
+		return nil
+	}
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	c.sweep()
+	if err := m.claim(c, k); err != nil {
+		return err
+	}
+	if err := m.insert(c); err != nil {
+		return errors.Join(err, records.Remove(m.key()))
+	}
+	return nil
+}
+
+// insert sends the members, and sends them again with what the kernel's answer
+// says is missing or in the way. Each answer has one remedy, used once.
+func (m Members) insert(c *conn) error {
+	try := attempt{Members: m}
+	for {
+		batch, at := try.batch()
+		err := c.commit(batch, 0)
+		var refused batchError
+		if err == nil || !errors.As(err, &refused) {
+			return err
+		}
+		if err := try.remedy(c, refused, at); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt is how the members are sent the next time.
+type attempt struct {
+	Members
+	static    bool // with the table's static part before them
+	replace   bool // in place of a former owner's
+	cleared   bool // the record of a dead holder was swept away
+	converged map[string]bool
+	before    []message // what makes room for a shared member
+}
+
+// batch gives the messages, and for each the index of its element, -1 for
+// others.
+func (a *attempt) batch() (batch []message, at []int) {
+	add := func(element int, more ...message) {
+		for _, m := range more {
+			batch, at = append(batch, m), append(at, element)
+		}
+	}
+	if a.static {
+		add(-1, a.table.static()...)
+		if a.profile != nil {
+			add(-1, a.profile.static(a.table)...)
+		}
+	}
+	add(-1, a.table.touch())
+	add(-1, a.before...)
+	for i, e := range a.Elements {
+		add(i, a.messages(e)...)
+	}
+	return batch, at
+}
+
+func (a *attempt) messages(e Element) []message {
+	plain := func(flags uint16, comment string) message {
+		return a.table.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|flags, e.Set, e.encode(comment))
+	}
+	switch {
+	case e.Shared && a.converged[e.Text]:
+		return nil
+	case e.Shared:
+		return []message{plain(0, "")}
+	case a.replace:
+		gone := a.table.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, e.encode(""))
+		return []message{plain(0, ""), gone, plain(unix.NLM_F_EXCL, a.Owner.Comment())}
+	}
+	return []message{plain(unix.NLM_F_EXCL, a.Owner.Comment())}
+}
+
+// remedy changes the attempt so that it may succeed, or says why it cannot.
+func (a *attempt) remedy(c *conn, refused batchError, at []int) error {
+	var element *Element
+	if refused.index >= 0 && refused.index < len(at) && at[refused.index] >= 0 {
+		element = &a.Elements[at[refused.index]]
+	}
+	switch {
+	case errors.Is(refused, unix.ENOENT) && !a.static:
+		a.static = true
+		return nil
+	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
+		return a.converge(c, *element)
+	case errors.Is(refused, unix.EEXIST) && element != nil && a.Exclusive:
+		return a.yield(c, *element)
+	case errors.Is(refused, unix.EEXIST) && element != nil && !a.replace:
+		a.replace = true
+		return nil
+	}
+	if element != nil {
+		return fmt.Errorf("%v: %w", *element, refused.err)
+	}
+	return fmt.Errorf("table %s: %w", a.table.name, refused.err)
+}
+
+// yield tells who has an exclusive member, and takes it over where its holder's
+// network namespace is gone.
+func (a *attempt) yield(c *conn, e Element) error {
+	holder, err := c.holder(a.table, e)
+	if err != nil {
+		return err
+	}
+	if at, err := name.Parse(holder); err == nil && !a.cleared && at != a.Owner {
+		a.cleared = true
+		if gone, err := c.sweepDead(at, a.Kind); err != nil || gone {
+			return err
+		}
+	}
+	err = fmt.Errorf("%v is held by %s: %w", e, holder, fs.ErrExist)
+	return cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
+}
+
+// holder finds who has a member that overlaps another.
+func (c *conn) holder(t *table, e Element) (string, error) {
+	have, err := c.dump(t, e.Set)
+	if err != nil {
+		return "", err
+	}
+	s, err := t.setNamed(e.Set)
+	if err != nil {
+		s.key = nil
+	}
+	for _, f := range have {
+		if overlap(s.key, f.key, f.end, e.Key, e.End) {
+			return f.comment, nil
+		}
+	}
+	return "somebody who is gone already", nil
+}
+
+// overlap compares two concatenations of ranges part by part.
+func overlap(parts []datatype, first, firstEnd, second, secondEnd []byte) bool {
+	if firstEnd == nil {
+		firstEnd = first
+	}
+	if secondEnd == nil {
+		secondEnd = second
+	}
+	at := 0
+	for _, p := range parts {
+		to := at + int(p.size)
+		if len(first) < to || len(second) < to || len(firstEnd) < to || len(secondEnd) < to {
+			return false
+		}
+		if bytes.Compare(first[at:to], secondEnd[at:to]) > 0 || bytes.Compare(second[at:to], firstEnd[at:to]) > 0 {
+			return false
+		}
+		at = (to + 3) &^ 3
+	}
+	return true
+}
+
+// converge makes room for a shared member that overlaps others. They are
+// subnets, so one holds the other: where the wider one is there it is enough,
+// else it replaces the narrower ones.
+func (a *attempt) converge(c *conn, e Element) error {
+	have, err := c.dump(a.table, e.Set)
+	if err != nil {
+		return err
+	}
+	s, err := a.table.setNamed(e.Set)
+	if err != nil {
+		return err
+	}
+	if a.converged == nil {
+		a.converged = map[string]bool{}
+	}
+	for _, f := range have {
+		if !overlap(s.key, f.key, f.end, e.Key, e.End) {
+			continue
+		}
+		if bytes.Compare(f.key, e.Key) <= 0 && bytes.Compare(f.end, e.End) >= 0 {
+			a.converged[e.Text] = true
+			return nil
+		}
+		narrower := Element{Key: f.key, End: f.end}
+		a.before = append(a.before, a.table.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, narrower.encode("")))
+	}
+	wider := a.table.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode(""))
+	a.before = append(a.before, wider)
+	a.converged[e.Text] = true
+	return nil
+}
+
+// Del takes away the members that the record says, as far as they are still
+// the attachment's. Where nftables cannot do it now, the record is laid aside
+// for the next call of any plugin, and the DEL goes on.
+func (m Members) Del(*kernel.Kernel) error {
+	r, err := readRecord(m.key())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.withdraw(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: %v; it is tried again at the next ADD, DEL or GC\n", m, err)
+		return errors.Join(r.bury(m.key()), records.Remove(m.key()))
+	}
+	return records.Remove(m.key())
+}
+
+// withdraw removes every member that is not shared.
+func (r record) withdraw() error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	return c.withdraw(r)
+}
+
+// withdrawTries bounds how often somebody else may come in between.
+const withdrawTries = 100
+
+// withdraw reads who owns each member and removes those that are the record's
+// owner's, on condition that the ruleset did not change in between: a member
+// that passes to another pod right then must stay.
+func (c *conn) withdraw(r record) error {
+	t, err := r.in()
+	if err != nil {
+		return err
+	}
+	for range withdrawTries {
+		generation, err := c.generation()
+		if err != nil {
+			return err
+		}
+		var batch []message
+		for _, e := range r.Elements {
+			f, there, err := c.get(t, e)
+			if err != nil {
+				return err
+			}
+			if there && !e.Shared && f.comment == r.Owner.Comment() {
+				batch = append(batch, t.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
+			}
+		}
+		if len(batch) == 0 {
+			return nil
+		}
+		err = c.commit(batch, generation)
+		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", withdrawTries, r.Owner)
+}
+
+// Check looks whether every member is there, is the attachment's, and leads
+// where it should.
+func (m Members) Check(*kernel.Kernel) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var errs []error
+	for _, e := range m.Elements {
+		errs = append(errs, m.check(c, e))
+	}
+	return errors.Join(errs...)
+}
+
+func (m Members) check(c *conn, e Element) error {
+	f, there, err := c.get(m.table, e)
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("%v is not there: %w", e, fs.ErrNotExist)
+	case e.Shared:
+		return nil
+	case f.comment != m.Owner.Comment():
+		return fmt.Errorf("%v is %s's", e, f.comment)
+	case !bytes.Equal(f.data, e.Data) && e.Data != nil:
+		return fmt.Errorf("%v leads elsewhere", e)
+	}
+	return nil
+}

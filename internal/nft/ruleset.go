@@ -1,0 +1,189 @@
+// Package nft owns the nftables tables "inet catena" and "bridge catena": static
+// rules, and sets and maps whose members belong to attachments. Rules never
+// come and go, members do, so that what a pod or a port costs does not depend
+// on how many there are.
+//
+// The static part stands a second time, as people read it, in testdata/*.nft.
+package nft
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the kernel enters our chains. Destination NAT comes after everybody
+// who uses the customary priority -100, such as the rules of Kubernetes
+// Services: a host port must not take what is theirs (CVE-2019-9946).
+var (
+	rawPrerouting  = &hook{"filter", unix.NF_INET_PRE_ROUTING, -300}
+	natPrerouting  = &hook{"nat", unix.NF_INET_PRE_ROUTING, -95}
+	natOutput      = &hook{"nat", unix.NF_INET_LOCAL_OUT, -95}
+	natPostrouting = &hook{"nat", unix.NF_INET_POST_ROUTING, 100}
+	filterForward  = &hook{"filter", unix.NF_INET_FORWARD, 0}
+	bridgePre      = &hook{"filter", 0, -300} // NF_BR_PRE_ROUTING
+)
+
+// Offsets of the addresses in the IP headers, and of the source address in the
+// Ethernet header.
+const (
+	saddr4, daddr4 = 12, 16
+	saddr6, daddr6 = 8, 24
+	etherSource    = 6
+)
+
+// DefaultMarkBit is the bit of a packet's mark that says, between prerouting
+// and postrouting, that a connection to a host port is to be masqueraded. It
+// is the one that upstream uses.
+const DefaultMarkBit = 13
+
+var inet = &table{
+	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
+	sets: append(profileSets(""),
+		set{name: "masq4", key: []datatype{ipv4Addr}},
+		set{name: "masq6", key: []datatype{ipv6Addr}},
+		set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
+		set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
+		set{name: "localnet", key: []datatype{ifnameType}},
+	),
+	chains: []chain{
+		profileChain("", DefaultMarkBit, nil, nil),
+		{name: "martians", hook: rawPrerouting, rules: []rule{
+			match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
+				loopback4(daddr4), one(drop())),
+			match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
+				loopback4(saddr4), one(drop())),
+		}},
+		{name: "prerouting", hook: natPrerouting, rules: []rule{match(localDestination(), one(jump("ports")))}},
+		{name: "output", hook: natOutput, rules: []rule{
+			// Nothing can answer to ::1, so who asks there is better refused
+			// than left waiting.
+			match(family6(), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr6, 16, reg(0)),
+				cmp(unix.NFT_CMP_EQ, reg(0), loopback6), leave())),
+			match(localDestination(), one(jump("ports"))),
+		}},
+		{name: "postrouting", hook: natPostrouting, rules: []rule{
+			masqueradeMarked(DefaultMarkBit),
+			match(family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
+			match(family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
+			match(family4(), multicast4(), one(leave())),
+			match(family6(), multicast6(), one(leave())),
+			match(family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), masquerade())),
+			match(family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), masquerade())),
+		}},
+		{name: "forward", hook: filterForward, rules: []rule{
+			// What conntrack cannot place is not masqueraded, and would leave
+			// the host under the pod's own address.
+			match(invalid(), family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
+			match(invalid(), family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
+			match(invalid(), family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), drop())),
+			match(invalid(), family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), drop())),
+		}},
+	},
+}
+
+var bridge = &table{
+	family: unix.NFPROTO_BRIDGE, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
+	sets: []set{
+		{name: "guarded", key: []datatype{ifnameType}},
+		{name: "macs", key: []datatype{ifnameType, etherAddr}},
+	},
+	chains: []chain{{name: "prerouting", hook: bridgePre, rules: []rule{
+		match(one(
+			meta(unix.NFT_META_IIFNAME, reg(0)), lookup("guarded", reg(0)),
+			meta(unix.NFT_META_IIFNAME, reg(0)), payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(4)),
+			lookupNot("macs", reg(0)), drop(),
+		)),
+	}}},
+}
+
+var tables = []*table{inet, bridge}
+
+// profileSets are the sets of one way to treat host ports: the default one, and
+// one for each combination of conditions and mark bit that a network asks for.
+//
+// dnatN has every host port that is taken and the pod's address that it leads
+// to; shiftN the pod's port where it is another; snatN from where a connection
+// must be masqueraded for its answers to find back.
+func profileSets(suffix string) []set {
+	port4 := []datatype{inetProto, ipv4Addr, inetService}
+	port6 := []datatype{inetProto, ipv6Addr, inetService}
+	return []set{
+		{name: "dnat4" + suffix, key: port4, data: []datatype{ipv4Addr}, interval: true},
+		{name: "dnat6" + suffix, key: port6, data: []datatype{ipv6Addr}, interval: true},
+		{name: "shift4" + suffix, key: port4, data: []datatype{ipv4Addr, inetService}, interval: true},
+		{name: "shift6" + suffix, key: port6, data: []datatype{ipv6Addr, inetService}, interval: true},
+		{name: "snat4" + suffix, key: append(port4[:3:3], ipv4Addr), interval: true},
+		{name: "snat6" + suffix, key: append(port6[:3:3], ipv6Addr), interval: true},
+	}
+}
+
+// profileChain is the chain of one way to treat host ports. The conditions are
+// matches that come before everything else, for each family.
+func profileChain(suffix string, markBit int, conditions4, conditions6 []expr) chain {
+	return chain{name: "ports" + suffix, rules: []rule{
+		match(conditions4, family4(), port(daddr4, 4), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr4, 4, reg(3)),
+			lookup("snat4"+suffix, reg(0))), mark(markBit)),
+		match(conditions6, family6(), port(daddr6, 16), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr6, 16, reg(6)),
+			lookup("snat6"+suffix, reg(0))), mark(markBit)),
+		transport(1, conditions4, family4(), port(daddr4, 4), one(lookupInto("shift4"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), reg(1)))),
+		transport(2, conditions6, family6(), port(daddr6, 16), one(lookupInto("shift6"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), reg(4)))),
+		match(conditions4, family4(), port(daddr4, 4), one(lookupInto("dnat4"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), 0))),
+		match(conditions6, family6(), port(daddr6, 16), one(lookupInto("dnat6"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), 0))),
+	}}
+}
+
+// transport is a rule for the protocols that have ports. Only such a rule may
+// change one.
+func transport(id uint32, parts ...[]expr) rule {
+	const anonymousIDs = 100 // above the numbers of the named sets of a batch
+	r := match(append([][]expr{one(meta(unix.NFT_META_L4PROTO, reg(0)), lookupAnonymous(anonymousIDs+id, reg(0)))}, parts...)...)
+	r.anon = &anonymous{anonymousIDs + id, inetProto, [][]byte{{unix.IPPROTO_TCP}, {unix.IPPROTO_UDP}, {unix.IPPROTO_SCTP}}}
+	return r
+}
+
+func address(offset, size uint32) []expr {
+	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size, reg(0)))
+}
+
+// pair loads two addresses behind one another.
+func pair(a, b, size uint32) []expr {
+	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, a, size, reg(0)),
+		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, b, size, reg(int(size/4))))
+}
+
+// port loads protocol, destination address and destination port.
+func port(daddr, size uint32) []expr {
+	return one(
+		meta(unix.NFT_META_L4PROTO, reg(0)),
+		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(1)),
+		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(1+int(size/4))),
+	)
+}
+
+func mark(bit int) []expr {
+	m := uint32(1) << bit
+	return one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, native(^m), native(m)), setMark(reg(0)))
+}
+
+func masqueradeMarked(bit int) rule {
+	m := native(uint32(1) << bit)
+	return match(one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, m, native(0)), cmp(unix.NFT_CMP_EQ, reg(0), m), masquerade()))
+}
+
+func loopback4(offset uint32) []expr {
+	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, 1, reg(0)), cmp(unix.NFT_CMP_EQ, reg(0), []byte{127}))
+}
+
+var loopback6 = append(make([]byte, 15), 1)
+
+func multicast4() []expr {
+	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr4, 4, reg(0)),
+		bitwise(reg(0), 4, []byte{0xf0, 0, 0, 0}, native(0)), cmp(unix.NFT_CMP_EQ, reg(0), []byte{224, 0, 0, 0}))
+}
+
+func multicast6() []expr {
+	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr6, 1, reg(0)), cmp(unix.NFT_CMP_EQ, reg(0), []byte{0xff}))
+}
+
+func be16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }

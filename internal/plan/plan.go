@@ -1,0 +1,69 @@
+// Package plan makes a list of facts true, or untrue, or looks whether they are.
+//
+// A plugin's ADD, DEL and CHECK are one list read three ways: forward, backward
+// and without a change.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Fact is one thing that holds while an attachment lives. A Fact is plain data.
+//
+// Add is atomic: when it fails it has left nothing behind. Del succeeds on what
+// is not there. A Fact that dies with another (an address with its link), or
+// that others share (a bridge), has a Del that does nothing.
+type Fact interface {
+	fmt.Stringer
+	Add(*kernel.Kernel) error
+	Del(*kernel.Kernel) error
+	Check(*kernel.Kernel) error
+}
+
+// Plan is what one attachment wants, in the order in which it can come true.
+type Plan []Fact
+
+// Add makes every fact true, or none.
+func (p Plan) Add(k *kernel.Kernel) error {
+	for i, f := range p {
+		if err := f.Add(k); err != nil {
+			return errors.Join(fmt.Errorf("%v: %w", f, err), p[:i].Del(k))
+		}
+	}
+	return nil
+}
+
+// Del makes every fact untrue, last first, and does not stop at one that fails.
+func (p Plan) Del(k *kernel.Kernel) error {
+	var errs []error
+	for i := len(p) - 1; i >= 0; i-- {
+		if err := p[i].Del(k); err != nil {
+			errs = append(errs, fmt.Errorf("undo %v: %w", p[i], err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check names every fact that does not hold.
+func (p Plan) Check(k *kernel.Kernel) error {
+	var errs []error
+	for _, f := range p {
+		if err := f.Check(k); err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", f, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// String is the plan as text, a fact a line: what golden tests compare.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, f := range p {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}

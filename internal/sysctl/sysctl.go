@@ -1,0 +1,140 @@
+// Package sysctl is the facts about the network settings under /proc/sys.
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Setting is a value that a key has. It is shared with others, or dies with
+// its interface: Del does nothing.
+type Setting struct {
+	Side kernel.Side
+	Pairs
+	// Optional leaves out keys that this kernel does not have, and what a
+	// read-only /proc/sys does not let be written.
+	Optional bool
+}
+
+// Pairs are keys, written with slashes below /proc/sys, and their values.
+type Pairs []Pair
+
+// Pair is one key and its value.
+type Pair struct{ Key, Value string }
+
+func (s Setting) String() string {
+	words := make([]string, len(s.Pairs))
+	for i, p := range s.Pairs {
+		words[i] = p.Key + "=" + p.Value
+	}
+	return fmt.Sprintf("sysctl %v %s", s.Side, strings.Join(words, " "))
+}
+
+// Add writes only what differs, so a read-only /proc/sys that says so already
+// is well.
+func (s Setting) Add(k *kernel.Kernel) error {
+	return k.Do(s.Side, func() error {
+		for _, p := range s.Pairs {
+			if err := Write(p.Key, p.Value); err != nil && !s.tolerates(err) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s Setting) tolerates(err error) bool {
+	return s.Optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || ReadOnly(err))
+}
+
+// Del does nothing: see Setting.
+func (s Setting) Del(*kernel.Kernel) error { return nil }
+
+// Check compares every value.
+func (s Setting) Check(k *kernel.Kernel) error {
+	if s.Optional {
+		return nil
+	}
+	return k.Do(s.Side, func() error {
+		for _, p := range s.Pairs {
+			have, err := Read(p.Key)
+			if err != nil {
+				return err
+			}
+			if !Same(have, p.Value) {
+				return fmt.Errorf("%s is %s", p.Key, have)
+			}
+		}
+		return nil
+	})
+}
+
+// Forwarding is the host passing packets on between its interfaces, for IPv6
+// where six is set. It stays on when the last pod is gone: others need it too.
+func Forwarding(six bool) Setting {
+	key := "net/ipv4/ip_forward"
+	if six {
+		key = "net/ipv6/conf/all/forwarding"
+	}
+	return Setting{Side: kernel.Host, Pairs: Pairs{{key, "1"}}}
+}
+
+// RefuseRouterAdvertisements keeps what is behind a link of the host from
+// changing the host's routes (CVE-2020-10749). A kernel without IPv6 needs none.
+func RefuseRouterAdvertisements(link string) Setting {
+	return Setting{Side: kernel.Host, Pairs: Pairs{{"net/ipv6/conf/" + link + "/accept_ra", "0"}}, Optional: true}
+}
+
+// path contains a key below /proc/sys.
+func path(key string) (string, error) {
+	if !filepath.IsLocal(key) {
+		return "", fmt.Errorf("sysctl %q leads out of /proc/sys: %w", key, fs.ErrInvalid)
+	}
+	return filepath.Join("/proc/sys", key), nil
+}
+
+// Read gives a key's value as the calling thread's namespaces have it, without
+// the line's end.
+func Read(key string) (string, error) {
+	file, err := path(key)
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("sysctl: %w", err)
+	}
+	return strings.TrimRight(string(b), "\n"), nil
+}
+
+// Write gives a key a value where it has another.
+func Write(key, value string) error {
+	if have, err := Read(key); err == nil && Same(have, value) {
+		return nil
+	}
+	file, err := path(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("sysctl: %w", err)
+	}
+	_, err = f.WriteString(value)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("sysctl %s=%s: %w", key, value, err)
+	}
+	return nil
+}
+
+// Same compares two values as the kernel reads them: the blanks between the
+// numbers of a list do not matter.
+func Same(a, b string) bool {
+	return strings.Join(strings.Fields(a), " ") == strings.Join(strings.Fields(b), " ")
+}
