@@ -2,16 +2,17 @@
 package addr
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Addr is an address on an interface. It dies with the interface.
@@ -44,33 +45,62 @@ func (a Addr) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(a.Side)
-	if err != nil {
-		return err
-	}
-	if err := h.AddrAdd(l, a.wire()); err != nil {
-		return a.explain(err)
-	}
-	return nil
-}
-
-func (a Addr) explain(err error) error {
+	err = a.send(k, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l)
 	if a.Prefix.Addr().Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
 		return fmt.Errorf("IPv6 is off there (net/ipv6/conf/%s/disable_ipv6): %w", a.Link, err)
 	}
 	return err
 }
 
-func (a Addr) wire() *netlink.Addr {
-	n := cni.IPNet(a.Prefix)
-	w := &netlink.Addr{IPNet: &n}
+func (a Addr) flags() (f uint32) {
 	if a.NoPrefixRoute {
-		w.Flags |= unix.IFA_F_NOPREFIXROUTE
+		f |= unix.IFA_F_NOPREFIXROUTE
 	}
 	if a.Prefix.Addr().Is6() && !a.Detect {
-		w.Flags |= unix.IFA_F_NODAD
+		f |= unix.IFA_F_NODAD
 	}
-	return w
+	return f
+}
+
+// send is a message about the address.
+func (a Addr) send(k *kernel.Kernel, kind, flags uint16, l *kernel.Link) error {
+	c, err := k.Conn(a.Side)
+	if err != nil {
+		return err
+	}
+	ip := a.Prefix.Addr()
+	attrs := []netlink.Attr{
+		netlink.Bytes(unix.IFA_LOCAL, ip.AsSlice()), netlink.Bytes(unix.IFA_ADDRESS, ip.AsSlice()),
+		netlink.U32(unix.IFA_FLAGS, a.flags()),
+	}
+	if ip.Is4() && a.Prefix.Bits() < 31 {
+		attrs = append(attrs, netlink.Bytes(unix.IFA_BROADCAST, broadcast(a.Prefix)))
+	}
+	body := append(header(a.Prefix, l.Index), netlink.Join(attrs...)...)
+	_, err = c.Request(netlink.Message{Type: kind, Flags: flags, Body: body})
+	return err
+}
+
+// header is struct ifaddrmsg.
+func header(p netip.Prefix, index int) []byte {
+	h := []byte{family(p.Addr()), byte(p.Bits()), 0, 0}
+	return binary.NativeEndian.AppendUint32(h, uint32(index))
+}
+
+func family(a netip.Addr) byte {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// broadcast is the last address of an IPv4 subnet.
+func broadcast(p netip.Prefix) []byte {
+	b := p.Addr().As4()
+	for i, m := range net.CIDRMask(p.Bits(), 32) {
+		b[i] |= ^m
+	}
+	return b[:]
 }
 
 // Del does nothing: see Addr.
@@ -83,10 +113,10 @@ func (a Addr) Check(k *kernel.Kernel) error {
 		return err
 	}
 	for _, h := range have {
-		if cni.Prefix(*h.IPNet) != a.Prefix {
+		if h.prefix != a.Prefix {
 			continue
 		}
-		if h.Flags&unix.IFA_F_DADFAILED != 0 {
+		if h.flags&unix.IFA_F_DADFAILED != 0 {
 			return errors.New("somebody else on the segment has it too")
 		}
 		return nil
@@ -94,23 +124,45 @@ func (a Addr) Check(k *kernel.Kernel) error {
 	return fmt.Errorf("it is not there: %w", fs.ErrNotExist)
 }
 
+// held is an address that an interface has.
+type held struct {
+	prefix netip.Prefix
+	flags  uint32
+}
+
 // list gives the addresses of one interface in one family.
-func list(k *kernel.Kernel, side kernel.Side, link string, six bool) ([]netlink.Addr, error) {
+func list(k *kernel.Kernel, side kernel.Side, link string, six bool) ([]held, error) {
 	l, err := k.Link(side, link)
 	if err != nil {
 		return nil, err
 	}
-	h, err := k.NL(side)
+	c, err := k.Conn(side)
 	if err != nil {
 		return nil, err
 	}
-	family := netlink.FAMILY_V4
+	body := header(netip.PrefixFrom(netip.IPv4Unspecified(), 0), l.Index)
 	if six {
-		family = netlink.FAMILY_V6
+		body[0] = unix.AF_INET6
 	}
-	have, err := h.AddrList(l, family)
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETADDR, Body: body})
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", link, err)
 	}
-	return have, nil
+	var out []held
+	for _, a := range answers {
+		if len(a) >= unix.SizeofIfAddrmsg && int(binary.NativeEndian.Uint32(a[4:])) == l.Index {
+			out = append(out, parse(a))
+		}
+	}
+	return out, nil
+}
+
+func parse(b []byte) held {
+	attrs := b[unix.SizeofIfAddrmsg:]
+	ip := netlink.Find(attrs, unix.IFA_LOCAL)
+	if ip == nil {
+		ip = netlink.Find(attrs, unix.IFA_ADDRESS)
+	}
+	a, _ := netip.AddrFromSlice(ip)
+	return held{netip.PrefixFrom(a, int(b[1])), netlink.Uint32(netlink.Find(attrs, unix.IFA_FLAGS))}
 }

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -36,43 +36,45 @@ func (g Gateway) String() string {
 // Add gives the interface the address. One message is enough: whether others
 // are in the way is looked at only where the kernel did not know it already.
 func (g Gateway) Add(k *kernel.Kernel) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
-	}
-	l, err := k.Link(kernel.Host, g.Link)
-	if err != nil {
-		return err
-	}
-	err = h.AddrAdd(l, Addr{Prefix: g.Prefix}.wire())
+	err := g.addr(g.Prefix).Add(k)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
-		return Addr{Link: g.Link, Prefix: g.Prefix}.explain(err)
+		return err
 	}
-	if err := g.displace(k, h, l); err != nil {
-		return errors.Join(err, h.AddrDel(l, Addr{Prefix: g.Prefix}.wire()))
+	if err := g.displace(k); err != nil {
+		return errors.Join(err, g.remove(k, g.Prefix))
 	}
 	return nil
 }
 
+func (g Gateway) addr(p netip.Prefix) Addr { return Addr{Side: kernel.Host, Link: g.Link, Prefix: p} }
+
+func (g Gateway) remove(k *kernel.Kernel, p netip.Prefix) error {
+	l, err := k.Link(kernel.Host, g.Link)
+	if err != nil {
+		return err
+	}
+	return g.addr(p).send(k, unix.RTM_DELADDR, 0, l)
+}
+
 // displace deals with the addresses of the same subnet that a former
 // configuration left: of two, pods would ask the wrong one.
-func (g Gateway) displace(k *kernel.Kernel, h *netlink.Handle, l netlink.Link) error {
+func (g Gateway) displace(k *kernel.Kernel) error {
 	have, err := list(k, kernel.Host, g.Link, g.Prefix.Addr().Is6())
 	if err != nil {
 		return err
 	}
 	for _, other := range have {
-		p := cni.Prefix(*other.IPNet)
-		if p == g.Prefix || !p.Overlaps(g.Prefix) {
+		p := other.prefix
+		if p == g.Prefix || p.Addr().IsLinkLocalUnicast() || !p.Overlaps(g.Prefix) {
 			continue
 		}
-		if err := g.mayDisplace(k, h, l, p); err != nil {
+		if err := g.mayDisplace(k, p); err != nil {
 			return err
 		}
-		if err := h.AddrDel(l, &other); err != nil {
+		if err := g.remove(k, p); err != nil {
 			return fmt.Errorf("take %v away: %w", p, err)
 		}
 	}
@@ -81,17 +83,21 @@ func (g Gateway) displace(k *kernel.Kernel, h *netlink.Handle, l netlink.Link) e
 
 // mayDisplace allows it by configuration, or where no other pod is left that
 // could be using the old address.
-func (g Gateway) mayDisplace(k *kernel.Kernel, h *netlink.Handle, l netlink.Link, old netip.Prefix) error {
+func (g Gateway) mayDisplace(k *kernel.Kernel, old netip.Prefix) error {
 	if g.Force {
 		return nil
 	}
-	links, err := h.LinkList()
+	bridge, err := k.Link(kernel.Host, g.Link)
 	if err != nil {
-		return fmt.Errorf("list the ports of %s: %w", g.Link, err)
+		return err
+	}
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return err
 	}
 	for _, port := range links {
-		if port.Attrs().MasterIndex == l.Attrs().Index && port.Attrs().Name != g.Owned {
-			err := fmt.Errorf("%s has %v, which overlaps, and %s (%s) may be using it", g.Link, old, port.Attrs().Name, port.Attrs().Alias)
+		if port.Master == bridge.Index && port.Name != g.Owned {
+			err := fmt.Errorf("%s has %v, which overlaps, and %s (%s) may be using it", g.Link, old, port.Name, port.Alias)
 			return cni.Hint(cni.WithCode(cni.CodeExists, err), "set forceAddress, or take the old address away with: ip addr del "+old.String()+" dev "+g.Link)
 		}
 	}
@@ -103,5 +109,5 @@ func (g Gateway) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for the address.
 func (g Gateway) Check(k *kernel.Kernel) error {
-	return Addr{Side: kernel.Host, Link: g.Link, Prefix: g.Prefix}.Check(k)
+	return g.addr(g.Prefix).Check(k)
 }

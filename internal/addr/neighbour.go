@@ -1,14 +1,15 @@
 package addr
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Neighbour is what the host knows of a pod's address: behind which hardware
@@ -29,17 +30,17 @@ func (n Neighbour) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(kernel.Host)
+	c, err := k.Conn(kernel.Host)
 	if err != nil {
 		return err
 	}
-	return h.NeighSet(n.wire(l))
-}
-
-func (n Neighbour) wire(l netlink.Link) *netlink.Neigh {
-	return &netlink.Neigh{
-		LinkIndex: l.Attrs().Index, State: unix.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC,
-	}
+	body := make([]byte, unix.SizeofNdMsg)
+	body[0] = family(n.Addr)
+	binary.NativeEndian.PutUint32(body[4:], uint32(l.Index))
+	binary.NativeEndian.PutUint16(body[8:], unix.NUD_STALE)
+	attrs := netlink.Join(netlink.Bytes(unix.NDA_DST, n.Addr.AsSlice()), netlink.Bytes(unix.NDA_LLADDR, n.MAC))
+	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWNEIGH, Flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE, Body: append(body, attrs...)})
+	return err
 }
 
 // Del does nothing: see Neighbour.

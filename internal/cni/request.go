@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -156,10 +155,15 @@ func (r *Request) checkEnvironment() error {
 	if err := checkID("CNI_CONTAINERID", r.ContainerID); err != nil {
 		return WithCode(CodeEnvironment, err)
 	}
-	return WithCode(CodeEnvironment, checkIfName(r.IfName))
+	return WithCode(CodeEnvironment, CheckIfName(r.IfName))
 }
 
-var idPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`)
+// HopelessFor reports whether an error of Read leaves nothing that a DEL could
+// act on: the attachment is not known, or the input is no JSON at all.
+func HopelessFor(err error) bool {
+	code := AsError(err).Code
+	return code == CodeEnvironment || code == CodeIO || errors.Is(err, conf.ErrSyntax)
+}
 
 // idMax is what a file name can hold beside what we and libcni add to it.
 const idMax = 200
@@ -169,14 +173,20 @@ func checkID(what, id string) error {
 	if len(id) > idMax {
 		return fmt.Errorf("%s has %d characters, and can have %d", what, len(id), idMax)
 	}
-	if !idPattern.MatchString(id) {
+	if id == "" || !alphanumeric(rune(id[0])) || strings.ContainsFunc(id, func(c rune) bool { return !idRune(c) }) {
 		return fmt.Errorf("%s is %q: it must begin with a letter or digit and go on with letters, digits, '_', '.' and '-'", what, id)
 	}
 	return nil
 }
 
-// checkIfName applies the kernel's rule for interface names (dev_valid_name).
-func checkIfName(ifname string) error {
+func alphanumeric(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func idRune(c rune) bool { return alphanumeric(c) || c == '_' || c == '.' || c == '-' }
+
+// CheckIfName applies the kernel's rule for interface names (dev_valid_name).
+func CheckIfName(ifname string) error {
 	bad := len(ifname) > 15 || ifname == "." || ifname == ".." ||
 		strings.ContainsFunc(ifname, func(c rune) bool { return c == '/' || c == ':' || unicode.IsSpace(c) })
 	if bad {

@@ -5,6 +5,8 @@
 // carry the tags
 //
 //	doc:"what the key does"   enum:"a,b"   min:"0"   max:"4094"   default:"cni0"
+//
+// and lint:"-" where keys below are not the configuration's author's.
 package conf
 
 import (

@@ -59,6 +59,8 @@ func (l *linter) object(path string, types []reflect.Type) {
 		seen[key] = true
 		f, ok := known[strings.ToLower(key)]
 		switch {
+		case ok && f.tag.Get("lint") == "-":
+			l.value(full, nil)
 		case ok && !opaque(f.typ):
 			l.value(full, []reflect.Type{f.typ})
 		case ok || !closed:

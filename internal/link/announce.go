@@ -32,7 +32,7 @@ func (a Announce) String() string {
 // sent the neighbours find out by themselves.
 func (a Announce) Add(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, a.Link)
-	if err != nil || len(l.Attrs().HardwareAddr) != 6 {
+	if err != nil || len(l.MAC) != 6 {
 		return err
 	}
 	return k.Do(kernel.Pod, func() error {
@@ -43,7 +43,7 @@ func (a Announce) Add(k *kernel.Kernel) error {
 		}
 		defer unix.Close(fd)
 		for _, ip := range a.Addrs {
-			_ = unix.Sendto(fd, announcement(ip, l.Attrs().HardwareAddr), 0, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index})
+			_ = unix.Sendto(fd, announcement(ip, l.MAC), 0, &unix.SockaddrLinklayer{Ifindex: l.Index})
 		}
 		return nil
 	})

@@ -1,22 +1,22 @@
 package link
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
 
 // Bridge is a bridge of the host. It is shared: Del leaves it.
 type Bridge struct {
 	Name string
-	// MTU in bytes; 0 takes the kernel's default, or what the bridge has.
+	// MTU in bytes, or AutoMTU; 0 takes the kernel's default, or what the bridge has.
 	MTU int
 	// VLANFiltering is turned on where it is set, and never off: other
 	// networks may stand on it.
@@ -26,10 +26,7 @@ type Bridge struct {
 }
 
 func (b Bridge) String() string {
-	s := "link host bridge " + b.Name
-	if b.MTU != 0 {
-		s += fmt.Sprintf(" mtu %d", b.MTU)
-	}
+	s := "link host bridge " + b.Name + mtuText(b.MTU)
 	if b.VLANFiltering {
 		s += " vlan_filtering"
 	}
@@ -40,7 +37,10 @@ func (b Bridge) String() string {
 }
 
 // Add makes the bridge or makes the one that is there as it is wanted.
-func (b Bridge) Add(k *kernel.Kernel) error {
+func (b Bridge) Add(k *kernel.Kernel) (err error) {
+	if b.MTU, err = mtu(k, b.MTU); err != nil {
+		return err
+	}
 	l, err := k.Link(kernel.Host, b.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		l, err = b.make(k)
@@ -54,96 +54,101 @@ func (b Bridge) Add(k *kernel.Kernel) error {
 	return b.reconcile(k, l)
 }
 
+// Attributes of a bridge that golang.org/x/sys does not have (linux/if_link.h).
+const (
+	bridgeVLANFiltering = 7  // IFLA_BR_VLAN_FILTERING
+	bridgeDefaultPVID   = 39 // IFLA_BR_VLAN_DEFAULT_PVID
+)
+
 // make creates the bridge with an address of its own: one that it takes from
 // its ports changes as pods come and go, and breaks every neighbour's cache.
-func (b Bridge) make(k *kernel.Kernel) (netlink.Link, error) {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return nil, err
+func (b Bridge) make(k *kernel.Kernel) (*kernel.Link, error) {
+	attrs := []netlink.Attr{netlink.Bytes(unix.IFLA_ADDRESS, randomMAC())}
+	if b.MTU != 0 {
+		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = b.Name, b.MTU, randomMAC()
-	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	var info []netlink.Attr
 	if b.VLANFiltering {
-		bridge.VlanFiltering = &b.VLANFiltering
+		info = append(info, netlink.U8(bridgeVLANFiltering, 1))
 	}
 	// Where another pod's ADD was first, its bridge is as good.
-	if err := h.LinkAdd(bridge); err != nil && !errors.Is(err, fs.ErrExist) {
-		if b.VLANFiltering {
-			return nil, noVLANFiltering(err)
-		}
-		return nil, kernel.Cause(err)
+	if err := k.CreateLink(kernel.Host, b.Name, "bridge", info, attrs...); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
 	}
 	return k.Link(kernel.Host, b.Name)
 }
 
 func randomMAC() net.HardwareAddr {
 	m := make(net.HardwareAddr, 6)
-	_, _ = rand.Read(m) // it never fails: crypto/rand's documentation
+	_, _ = unix.Getrandom(m, 0) // it never fails for six bytes: getrandom(2)
 	m[0] = m[0]&^0x01 | 0x02
 	return m
 }
 
-func noVLANFiltering(err error) error {
-	return fmt.Errorf("turn VLAN filtering on (the kernel needs CONFIG_BRIDGE_VLAN_FILTERING): %w", err)
-}
-
-// reconcile changes what differs and, last, brings the bridge up.
-func (b Bridge) reconcile(k *kernel.Kernel, l netlink.Link) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
+// reconcile changes what differs, and brings the bridge up.
+func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
+	var flags, change uint32
+	var attrs []netlink.Attr
+	if b.MTU != 0 && l.MTU != b.MTU {
+		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
-	attrs := l.Attrs()
-	var changed bool
-	set := func(wanted bool, change func() error) {
-		if err == nil && wanted {
-			changed, err = true, change()
+	if b.Promisc != nil && *b.Promisc != promiscuous(l) {
+		change |= unix.IFF_PROMISC
+		if *b.Promisc {
+			flags |= unix.IFF_PROMISC
 		}
 	}
-	set(b.MTU != 0 && attrs.MTU != b.MTU, func() error { return h.LinkSetMTU(l, b.MTU) })
-	set(b.VLANFiltering && !filters(l), func() error { return noFilteringCause(h.BridgeSetVlanFiltering(l, true)) })
-	set(b.Promisc != nil && *b.Promisc != promiscuous(attrs), func() error { return setPromisc(h, l, *b.Promisc) })
-	set(attrs.Flags&net.FlagUp == 0, func() error {
+	if !l.Up() {
+		flags, change = flags|unix.IFF_UP, change|unix.IFF_UP
 		if err := sysctl.RefuseRouterAdvertisements(b.Name).Add(k); err != nil {
 			return err
 		}
-		return h.LinkSetUp(l)
-	})
-	if changed {
-		k.Forget(kernel.Host, b.Name)
 	}
-	return err
-}
-
-func noFilteringCause(err error) error {
-	if err == nil {
+	if b.VLANFiltering && !filters(l) {
+		if err := b.filter(k, l); err != nil {
+			return err
+		}
+	}
+	if change == 0 && attrs == nil {
 		return nil
 	}
-	return noVLANFiltering(err)
+	return k.SetLink(kernel.Host, l, flags, change, attrs...)
 }
 
-func filters(l netlink.Link) bool {
-	b, ok := l.(*netlink.Bridge)
-	return ok && b.VlanFiltering != nil && *b.VlanFiltering
-}
-
-// promiscuous is what an administrator asked for: the kernel's own counter
-// (attrs.Promisc) counts sniffers too.
-func promiscuous(attrs *netlink.LinkAttrs) bool { return attrs.RawFlags&uint32(flagPromisc) != 0 }
-
-func setPromisc(h *netlink.Handle, l netlink.Link, on bool) error {
-	if on {
-		return h.SetPromiscOn(l)
+// filter turns VLAN filtering on. A kernel without it takes the message and
+// does nothing, so the bridge is looked at again.
+func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
+	err := k.SetLink(kernel.Host, l, 0, 0, kernel.KindInfo("bridge", netlink.U8(bridgeVLANFiltering, 1)))
+	if err == nil {
+		l, err = k.Link(kernel.Host, b.Name)
 	}
-	return h.SetPromiscOff(l)
+	if err != nil {
+		return fmt.Errorf("turn VLAN filtering on: %w", err)
+	}
+	if !filters(l) {
+		return errNoVLANFiltering
+	}
+	return nil
 }
+
+var errNoVLANFiltering = errors.New("this kernel's bridges do not filter VLANs: it needs CONFIG_BRIDGE_VLAN_FILTERING")
+
+func filters(l *kernel.Link) bool {
+	on := netlink.Find(l.Info, bridgeVLANFiltering)
+	return len(on) > 0 && on[0] != 0
+}
+
+// promiscuous is what an administrator asked for, not what sniffers do.
+func promiscuous(l *kernel.Link) bool { return l.Flags&unix.IFF_PROMISC != 0 }
 
 // Del leaves the bridge to the other pods.
 func (b Bridge) Del(*kernel.Kernel) error { return nil }
 
 // Check looks whether the bridge is as it is wanted.
-func (b Bridge) Check(k *kernel.Kernel) error {
+func (b Bridge) Check(k *kernel.Kernel) (err error) {
+	if b.MTU, err = mtu(k, b.MTU); err != nil {
+		return err
+	}
 	l, err := k.Link(kernel.Host, b.Name)
 	if err != nil {
 		return err
@@ -151,16 +156,24 @@ func (b Bridge) Check(k *kernel.Kernel) error {
 	if err := isKind(l, "bridge"); err != nil {
 		return err
 	}
-	attrs := l.Attrs()
 	switch {
-	case attrs.Flags&net.FlagUp == 0:
+	case !l.Up():
 		return errors.New("it is down")
-	case b.MTU != 0 && attrs.MTU != b.MTU:
-		return fmt.Errorf("its mtu is %d", attrs.MTU)
+	case b.MTU != 0 && l.MTU != b.MTU:
+		return fmt.Errorf("its mtu is %d", l.MTU)
 	case b.VLANFiltering && !filters(l):
 		return errors.New("it does not filter VLANs: the pods on it are not isolated")
-	case b.Promisc != nil && *b.Promisc && !promiscuous(attrs):
+	case b.Promisc != nil && *b.Promisc && !promiscuous(l):
 		return errors.New("it is not promiscuous")
 	}
 	return nil
+}
+
+// Usable looks whether a link of that name, if there is one, is a bridge.
+func (b Bridge) Usable(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Host, b.Name)
+	if err != nil {
+		return err
+	}
+	return isKind(l, "bridge")
 }

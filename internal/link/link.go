@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/vishvananda/netlink"
-
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/route"
 )
 
 // remove deletes a link by name. One that is not there is success, and so is
@@ -22,40 +22,53 @@ func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(side)
-	if err != nil {
-		return err
-	}
-	k.Forget(side, link)
-	if err := kernel.Cause(h.LinkDel(l)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return k.RemoveLink(side, l)
 }
 
 // isKind refuses a link of another kind than the one that is wanted.
-func isKind(l netlink.Link, kind string) error {
-	if l.Type() != kind {
-		return fmt.Errorf("link %s is a %s, not a %s", l.Attrs().Name, l.Type(), kind)
+func isKind(l *kernel.Link, kind string) error {
+	switch l.Kind {
+	case kind:
+		return nil
+	case "":
+		return fmt.Errorf("link %s is a device, not a %s", l.Name, kind)
 	}
-	return nil
+	return fmt.Errorf("link %s is a %s, not a %s", l.Name, l.Kind, kind)
+}
+
+// AutoMTU stands for the MTU of the interface that the host's default route
+// goes out by.
+const AutoMTU = -1
+
+// mtu is the number that an MTU stands for.
+func mtu(k *kernel.Kernel, n int) (int, error) {
+	if n != AutoMTU {
+		return n, nil
+	}
+	return route.DefaultMTU(k)
+}
+
+func mtuText(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case AutoMTU:
+		return " mtu auto"
+	}
+	return fmt.Sprintf(" mtu %d", n)
 }
 
 // Attachments lists the attachments that have a link on the host, by the
 // links' aliases. It dumps every link, so it is for GC alone.
 func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
-	h, err := k.NL(kernel.Host)
+	links, err := k.Links(kernel.Host)
 	if err != nil {
 		return nil, err
 	}
-	links, err := h.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list the host's links: %w", err)
-	}
 	var out []name.Attachment
 	for _, l := range links {
-		at, err := name.Parse(l.Attrs().Alias)
-		if err == nil && at.HostLink() == l.Attrs().Name {
+		at, err := name.Parse(l.Alias)
+		if err == nil && at.HostLink() == l.Name {
 			out = append(out, at)
 		}
 	}
@@ -73,3 +86,6 @@ func Free(k *kernel.Kernel, side kernel.Side, link string) error {
 	}
 	return err
 }
+
+// ValidName applies the kernel's rule for interface names (dev_valid_name).
+func ValidName(n string) bool { return cni.CheckIfName(n) == nil }

@@ -1,15 +1,16 @@
 package link
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Port is how a bridge treats one of its ports. It dies with the link.
@@ -23,23 +24,30 @@ func (p Port) String() string {
 	return fmt.Sprintf("port host %s hairpin=%t isolated=%t", p.Link, p.Hairpin, p.Isolated)
 }
 
+// Attributes of a bridge's port that golang.org/x/sys does not have
+// (linux/if_link.h).
+const (
+	portHairpin  = 4  // IFLA_BRPORT_MODE
+	portIsolated = 33 // IFLA_BRPORT_ISOLATED
+)
+
 // Add sets what differs from a new port, for which both are off.
 func (p Port) Add(k *kernel.Kernel) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
+	var attrs []netlink.Attr
+	if p.Hairpin {
+		attrs = append(attrs, netlink.U8(portHairpin, 1))
+	}
+	if p.Isolated {
+		attrs = append(attrs, netlink.U8(portIsolated, 1))
+	}
+	if attrs == nil {
+		return nil
 	}
 	l, err := k.Link(kernel.Host, p.Link)
 	if err != nil {
 		return err
 	}
-	if p.Hairpin {
-		err = errors.Join(err, h.LinkSetHairpin(l, true))
-	}
-	if p.Isolated {
-		err = errors.Join(err, h.LinkSetIsolated(l, true))
-	}
-	return err
+	return k.SetLink(kernel.Host, l, 0, 0, kernel.PortInfo("bridge", attrs...))
 }
 
 // Del does nothing: see Port.
@@ -51,18 +59,15 @@ func (p Port) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
+	is := func(kind uint16) bool {
+		on := netlink.Find(l.PortInfo, kind)
+		return len(on) > 0 && on[0] != 0
 	}
-	info, err := h.LinkGetProtinfo(l)
 	switch {
-	case err != nil:
-		return err
-	case info.Hairpin != p.Hairpin:
-		return fmt.Errorf("hairpin is %t", info.Hairpin)
-	case info.Isolated != p.Isolated:
-		return fmt.Errorf("isolated is %t", info.Isolated)
+	case is(portHairpin) != p.Hairpin:
+		return fmt.Errorf("hairpin is %t", is(portHairpin))
+	case is(portIsolated) != p.Isolated:
+		return fmt.Errorf("isolated is %t", is(portIsolated))
 	}
 	return nil
 }
@@ -104,12 +109,24 @@ func (v VLANs) String() string {
 	return strings.Join(words, " ")
 }
 
+// Attributes of a port's VLANs that golang.org/x/sys does not have
+// (linux/if_bridge.h).
+const (
+	vlanInfo       = 2 // IFLA_BRIDGE_VLAN_INFO
+	vlanPVID       = 1 << 1
+	vlanUntagged   = 1 << 2
+	vlanRangeBegin = 1 << 3
+	vlanRangeEnd   = 1 << 4
+	onlyVLANs      = 1 << 1 // RTEXT_FILTER_BRVLAN
+)
+
+// entry is struct bridge_vlan_info.
+func entry(flags, id uint16) netlink.Attr {
+	return netlink.Bytes(vlanInfo, binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, flags), id))
+}
+
 // Add takes the port out of the default VLAN and into its own.
 func (v VLANs) Add(k *kernel.Kernel) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
-	}
 	l, err := k.Link(kernel.Host, v.Link)
 	if err != nil {
 		return err
@@ -119,21 +136,36 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if byDefault != 0 && !v.KeepDefault {
-		if err := h.BridgeVlanDel(l, byDefault, true, true, false, true); err != nil {
+		if err := change(k, unix.RTM_DELLINK, l, entry(0, byDefault)); err != nil {
 			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, err)
 		}
 	}
+	var entries []netlink.Attr
 	if v.Access != 0 {
-		if err := h.BridgeVlanAdd(l, v.Access, true, true, false, true); err != nil {
-			return fmt.Errorf("enter VLAN %d untagged: %w", v.Access, err)
-		}
+		entries = append(entries, entry(vlanPVID|vlanUntagged, v.Access))
 	}
 	for _, r := range v.Trunk {
-		if err := h.BridgeVlanAddRange(l, r.First, r.Last, false, false, false, true); err != nil {
-			return fmt.Errorf("enter VLAN %v tagged: %w", r, err)
+		if r.First == r.Last {
+			entries = append(entries, entry(0, r.First))
+			continue
 		}
+		entries = append(entries, entry(vlanRangeBegin, r.First), entry(vlanRangeEnd, r.Last))
 	}
-	return nil
+	return change(k, unix.RTM_SETLINK, l, entries...)
+}
+
+// change adds or removes VLANs of a port in one message.
+func change(k *kernel.Kernel, kind uint16, l *kernel.Link, entries ...netlink.Attr) error {
+	c, err := k.Conn(kernel.Host)
+	if err != nil {
+		return err
+	}
+	body := kernel.BridgeHeader(l.Index)
+	_, err = c.Request(netlink.Message{Type: kind, Body: append(body, netlink.Nest(unix.IFLA_AF_SPEC, entries...)...)})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return errNoVLANFiltering
+	}
+	return kernel.Cause(err)
 }
 
 // byDefault is the VLAN that the bridge puts its new ports into, 0 for none.
@@ -142,8 +174,8 @@ func (v VLANs) byDefault(k *kernel.Kernel) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	if b, ok := l.(*netlink.Bridge); ok && b.VlanDefaultPVID != nil {
-		return *b.VlanDefaultPVID, nil
+	if id := netlink.Find(l.Info, bridgeDefaultPVID); len(id) == 2 {
+		return binary.NativeEndian.Uint16(id), nil
 	}
 	return 1, nil // the kernel's default
 }
@@ -154,25 +186,21 @@ func (v VLANs) Del(*kernel.Kernel) error { return nil }
 // Check looks for every VLAN on the port, and for a default VLAN that should
 // have been left.
 func (v VLANs) Check(k *kernel.Kernel) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
-	}
 	l, err := k.Link(kernel.Host, v.Link)
 	if err != nil {
 		return err
 	}
-	all, err := h.BridgeVlanList()
+	have, err := vlansOf(k, l)
 	if err != nil {
 		return err
 	}
-	have := all[int32(l.Attrs().Index)]
-	if v.Access != 0 && !slices.ContainsFunc(have, untagged(v.Access)) {
+	const access = vlanPVID | vlanUntagged
+	if v.Access != 0 && have[v.Access]&access != access {
 		return fmt.Errorf("untagged frames are not in VLAN %d", v.Access)
 	}
 	for _, r := range v.Trunk {
 		for id := r.First; id <= r.Last; id++ {
-			if !slices.ContainsFunc(have, func(i *nl.BridgeVlanInfo) bool { return i.Vid == id }) {
+			if _, ok := have[id]; !ok {
 				return fmt.Errorf("the port is not in VLAN %d", id)
 			}
 		}
@@ -180,7 +208,7 @@ func (v VLANs) Check(k *kernel.Kernel) error {
 	return v.checkLeft(k, have)
 }
 
-func (v VLANs) checkLeft(k *kernel.Kernel, have []*nl.BridgeVlanInfo) error {
+func (v VLANs) checkLeft(k *kernel.Kernel, have map[uint16]uint16) error {
 	byDefault, err := v.byDefault(k)
 	wanted := byDefault == v.Access || slices.ContainsFunc(v.Trunk, func(r VLANRange) bool {
 		return r.First <= byDefault && byDefault <= r.Last
@@ -188,14 +216,33 @@ func (v VLANs) checkLeft(k *kernel.Kernel, have []*nl.BridgeVlanInfo) error {
 	if err != nil || v.KeepDefault || wanted {
 		return err
 	}
-	if slices.ContainsFunc(have, func(i *nl.BridgeVlanInfo) bool { return i.Vid == byDefault }) {
+	if _, ok := have[byDefault]; ok {
 		return fmt.Errorf("the port is still in the default VLAN %d", byDefault)
 	}
 	return nil
 }
 
-func untagged(id uint16) func(*nl.BridgeVlanInfo) bool {
-	return func(i *nl.BridgeVlanInfo) bool {
-		return i.Vid == id && i.Flags&nl.BRIDGE_VLAN_INFO_PVID != 0 && i.Flags&nl.BRIDGE_VLAN_INFO_UNTAGGED != 0
+// vlansOf lists the VLANs of one port, with their flags.
+func vlansOf(k *kernel.Kernel, l *kernel.Link) (map[uint16]uint16, error) {
+	c, err := k.Conn(kernel.Host)
+	if err != nil {
+		return nil, err
 	}
+	mask := netlink.U32(unix.IFLA_EXT_MASK, onlyVLANs)
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETLINK, Body: append(kernel.BridgeHeader(0), mask...)})
+	if err != nil {
+		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", err)
+	}
+	have := map[uint16]uint16{}
+	for _, a := range answers {
+		if kernel.HeaderIndex(a) != l.Index {
+			continue
+		}
+		for kind, data := range netlink.Attrs(netlink.Find(a[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC)) {
+			if kind == vlanInfo && len(data) == 4 {
+				have[binary.NativeEndian.Uint16(data[2:])] = binary.NativeEndian.Uint16(data)
+			}
+		}
+	}
+	return have, nil
 }

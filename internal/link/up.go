@@ -3,17 +3,14 @@ package link
 import (
 	"errors"
 	"fmt"
-	"net"
+	"os"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 )
-
-const flagPromisc = unix.IFF_PROMISC
 
 // Up is a link being up. It dies with the link.
 type Up struct {
@@ -38,19 +35,16 @@ func (u Up) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(u.Side)
+	if u.Port == "" {
+		return k.SetUp(u.Side, l)
+	}
+	// The subscription is older than the change, so no event is missed.
+	events, err := k.Dial(kernel.Host, unix.RTNLGRP_LINK)
 	if err != nil {
 		return err
 	}
-	if u.Port == "" {
-		return h.LinkSetUp(l)
-	}
-	events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
-	if err != nil {
-		return fmt.Errorf("subscribe to the host's link events: %w", err)
-	}
 	defer events.Close()
-	if err := h.LinkSetUp(l); err != nil {
+	if err := k.SetUp(u.Side, l); err != nil {
 		return err
 	}
 	return u.await(k, events)
@@ -61,34 +55,25 @@ func (u Up) Add(k *kernel.Kernel) error {
 // and the pod's first packets find the way all the same.
 const portWait = 2 * time.Second
 
-// await reads link events until the port is operational. The subscription is
-// older than the change, so no event is missed.
-func (u Up) await(k *kernel.Kernel, events *nl.NetlinkSocket) error {
+// await looks at the port after every event until it is operational.
+func (u Up) await(k *kernel.Kernel, events *netlink.Conn) error {
 	port, err := k.Link(kernel.Host, u.Port)
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
-	}
 	for deadline := time.Now().Add(portWait); ; {
-		now, err := h.LinkByIndex(port.Attrs().Index)
+		now, err := k.LinkAt(kernel.Host, port.Index)
 		if err != nil {
-			return kernel.Cause(err)
-		}
-		if now.Attrs().OperState == netlink.OperUp {
-			return nil
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			return nil
-		}
-		timeout := unix.NsecToTimeval(int64(left))
-		if err := events.SetReceiveTimeout(&timeout); err != nil {
 			return err
 		}
-		if _, _, err := events.Receive(); err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) {
+		if now.Operational {
+			return nil
+		}
+		err = events.Await(time.Until(deadline))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("read the host's link events: %w", err)
 		}
 	}
@@ -103,7 +88,7 @@ func (u Up) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if l.Attrs().Flags&net.FlagUp == 0 {
+	if !l.Up() {
 		return errors.New("it is down")
 	}
 	return nil

@@ -1,16 +1,16 @@
 package link
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
 
@@ -22,18 +22,15 @@ type Veth struct {
 	Pod   string // name of the pod's end
 	// MAC is the pod's end's address; one made of the attachment where nil.
 	MAC net.HardwareAddr
-	// MTU of both ends in bytes. Where it is 0, it is the bridge's, or else the
-	// kernel's default.
+	// MTU of both ends in bytes, or AutoMTU. Where it is 0, it is the bridge's,
+	// or else the kernel's default.
 	MTU int
 	// Bridge names the host's bridge that the host's end is a port of.
 	Bridge string
 }
 
 func (v Veth) String() string {
-	s := fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac())
-	if v.MTU != 0 {
-		s += fmt.Sprintf(" mtu %d", v.MTU)
-	}
+	s := fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac()) + mtuText(v.MTU)
 	if v.Bridge != "" {
 		s += " bridge " + v.Bridge
 	}
@@ -47,70 +44,75 @@ func (v Veth) mac() net.HardwareAddr {
 	return v.Owner.MAC("pod")
 }
 
-// Add makes the pair in one message. The rest are steps that can only fail
-// where the pair is deleted at the same time; then nothing is left either.
+// Add makes the pair in one message. The steps that follow can only fail where
+// the pair is deleted at the same time; then nothing is left either.
 func (v Veth) Add(k *kernel.Kernel) error {
-	h, err := k.NL(kernel.Host)
-	if err != nil {
-		return err
-	}
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = v.Owner.HostLink(), v.MTU, v.Owner.MAC("host")
+	host, pod, err := v.attributes(k)
+	if err != nil {
+		return err
+	}
+	err = k.CreateLink(kernel.Host, v.Owner.HostLink(), "veth", []netlink.Attr{kernel.Peer(pod...)}, host...)
+	if errors.Is(err, fs.ErrExist) {
+		return v.taken(k, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := v.raise(k); err != nil {
+		return errors.Join(err, remove(k, kernel.Host, v.Owner.HostLink()))
+	}
+	return nil
+}
+
+// attributes are those of both ends at their birth.
+func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error) {
+	size, err := mtu(k, v.MTU)
+	if err != nil {
+		return nil, nil, err
+	}
 	if v.Bridge != "" {
 		bridge, err := k.Link(kernel.Host, v.Bridge)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		attrs.MasterIndex = bridge.Attrs().Index
-		if attrs.MTU == 0 {
-			attrs.MTU = bridge.Attrs().MTU
+		host = append(host, netlink.U32(unix.IFLA_MASTER, uint32(bridge.Index)))
+		if size == 0 {
+			size = bridge.MTU
 		}
 	}
-	pair := &netlink.Veth{
-		LinkAttrs:        attrs,
-		PeerName:         v.Pod,
-		PeerHardwareAddr: v.mac(),
-		PeerMTU:          uint32(attrs.MTU),
-		PeerNamespace:    netlink.NsFd(k.PodFD()),
+	if size != 0 {
+		host = append(host, netlink.U32(unix.IFLA_MTU, uint32(size)))
+		pod = append(pod, netlink.U32(unix.IFLA_MTU, uint32(size)))
 	}
-	if err := h.LinkAdd(pair); err != nil {
-		return v.explain(k, err)
-	}
-	if err := v.raise(k, h, pair); err != nil {
-		return errors.Join(err, remove(k, kernel.Host, attrs.Name))
-	}
-	return nil
+	host = append(host, netlink.Bytes(unix.IFLA_ADDRESS, v.Owner.MAC("host")))
+	pod = append(pod, netlink.Bytes(unix.IFLA_ADDRESS, v.mac()),
+		netlink.String(unix.IFLA_IFNAME, v.Pod), netlink.U32(unix.IFLA_NET_NS_FD, uint32(k.PodFD())))
+	return host, pod, nil
 }
 
 // raise names the host's end's owner and brings it up. A pod must not be able
 // to change the host's routes by router advertisements, so those are refused
 // before the link is up.
-func (v Veth) raise(k *kernel.Kernel, h *netlink.Handle, l netlink.Link) error {
-	if err := h.LinkSetAlias(l, v.Owner.Alias()); err != nil {
-		return fmt.Errorf("alias: %w", err)
-	}
-	if err := sysctl.RefuseRouterAdvertisements(v.Owner.HostLink()).Add(k); err != nil {
+func (v Veth) raise(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Host, v.Owner.HostLink())
+	if err != nil {
 		return err
 	}
-	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("up: %w", err)
+	if err := sysctl.RefuseRouterAdvertisements(l.Name).Add(k); err != nil {
+		return err
 	}
-	return nil
+	return k.SetUp(kernel.Host, l, netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias()))
 }
 
-// explain tells which of the two names was taken, or which value the kernel
-// did not like.
-func (v Veth) explain(k *kernel.Kernel, err error) error {
-	if !errors.Is(err, fs.ErrExist) {
-		return kernel.Cause(err)
-	}
+// taken tells which of the two names was there already.
+func (v Veth) taken(k *kernel.Kernel, err error) error {
 	if taken := Free(k, kernel.Pod, v.Pod); taken != nil {
 		return taken
 	}
-	return fmt.Errorf("interface %s, which belongs to %s, is on the host already: %w", v.Owner.HostLink(), v.Owner, err)
+	return fmt.Errorf("interface %s of %s is on the host already: %w", v.Owner.HostLink(), v.Owner, err)
 }
 
 // Del deletes the pair by the host's end, whose name is the attachment's. A
@@ -118,8 +120,8 @@ func (v Veth) explain(k *kernel.Kernel, err error) error {
 func (v Veth) Del(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Host, v.Owner.HostLink())
 	switch {
-	case err == nil && l.Attrs().Alias != "" && l.Attrs().Alias != v.Owner.Alias():
-		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Attrs().Name, l.Attrs().Alias)
+	case err == nil && l.Alias != "" && l.Alias != v.Owner.Alias():
+		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Name, l.Alias)
 	case err == nil:
 		k.Forget(kernel.Pod, v.Pod)
 		return remove(k, kernel.Host, v.Owner.HostLink())
@@ -161,34 +163,30 @@ func (v Veth) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return fmt.Errorf("host: %w", err)
 	}
-	if host.Attrs().ParentIndex != pod.Attrs().Index || pod.Attrs().ParentIndex != host.Attrs().Index {
-		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Attrs().Name, v.Pod)
+	if host.Parent != pod.Index || pod.Parent != host.Index {
+		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Pod)
 	}
-	if host.Attrs().Flags&net.FlagUp == 0 {
-		return fmt.Errorf("host's %s is down", host.Attrs().Name)
+	if !host.Up() {
+		return fmt.Errorf("host's %s is down", host.Name)
 	}
 	return v.checkPort(k, host)
 }
 
 // hostEnd finds the host's end by its name, or, where another program made the
 // pair, as the pod's end's peer.
-func (v Veth) hostEnd(k *kernel.Kernel, pod netlink.Link) (netlink.Link, error) {
+func (v Veth) hostEnd(k *kernel.Kernel, pod *kernel.Link) (*kernel.Link, error) {
 	host, err := k.Link(kernel.Host, v.Owner.HostLink())
 	if !errors.Is(err, fs.ErrNotExist) {
 		return host, err
 	}
-	h, herr := k.NL(kernel.Host)
-	if herr != nil {
-		return nil, herr
-	}
-	peer, perr := h.LinkByIndex(pod.Attrs().ParentIndex)
+	peer, perr := k.LinkAt(kernel.Host, pod.Parent)
 	if perr != nil || isKind(peer, "veth") != nil {
 		return nil, err
 	}
 	return peer, nil
 }
 
-func (v Veth) checkPort(k *kernel.Kernel, host netlink.Link) error {
+func (v Veth) checkPort(k *kernel.Kernel, host *kernel.Link) error {
 	if v.Bridge == "" {
 		return nil
 	}
@@ -196,35 +194,8 @@ func (v Veth) checkPort(k *kernel.Kernel, host netlink.Link) error {
 	if err != nil {
 		return err
 	}
-	if host.Attrs().MasterIndex != bridge.Attrs().Index {
-		return fmt.Errorf("host's %s is no port of %s", host.Attrs().Name, v.Bridge)
-	}
-	return nil
-}
-
-// HasMAC is the fact that a link still has an address that a result reported.
-type HasMAC struct {
-	Side kernel.Side
-	Link string
-	MAC  net.HardwareAddr
-}
-
-func (m HasMAC) String() string { return fmt.Sprintf("mac  %v %s %v", m.Side, m.Link, m.MAC) }
-
-// Add has nothing to do: the address came with the link.
-func (m HasMAC) Add(*kernel.Kernel) error { return nil }
-
-// Del has nothing to do: the address goes with the link.
-func (m HasMAC) Del(*kernel.Kernel) error { return nil }
-
-// Check compares the address.
-func (m HasMAC) Check(k *kernel.Kernel) error {
-	l, err := k.Link(m.Side, m.Link)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(l.Attrs().HardwareAddr, m.MAC) {
-		return fmt.Errorf("it is %v", l.Attrs().HardwareAddr)
+	if host.Master != bridge.Index {
+		return fmt.Errorf("host's %s is no port of %s", host.Name, v.Bridge)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -97,9 +98,9 @@ func (t *table) elementMessage(kind, flags uint16, set string, elements ...attr)
 }
 
 // get asks the kernel for one element; ok is false where it is not there.
-func (c *conn) get(t *table, e Element) (f found, ok bool, err error) {
+func (c conn) get(t *table, e Element) (f found, ok bool, err error) {
 	answers, err := c.ask(t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return found{}, false, nil
 	}
 	if err != nil {
@@ -114,11 +115,11 @@ func (c *conn) get(t *table, e Element) (f found, ok bool, err error) {
 }
 
 // dump lists a set. It is for GC and for errors alone.
-func (c *conn) dump(t *table, set string) ([]found, error) {
+func (c conn) dump(t *table, set string) ([]found, error) {
 	answers, err := c.ask(message{unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, t.family, []attr{
 		stringAttr(unix.NFTA_SET_ELEM_LIST_TABLE, t.name), stringAttr(unix.NFTA_SET_ELEM_LIST_SET, set),
 	}})
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {

@@ -39,19 +39,22 @@ func (m Members) String() string {
 	return strings.Join(words, " ")
 }
 
+// Idle says that nothing is asked for; Del still removes what the record says.
+func (m Members) Idle() bool { return len(m.Elements) == 0 }
+
 func (m Members) key() string { return m.Owner.Key() + "." + m.Kind }
 
 // Add claims the record, which a second ADD of the same attachment finds taken,
 // and then puts the members into the table.
 func (m Members) Add(k *kernel.Kernel) error {
-	if len(m.Elements) == 0 {
+	if m.Idle() {
 		return nil
 	}
 	c, err := dial()
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	c.sweep()
 	if err := m.claim(c, k); err != nil {
 		return err
@@ -64,7 +67,7 @@ func (m Members) Add(k *kernel.Kernel) error {
 
 // insert sends the members, and sends them again with what the kernel's answer
 // says is missing or in the way. Each answer has one remedy, used once.
-func (m Members) insert(c *conn) error {
+func (m Members) insert(c conn) error {
 	try := attempt{Members: m}
 	for {
 		batch, at := try.batch()
@@ -128,7 +131,7 @@ func (a *attempt) messages(e Element) []message {
 }
 
 // remedy changes the attempt so that it may succeed, or says why it cannot.
-func (a *attempt) remedy(c *conn, refused batchError, at []int) error {
+func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	var element *Element
 	if refused.index >= 0 && refused.index < len(at) && at[refused.index] >= 0 {
 		element = &a.Elements[at[refused.index]]
@@ -153,7 +156,7 @@ func (a *attempt) remedy(c *conn, refused batchError, at []int) error {
 
 // yield tells who has an exclusive member, and takes it over where its holder's
 // network namespace is gone.
-func (a *attempt) yield(c *conn, e Element) error {
+func (a *attempt) yield(c conn, e Element) error {
 	holder, err := c.holder(a.table, e)
 	if err != nil {
 		return err
@@ -169,7 +172,7 @@ func (a *attempt) yield(c *conn, e Element) error {
 }
 
 // holder finds who has a member that overlaps another.
-func (c *conn) holder(t *table, e Element) (string, error) {
+func (c conn) holder(t *table, e Element) (string, error) {
 	have, err := c.dump(t, e.Set)
 	if err != nil {
 		return "", err
@@ -211,7 +214,7 @@ func overlap(parts []datatype, first, firstEnd, second, secondEnd []byte) bool {
 // converge makes room for a shared member that overlaps others. They are
 // subnets, so one holds the other: where the wider one is there it is enough,
 // else it replaces the narrower ones.
-func (a *attempt) converge(c *conn, e Element) error {
+func (a *attempt) converge(c conn, e Element) error {
 	have, err := c.dump(a.table, e.Set)
 	if err != nil {
 		return err
@@ -264,7 +267,7 @@ func (r record) withdraw() error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	return c.withdraw(r)
 }
 
@@ -274,7 +277,7 @@ const withdrawTries = 100
 // withdraw reads who owns each member and removes those that are the record's
 // owner's, on condition that the ruleset did not change in between: a member
 // that passes to another pod right then must stay.
-func (c *conn) withdraw(r record) error {
+func (c conn) withdraw(r record) error {
 	t, err := r.in()
 	if err != nil {
 		return err
@@ -308,11 +311,14 @@ func (c *conn) withdraw(r record) error {
 // Check looks whether every member is there, is the attachment's, and leads
 // where it should.
 func (m Members) Check(*kernel.Kernel) error {
+	if m.Idle() {
+		return nil
+	}
 	c, err := dial()
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	var errs []error
 	for _, e := range m.Elements {
 		errs = append(errs, m.check(c, e))
@@ -320,7 +326,7 @@ func (m Members) Check(*kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-func (m Members) check(c *conn, e Element) error {
+func (m Members) check(c conn, e Element) error {
 	f, there, err := c.get(m.table, e)
 	switch {
 	case err != nil:

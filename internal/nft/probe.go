@@ -14,7 +14,7 @@ func ready(t *table) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	if err := c.rehearse(append(t.static(), t.touch())); err != nil {
 		return fmt.Errorf("nftables table %s: %w", t.name, missing(err))
 	}

@@ -73,7 +73,7 @@ func (r record) abandoned() bool {
 // claim writes the record of new members. Where the attachment has one already,
 // it is an error, unless that is of a pod that is gone: a container that starts
 // again after a crash, for which nobody said DEL.
-func (m Members) claim(c *conn, k *kernel.Kernel) error {
+func (m Members) claim(c conn, k *kernel.Kernel) error {
 	now := record{
 		Owner: m.Owner, Netns: k.PodPath(), NetnsID: kernel.Netns(k.PodPath()),
 		Family: m.table.family, Profile: m.profile, Elements: m.Elements,
@@ -112,7 +112,7 @@ func (r record) bury(key string) error {
 
 // sweep tries again what former DELs could not do. It is nobody's error when
 // it cannot either.
-func (c *conn) sweep() {
+func (c conn) sweep() {
 	keys, err := dead.Keys()
 	if err != nil {
 		return
@@ -127,7 +127,7 @@ func (c *conn) sweep() {
 
 // sweepDead removes the members of one attachment if its pod is provably gone,
 // and says whether it did.
-func (c *conn) sweepDead(at name.Attachment, kind string) (bool, error) {
+func (c conn) sweepDead(at name.Attachment, kind string) (bool, error) {
 	key := Members{Owner: at, Kind: kind}.key()
 	r, err := readRecord(key)
 	if err != nil || r.Owner != at || !r.abandoned() {
@@ -167,7 +167,7 @@ func Collect(network string, valid func(comment string) bool) error {
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	c.sweep()
 	var errs []error
 	for _, t := range tables {
@@ -178,7 +178,7 @@ func Collect(network string, valid func(comment string) bool) error {
 	return errors.Join(errs...)
 }
 
-func (c *conn) collect(t *table, set, network string, valid func(string) bool) error {
+func (c conn) collect(t *table, set, network string, valid func(string) bool) error {
 	have, err := c.dump(t, set)
 	if err != nil {
 		return err

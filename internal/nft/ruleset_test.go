@@ -23,7 +23,7 @@ func TestStatic(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.close()
+			defer c.Close()
 			for range 2 { // what is there already does no harm
 				if err := c.commit(append(tab.table.static(), tab.table.touch()), 0); err != nil {
 					t.Fatal(err)

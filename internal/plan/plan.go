@@ -63,7 +63,16 @@ func (p Plan) Check(k *kernel.Kernel) error {
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, f := range p {
-		fmt.Fprintln(&b, f)
+		if !Idle(f) {
+			fmt.Fprintln(&b, f)
+		}
 	}
 	return b.String()
+}
+
+// Idle reports whether a fact asks for nothing. Such a fact is in a plan for
+// its Del, which removes what a former configuration has asked for.
+func Idle(f Fact) bool {
+	i, ok := f.(interface{ Idle() bool })
+	return ok && i.Idle()
 }

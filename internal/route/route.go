@@ -2,18 +2,17 @@
 package route
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Route sends what is for Dst out of Link. It dies with the link.
@@ -62,61 +61,103 @@ func (r Route) String() string {
 	return strings.Join(words, " ")
 }
 
-func (r Route) wire(k *kernel.Kernel) (*netlink.Route, error) {
-	l, err := k.Link(r.Side, r.Link)
-	if err != nil {
-		return nil, err
+// header is struct rtmsg.
+func (r Route) header() []byte {
+	table := r.table()
+	if table > 255 {
+		table = unix.RT_TABLE_UNSPEC // the attribute has it
 	}
-	dst := cni.IPNet(r.Dst)
-	w := &netlink.Route{
-		LinkIndex: l.Attrs().Index, Dst: &dst, Table: r.Table, Priority: r.Priority,
-		MTU: r.MTU, AdvMSS: r.AdvMSS, Protocol: unix.RTPROT_BOOT, Scope: r.scope(),
-	}
-	if r.Src.IsValid() {
-		w.Src = r.Src.AsSlice()
-	}
-	var flags int
-	if r.OnLink {
-		flags = int(netlink.FLAG_ONLINK)
-	}
-	switch len(r.Via) {
-	case 0:
-	case 1:
-		w.Gw, w.Flags = r.Via[0].AsSlice(), flags
-	default:
-		for _, via := range r.Via {
-			w.MultiPath = append(w.MultiPath, &netlink.NexthopInfo{LinkIndex: w.LinkIndex, Gw: via.AsSlice(), Flags: flags})
-		}
-		w.LinkIndex = 0
-	}
-	return w, nil
+	return []byte{family(r.Dst.Addr()), byte(r.Dst.Bits()), 0, 0, byte(table), unix.RTPROT_BOOT, r.scope(), unix.RTN_UNICAST, 0, 0, 0, 0}
 }
 
-func (r Route) scope() netlink.Scope {
+func (r Route) table() int {
+	if r.Table == 0 {
+		return unix.RT_TABLE_MAIN
+	}
+	return r.Table
+}
+
+func (r Route) scope() byte {
 	switch {
 	case r.Scope != nil:
-		return netlink.Scope(*r.Scope)
+		return byte(*r.Scope)
 	case len(r.Via) == 0 && r.Dst.Addr().Is4():
-		return netlink.SCOPE_LINK
+		return unix.RT_SCOPE_LINK
 	}
-	return netlink.SCOPE_UNIVERSE
+	return unix.RT_SCOPE_UNIVERSE
+}
+
+func family(a netip.Addr) byte {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+func (r Route) attributes(link int) []netlink.Attr {
+	attrs := []netlink.Attr{
+		netlink.Bytes(unix.RTA_DST, r.Dst.Addr().AsSlice()), netlink.U32(unix.RTA_TABLE, uint32(r.table())),
+	}
+	if r.Priority != 0 {
+		attrs = append(attrs, netlink.U32(unix.RTA_PRIORITY, uint32(r.Priority)))
+	}
+	if r.Src.IsValid() {
+		attrs = append(attrs, netlink.Bytes(unix.RTA_PREFSRC, r.Src.AsSlice()))
+	}
+	var metrics []netlink.Attr
+	if r.MTU != 0 {
+		metrics = append(metrics, netlink.U32(unix.RTAX_MTU, uint32(r.MTU)))
+	}
+	if r.AdvMSS != 0 {
+		metrics = append(metrics, netlink.U32(unix.RTAX_ADVMSS, uint32(r.AdvMSS)))
+	}
+	if metrics != nil {
+		attrs = append(attrs, netlink.Nest(unix.RTA_METRICS, metrics...))
+	}
+	return append(attrs, r.hops(link)...)
+}
+
+// hops are the next hops: one among the route's own attributes, several in a
+// list of their own.
+func (r Route) hops(link int) []netlink.Attr {
+	if len(r.Via) < 2 {
+		attrs := []netlink.Attr{netlink.U32(unix.RTA_OIF, uint32(link))}
+		for _, via := range r.Via {
+			attrs = append(attrs, netlink.Bytes(unix.RTA_GATEWAY, via.AsSlice()))
+		}
+		return attrs
+	}
+	var list []byte
+	for _, via := range r.Via {
+		gateway := netlink.Bytes(unix.RTA_GATEWAY, via.AsSlice())
+		hop := make([]byte, unix.SizeofRtNexthop) // length, flags, hops, link
+		binary.NativeEndian.PutUint16(hop, uint16(len(hop)+len(gateway)))
+		if r.OnLink {
+			hop[2] = unix.RTNH_F_ONLINK
+		}
+		binary.NativeEndian.PutUint32(hop[4:], uint32(link))
+		list = append(append(list, hop...), gateway...)
+	}
+	return []netlink.Attr{netlink.Bytes(unix.RTA_MULTIPATH, list)}
 }
 
 // Add adds the route; one that is there already is an error.
 func (r Route) Add(k *kernel.Kernel) error {
-	w, err := r.wire(k)
+	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
 	}
-	h, err := k.NL(r.Side)
+	c, err := k.Conn(r.Side)
 	if err != nil {
 		return err
 	}
-	return explain(h.RouteAdd(w), r)
-}
-
-// explain says what the kernel means by its short answer.
-func explain(err error, r Route) error {
+	h := r.header()
+	if r.OnLink && len(r.Via) == 1 {
+		h[8] = unix.RTNH_F_ONLINK
+	}
+	_, err = c.Request(netlink.Message{
+		Type: unix.RTM_NEWROUTE, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: append(h, netlink.Join(r.attributes(l.Index)...)...),
+	})
 	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
 		return fmt.Errorf("no address of %s has the next hop on its subnet: %w", r.Link, err)
 	}
@@ -129,32 +170,24 @@ func (r Route) Del(*kernel.Kernel) error { return nil }
 // Check looks for the route by table, destination and link, and compares the
 // next hops.
 func (r Route) Check(k *kernel.Kernel) error {
-	w, err := r.wire(k)
-	if err != nil {
-		return err
-	}
-	h, err := k.NL(r.Side)
-	if err != nil {
-		return err
-	}
-	if w.Table == 0 {
-		w.Table = unix.RT_TABLE_MAIN
-	}
 	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
 	}
-	have, err := h.RouteListFiltered(family(r.Dst), w, netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	c, err := k.Conn(r.Side)
+	if err != nil {
+		return err
+	}
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETROUTE, Body: []byte{family(r.Dst.Addr()), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}})
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
 	var hops []netip.Addr
 	var found bool
-	for _, route := range have {
-		for _, hop := range nexthops(route) {
-			if hop.LinkIndex == l.Attrs().Index {
-				found = true
-				hops = append(hops, cni.Address(hop.Gw))
+	for _, a := range answers {
+		for _, hop := range r.matching(a) {
+			if hop.link == l.Index {
+				found, hops = true, append(hops, hop.via)
 			}
 		}
 	}
@@ -162,6 +195,59 @@ func (r Route) Check(k *kernel.Kernel) error {
 		return fmt.Errorf("it is not there: %w", fs.ErrNotExist)
 	}
 	return r.compare(hops)
+}
+
+type hop struct {
+	link int
+	via  netip.Addr
+}
+
+// matching gives the next hops of an answer that is about the same destination
+// in the same table.
+func (r Route) matching(b []byte) []hop {
+	if len(b) < unix.SizeofRtMsg || int(b[1]) != r.Dst.Bits() {
+		return nil
+	}
+	var dst, via netip.Addr
+	var table, link, priority int
+	var hops []hop
+	for kind, data := range netlink.Attrs(b[unix.SizeofRtMsg:]) {
+		switch kind {
+		case unix.RTA_DST:
+			dst, _ = netip.AddrFromSlice(data)
+		case unix.RTA_TABLE:
+			table = int(netlink.Uint32(data))
+		case unix.RTA_PRIORITY:
+			priority = int(netlink.Uint32(data))
+		case unix.RTA_OIF:
+			link = int(netlink.Uint32(data))
+		case unix.RTA_GATEWAY:
+			via, _ = netip.AddrFromSlice(data)
+		case unix.RTA_MULTIPATH:
+			hops = multipath(data)
+		}
+	}
+	if !dst.IsValid() && r.Dst.Bits() == 0 {
+		dst = r.Dst.Addr()
+	}
+	if dst != r.Dst.Addr() || table != r.table() || r.Priority != 0 && priority != r.Priority {
+		return nil
+	}
+	return append(hops, hop{link, via})
+}
+
+// multipath reads a list of struct rtnexthop.
+func multipath(b []byte) (out []hop) {
+	for len(b) >= unix.SizeofRtNexthop {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtNexthop || n > len(b) {
+			break
+		}
+		via, _ := netip.AddrFromSlice(netlink.Find(b[unix.SizeofRtNexthop:n], unix.RTA_GATEWAY))
+		out = append(out, hop{int(binary.NativeEndian.Uint32(b[4:])), via})
+		b = b[min(len(b), (n+3)&^3):]
+	}
+	return out
 }
 
 // compare wants every next hop of ours; a route by hand to the same
@@ -183,20 +269,6 @@ func (r Route) compare(hops []netip.Addr) error {
 	return nil
 }
 
-func nexthops(r netlink.Route) []*netlink.NexthopInfo {
-	if len(r.MultiPath) > 0 {
-		return r.MultiPath
-	}
-	return []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
-}
-
-func family(p netip.Prefix) int {
-	if p.Addr().Is6() {
-		return netlink.FAMILY_V6
-	}
-	return netlink.FAMILY_V4
-}
-
 // Out is the host's way to an address.
 type Out struct {
 	Link  string
@@ -206,22 +278,24 @@ type Out struct {
 
 // Lookup asks the host's routing table for the way to an address.
 func Lookup(k *kernel.Kernel, to netip.Addr) (Out, error) {
-	h, err := k.NL(kernel.Host)
+	c, err := k.Conn(kernel.Host)
 	if err != nil {
 		return Out{}, err
 	}
-	routes, err := h.RouteGet(net.IP(to.AsSlice()))
+	header := []byte{family(to), byte(to.BitLen()), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	answers, err := c.Request(netlink.Message{Type: unix.RTM_GETROUTE, Body: append(header, netlink.Bytes(unix.RTA_DST, to.AsSlice())...)})
 	if err != nil {
-		return Out{}, fmt.Errorf("route to %v: %w", to, kernel.Cause(err))
+		return Out{}, fmt.Errorf("route to %v: %w", to, err)
 	}
-	if len(routes) == 0 {
+	if len(answers) == 0 || len(answers[0]) < unix.SizeofRtMsg {
 		return Out{}, fmt.Errorf("route to %v: %w", to, fs.ErrNotExist)
 	}
-	l, err := h.LinkByIndex(routes[0].LinkIndex)
+	kind := answers[0][7]
+	l, err := k.LinkAt(kernel.Host, int(netlink.Uint32(netlink.Find(answers[0][unix.SizeofRtMsg:], unix.RTA_OIF))))
 	if err != nil {
-		return Out{}, fmt.Errorf("route to %v: %w", to, kernel.Cause(err))
+		return Out{}, fmt.Errorf("route to %v: %w", to, err)
 	}
-	return Out{Link: l.Attrs().Name, MTU: l.Attrs().MTU, Local: routes[0].Type == unix.RTN_LOCAL}, nil
+	return Out{Link: l.Name, MTU: l.MTU, Local: kind == unix.RTN_LOCAL}, nil
 }
 
 // Addresses of the documentation (RFC 5737, RFC 3849), which no network has:

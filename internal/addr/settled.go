@@ -1,0 +1,81 @@
+package addr
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Settled is IPv6 addresses having come through the look for duplicates. It
+// dies with the interface.
+type Settled struct {
+	Link  string
+	Addrs []netip.Addr
+}
+
+func (s Settled) String() string { return fmt.Sprintf("dad  pod %s %v", s.Link, s.Addrs) }
+
+// settleWait bounds the wait. The kernel takes a second or two (RFC 4862
+// section 5.4: one probe, after a random delay).
+const settleWait = 10 * time.Second
+
+// Add waits for the kernel's word on each address.
+func (s Settled) Add(k *kernel.Kernel) error {
+	if len(s.Addrs) == 0 {
+		return nil
+	}
+	events, err := k.Dial(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	for deadline := time.Now().Add(settleWait); ; {
+		pending, err := s.pending(k)
+		if err != nil || len(pending) == 0 {
+			return err
+		}
+		err = events.Await(time.Until(deadline))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("%v is not settled after %v: is the link's other end up?", pending, settleWait)
+		}
+		if err != nil {
+			return fmt.Errorf("read the pod's address events: %w", err)
+		}
+	}
+}
+
+// pending gives the addresses that the kernel is still looking for duplicates
+// of, or an error for one that has one.
+func (s Settled) pending(k *kernel.Kernel) (pending []netip.Addr, err error) {
+	have, err := list(k, kernel.Pod, s.Link, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range have {
+		ip := a.prefix.Addr()
+		switch {
+		case !slices.Contains(s.Addrs, ip):
+		case a.flags&unix.IFA_F_DADFAILED != 0:
+			return nil, fmt.Errorf("%v is in use by somebody else on the segment", ip)
+		case a.flags&unix.IFA_F_TENTATIVE != 0:
+			pending = append(pending, ip)
+		}
+	}
+	return pending, nil
+}
+
+// Del does nothing: see Settled.
+func (s Settled) Del(*kernel.Kernel) error { return nil }
+
+// Check looks for a duplicate that was found since.
+func (s Settled) Check(k *kernel.Kernel) error {
+	_, err := s.pending(k)
+	return err
+}

@@ -1,0 +1,130 @@
+package plugin
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/route"
+	"github.com/catena-cni/catena/internal/sysctl"
+)
+
+// Interface is the pod's end of a link, as an IPAM result wants it configured.
+type Interface struct {
+	Name string
+	// Port is the host's bridge port that the link ends in, if any.
+	Port string
+	// Detect has duplicates of IPv6 addresses looked for.
+	Detect bool
+	// NoPrefixRoutes leaves out the routes to the addresses' own subnets.
+	NoPrefixRoutes bool
+}
+
+// Facts are the addresses of the result that belong to the interface, the
+// interface being up, and the result's routes.
+func (i Interface) Facts(at At) plan.Plan {
+	ips := cni.IPsOf(at.Result, at.IfName)
+	var p plan.Plan
+	if slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address).Addr().Is6() }) {
+		p = append(p, i.ipv6On())
+	}
+	var addrs []netip.Addr
+	for _, ip := range ips {
+		prefix := cni.Prefix(ip.Address)
+		addrs = append(addrs, prefix.Addr())
+		p = append(p, addr.Addr{
+			Side: kernel.Pod, Link: i.Name, Prefix: prefix,
+			Detect: i.Detect && prefix.Addr().Is6(), NoPrefixRoute: i.NoPrefixRoutes,
+		})
+	}
+	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port})
+	if i.Detect {
+		p = append(p, addr.Settled{Link: i.Name, Addrs: slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is4)})
+	}
+	for _, r := range Routes(i.Name, at) {
+		p = append(p, r)
+	}
+	if len(addrs) > 0 {
+		p = append(p, link.Announce{Link: i.Name, Addrs: addrs})
+	}
+	return p
+}
+
+// ipv6On allows IPv6 on the interface, and on lo, where the container's
+// runtime or an image has turned it off, and keeps addresses when the link goes
+// down for a moment.
+func (i Interface) ipv6On() plan.Fact {
+	var pairs sysctl.Pairs
+	for _, l := range []string{"lo", i.Name} {
+		pairs = append(pairs, sysctl.Pair{Key: "net/ipv6/conf/" + l + "/disable_ipv6", Value: "0"})
+	}
+	pairs = append(pairs, sysctl.Pair{Key: "net/ipv6/conf/" + i.Name + "/keep_addr_on_down", Value: "1"})
+	return sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true}
+}
+
+// Routes are the result's routes as facts. A route without a gateway goes by
+// way of the family's first one. Routes that differ in their gateway alone are
+// one route with several paths.
+func Routes(ifname string, at At) []route.Route {
+	ips := cni.IPsOf(at.Result, at.IfName)
+	var out []route.Route
+	for _, r := range at.Result.Routes {
+		f := routeFact(ifname, r, ips)
+		if i := slices.IndexFunc(out, func(o route.Route) bool { return samePath(o, f) }); i >= 0 {
+			for _, via := range f.Via {
+				if !slices.Contains(out[i].Via, via) {
+					out[i].Via = append(out[i].Via, via)
+				}
+			}
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// samePath reports whether two routes differ at most in their gateways.
+func samePath(a, b route.Route) bool {
+	a.Via, b.Via = nil, nil
+	return fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+func routeFact(ifname string, r *cni.Route, ips []*cni.IPConfig) route.Route {
+	dst := cni.Prefix(r.Dst).Masked()
+	f := route.Route{Side: kernel.Pod, Link: ifname, Dst: dst, Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS, Scope: r.Scope}
+	if r.Table != nil {
+		f.Table = *r.Table
+	}
+	via := cni.Address(r.GW)
+	const linkScope = 253 // RT_SCOPE_LINK: on the link itself, without a gateway
+	if !via.IsValid() && (r.Scope == nil || *r.Scope != linkScope) {
+		via = firstGateway(ips, dst.Addr().Is6())
+	}
+	if via.IsValid() && !via.IsUnspecified() {
+		f.Via = []netip.Addr{via}
+		f.OnLink = !reaches(ips, via)
+	}
+	return f
+}
+
+func firstGateway(ips []*cni.IPConfig, six bool) netip.Addr {
+	for _, ip := range ips {
+		if gw := cni.Address(ip.Gateway); gw.IsValid() && gw.Is6() == six {
+			return gw
+		}
+	}
+	return netip.Addr{}
+}
+
+// reaches reports whether an address of the interface has the gateway on its
+// subnet. A link-local gateway always is.
+func reaches(ips []*cni.IPConfig, via netip.Addr) bool {
+	return via.IsLinkLocalUnicast() || slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool {
+		return cni.Prefix(ip.Address).Contains(via)
+	})
+}

@@ -1,0 +1,374 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/plan"
+)
+
+// At is what the functions of a plugin know of the attachment.
+type At struct {
+	name.Attachment
+	// Netns is the path of the pod's network namespace. It may be empty.
+	Netns string
+	// Result is what is known of the pod's network: IPAM's result, or that of
+	// the plugins before this one. On DEL there may be none; then it is empty.
+	Result *cni.Result
+	// Args are the pairs of CNI_ARGS.
+	Args map[string]string
+	// IPAM is the type of the plugin that addresses are delegated to, if any.
+	IPAM string
+}
+
+// Plugin is a name and pure functions from an attachment and its configuration
+// C. A function that is nil has nothing to say.
+type Plugin[C any] struct {
+	Name string
+	// Args are the keys of CNI_ARGS that the plugin knows.
+	Args []string
+	// Chained plugins work on what a plugin before them has made: they need a
+	// prevResult and delegate to no IPAM.
+	Chained bool
+	// HostOnly plugins never look into the pod's namespace.
+	HostOnly bool
+	// Nameless plugins do not mind a configuration without a network's name.
+	Nameless bool
+	// NeedsIPAM plugins cannot do without addresses.
+	NeedsIPAM bool
+
+	// Validate holds the configuration against itself and merges the places
+	// that a value can come from. DEL does without it where it fails.
+	Validate func(*At, *C) error
+	// Complete makes IPAM's or the previous result the attachment's own: its
+	// interfaces, gateways and routes. Hardware addresses are filled in later.
+	Complete func(At, C) error
+	// Want lists the facts. On DEL it knows the attachment alone.
+	Want func(At, C) plan.Plan
+	// Ready looks whether an ADD could succeed now.
+	Ready func(*kernel.Kernel, C) error
+	// Present lists the attachments that the plugin finds traces of on the
+	// host, for GC.
+	Present func(*kernel.Kernel) ([]name.Attachment, error)
+	// Collect is GC for what Want's facts do not find by attachment.
+	Collect func(network string, valid func(text string) bool, c C) error
+}
+
+func (p Plugin[C]) title() string   { return p.Name }
+func (p Plugin[C]) shapes() []any   { return []any{new(C)} }
+func (p Plugin[C]) needsName() bool { return !p.Nameless }
+
+// read decodes and validates the plugin's own configuration.
+func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
+	at = At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult(), IPAM: r.Conf.IPAM.Type}
+	at.Args, err = cni.ParseArgs(r.Args, p.Args...)
+	if p.Args == nil {
+		err = nil // a plugin that looks at no arguments minds none
+	}
+	err = errors.Join(err, conf.Decode(r.Stdin, &c), conf.Validate(&c))
+	if err == nil && p.Validate != nil {
+		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
+	}
+	return at, c, err
+}
+
+func (p Plugin[C]) want(at At, c C) plan.Plan {
+	if p.Want == nil {
+		return nil
+	}
+	return p.Want(at, c)
+}
+
+func (p Plugin[C]) complete(at At, c C) error {
+	if p.Complete == nil {
+		return nil
+	}
+	return cni.WithCode(cni.CodeConfig, p.Complete(at, c))
+}
+
+// open opens the kernel for a verb that needs the pod.
+func (p Plugin[C]) open(netns string) (*kernel.Kernel, error) {
+	k, err := kernel.Open(netns)
+	if err != nil {
+		return nil, cni.WithCode(cni.CodeEnvironment, err)
+	}
+	if !p.HostOnly && !k.Has(kernel.Pod) {
+		k.Close()
+		err := cni.Errorf(cni.CodeMissing, "network namespace %s: %w", netns, fs.ErrNotExist)
+		return nil, cni.Hint(err, "CNI_NETNS is to be the path of the container's network namespace")
+	}
+	return k, nil
+}
+
+func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
+	at, c, err := p.read(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := p.open(r.Netns)
+	if err != nil {
+		return nil, nil, err
+	}
+	undo, err := p.attach(r, k, &at, c)
+	if err != nil {
+		k.Close()
+		return nil, nil, err
+	}
+	return at.Result, func() error { defer k.Close(); return undo() }, nil
+}
+
+// attach is ADD. Where it fails, it has taken everything back; where it does
+// not, it returns what would.
+func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo func() error, err error) {
+	release, err := p.addresses(r, k, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.complete(*at, c); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	facts := p.want(*at, c)
+	if err := facts.Add(k); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	undo = func() error { return errors.Join(facts.Del(k), release()) }
+	if err := p.fillIn(k, at); err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	return undo, nil
+}
+
+// addresses asks for the result to start from, and gives what takes it back.
+func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release func() error, err error) {
+	nothing := func() error { return nil }
+	if p.Chained {
+		at.Result, err = r.PrevResult()
+		if err == nil && at.Result == nil {
+			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
+		}
+		return nothing, err
+	}
+	if p.Nameless {
+		prev, err := r.PrevResult()
+		if prev != nil {
+			at.Result = prev
+		}
+		return nothing, err
+	}
+	// Before an address is asked for: the release that would follow a failure
+	// would take the address of the attachment that is there.
+	if err := link.Free(k, kernel.Pod, r.IfName); err != nil {
+		return nil, err
+	}
+	if r.Conf.IPAM.Type == "" {
+		return nothing, p.withoutIPAM()
+	}
+	release = func() error {
+		_, err := r.Delegate(r.Conf.IPAM.Type, cni.Del)
+		return err
+	}
+	out, err := r.Delegate(r.Conf.IPAM.Type, cni.Add)
+	if err == nil {
+		at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
+	}
+	if err == nil && len(at.Result.IPs) == 0 {
+		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
+	}
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	p.dns(r, at)
+	return release, nil
+}
+
+func (p Plugin[C]) withoutIPAM() error {
+	if p.NeedsIPAM {
+		return cni.Errorf(cni.CodeConfig, "%s needs addresses: ipam.type is missing", p.Name)
+	}
+	return nil
+}
+
+// dns puts the configuration's name servers in the place of IPAM's.
+func (p Plugin[C]) dns(r *cni.Request, at *At) {
+	d := r.Conf.DNS
+	if d.Nameservers != nil || d.Domain != "" || d.Search != nil || d.Options != nil {
+		at.Result.DNS = d
+	}
+}
+
+// fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
+// the interfaces that the plan has made. They are remembered from the making.
+func (p Plugin[C]) fillIn(k *kernel.Kernel, at *At) error {
+	for _, i := range at.Result.Interfaces {
+		if i.Mac != "" {
+			continue
+		}
+		side := kernel.Host
+		if i.Sandbox != "" {
+			side = kernel.Pod
+		}
+		l, err := k.Link(side, i.Name)
+		if err != nil {
+			return err
+		}
+		i.Mac, i.Mtu = l.MAC.String(), l.MTU
+	}
+	return nil
+}
+
+func (p Plugin[C]) del(r *cni.Request) error {
+	// What is wrong with the configuration is not what DEL is about.
+	at, c, _ := p.read(r)
+	if prev, err := r.PrevResult(); err == nil && prev != nil {
+		at.Result = prev
+	}
+	k, err := kernel.Open(r.Netns)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "catena %s: %v: it is taken as gone\n", p.Name, err)
+		if k, err = kernel.Open(""); err != nil {
+			return err
+		}
+	}
+	defer k.Close()
+	err = p.want(at, c).Del(k)
+	return errors.Join(err, p.delegate(r, cni.Del))
+}
+
+func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
+	if p.Chained || p.Nameless || r.Conf.IPAM.Type == "" {
+		return nil
+	}
+	_, err := r.Delegate(r.Conf.IPAM.Type, verb)
+	return err
+}
+
+func (p Plugin[C]) check(r *cni.Request) error {
+	at, c, err := p.read(r)
+	if err != nil {
+		return err
+	}
+	prev, err := r.PrevResult()
+	if err != nil {
+		return err
+	}
+	if prev == nil && !p.Nameless {
+		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
+	}
+	if prev != nil {
+		at.Result = prev
+	}
+	k, err := p.open(r.Netns)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return errors.Join(cni.WithCode(cni.CodeDrift, p.want(at, c).Check(k)), p.delegate(r, cni.Check))
+}
+
+func (p Plugin[C]) status(r *cni.Request) error {
+	_, c, err := p.read(r)
+	if err != nil {
+		return err
+	}
+	k, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	if p.Ready != nil {
+		err = p.Ready(k, c)
+	}
+	return cni.WithCode(cni.CodeNotReady, errors.Join(err, p.delegate(r, cni.Status)))
+}
+
+// gc is DEL for every attachment of the network that left something and is not
+// valid any more. Their pods may be taken as gone.
+func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
+	_, c, _ := p.read(r)
+	k, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	errs := []error{p.collectPresent(k, r, valid, c)}
+	if p.Collect != nil {
+		isValid := func(text string) bool {
+			return slices.ContainsFunc(valid, func(v name.Attachment) bool { return v.Comment() == text })
+		}
+		errs = append(errs, p.Collect(r.Network, isValid, c))
+	}
+	return errors.Join(append(errs, p.delegate(r, cni.GC))...)
+}
+
+func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name.Attachment, c C) error {
+	if p.Present == nil {
+		return nil
+	}
+	present, err := p.Present(k)
+	errs := []error{err}
+	for _, stale := range present {
+		if stale.Network != r.Network || slices.Contains(valid, stale) {
+			continue
+		}
+		at := At{Attachment: stale, Result: cni.NewResult()}
+		errs = append(errs, p.want(at, c).Del(k))
+	}
+	return errors.Join(errs...)
+}
+
+// preview is what the result would be. Addresses are asked for in a way that
+// takes none.
+func (p Plugin[C]) preview(r *cni.Request) (*cni.Result, error) {
+	at, c, err := p.foresee(r, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return at.Result, p.complete(at, c)
+}
+
+func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (At, C, error) {
+	at, c, err := p.read(r)
+	if err != nil {
+		return at, c, err
+	}
+	prev, err := r.PrevResult()
+	switch {
+	case err != nil:
+		return at, c, err
+	case prev != nil:
+		at.Result = prev
+	case r.Conf.IPAM.Type != "" && !p.Chained:
+		out, err := r.Ask(r.Conf.IPAM.Type, "result")
+		if err == nil && len(out) > 0 {
+			at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
+		}
+		if err != nil {
+			return at, c, err
+		}
+		if len(at.Result.IPs) == 0 {
+			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", r.Conf.IPAM.Type)
+		}
+	}
+	return at, c, nil
+}
+
+func (p Plugin[C]) plan(r *cni.Request, w io.Writer) error {
+	at, c, err := p.foresee(r, w)
+	if err != nil {
+		return err
+	}
+	if err := p.complete(at, c); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w, p.want(at, c))
+	return err
+}

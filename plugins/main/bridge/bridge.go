@@ -1,0 +1,233 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/sysctl"
+)
+
+var bridge = plugin.Plugin[Conf]{
+	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
+	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: present,
+	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+}
+
+// want lists what holds while a pod is attached. Who guards and masquerades
+// comes before the link: so they are there before its first packet, and on DEL
+// the link goes first.
+func want(at plugin.At, c Conf) plan.Plan {
+	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
+	host := at.HostLink()
+	p := plan.Plan{
+		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode},
+		nft.Guard(at.Attachment, guarded(at, c)),
+		nft.Masquerade(at.Attachment, masqueraded(at, c)),
+		veth,
+		link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation},
+	}
+	if c.VLAN != 0 || len(c.trunks) > 0 {
+		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: uint16(c.VLAN), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
+	}
+	p = append(p, gateways(at, c)...)
+	if c.NoInterface {
+		return p
+	}
+	if c.EnableDAD {
+		p = append(p, detection(at.IfName))
+	}
+	p = append(p, plugin.Interface{Name: at.IfName, Port: host, Detect: c.EnableDAD}.Facts(at)...)
+	return append(p, neighbours(at, c)...)
+}
+
+// guarded is the address that the pod must keep to, nil for any.
+func guarded(at plugin.At, c Conf) net.HardwareAddr {
+	switch {
+	case !c.MACSpoofCheck:
+		return nil
+	case c.mac != nil:
+		return c.mac
+	}
+	return at.MAC("pod")
+}
+
+func masqueraded(at plugin.At, c Conf) (pods []netip.Prefix) {
+	if !c.IPMasq {
+		return nil
+	}
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		pods = append(pods, cni.Prefix(ip.Address))
+	}
+	return pods
+}
+
+// gateways are the host's addresses behind which the pods reach the world.
+func gateways(at plugin.At, c Conf) (p plan.Plan) {
+	if !c.IsGateway || len(at.Result.IPs) == 0 {
+		return nil
+	}
+	if c.gatewayVLAN() {
+		p = append(p, c.footing())
+	}
+	var families [2]bool
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		gw := cni.Address(ip.Gateway)
+		if !gw.IsValid() {
+			continue
+		}
+		p = append(p, addr.Gateway{
+			Link: c.gatewayLink(), Prefix: netip.PrefixFrom(gw, cni.Prefix(ip.Address).Bits()), Force: c.ForceAddress, Owned: at.HostLink(),
+		})
+		families[index(gw.Is6())] = true
+	}
+	for six, there := range families {
+		if there {
+			p = append(p, sysctl.Forwarding(six == 1))
+		}
+	}
+	return p
+}
+
+func index(six bool) int {
+	if six {
+		return 1
+	}
+	return 0
+}
+
+// gatewayLink is the interface that has the gateway addresses.
+func (c *Conf) gatewayLink() string {
+	if c.gatewayVLAN() {
+		return c.footing().Name()
+	}
+	return c.Bridge
+}
+
+// detection turns the look for duplicates on, with the nonce that tells an echo
+// of one's own probe, as a hairpin port sends it, from a neighbour's (RFC 7527).
+func detection(ifname string) plan.Fact {
+	base := "net/ipv6/conf/" + ifname
+	return sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{{Key: base + "/enhanced_dad", Value: "1"}, {Key: base + "/accept_dad", Value: "1"}}}
+}
+
+// neighbours tell the host itself who has the addresses now.
+func neighbours(at plugin.At, c Conf) (p plan.Plan) {
+	mac := c.mac
+	if mac == nil {
+		mac = at.MAC("pod")
+	}
+	if !c.IsGateway {
+		return nil
+	}
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		p = append(p, addr.Neighbour{Link: c.gatewayLink(), Addr: cni.Prefix(ip.Address).Addr(), MAC: mac})
+	}
+	return p
+}
+
+// complete lists the interfaces in upstream's order, which later plugins count
+// on, and finds the gateways that IPAM did not name.
+func complete(at plugin.At, c Conf) error {
+	r := at.Result
+	mac := c.mac
+	if mac == nil {
+		mac = at.MAC("pod")
+	}
+	r.Interfaces = []*cni.Interface{
+		{Name: c.Bridge},
+		{Name: at.HostLink(), Mac: at.MAC("host").String()},
+		{Name: at.IfName, Mac: mac.String(), Sandbox: at.Netns},
+	}
+	if c.gatewayVLAN() && len(r.IPs) > 0 {
+		r.Interfaces = append(r.Interfaces, &cni.Interface{Name: c.gatewayLink()})
+	}
+	for _, ip := range r.IPs {
+		pod := 2
+		ip.Interface = &pod
+		if err := gateway(ip, c); err != nil {
+			return err
+		}
+	}
+	if c.IsDefaultGateway {
+		defaultRoutes(r)
+	}
+	return nil
+}
+
+// gateway is the subnet's first address where IPAM named none.
+func gateway(ip *cni.IPConfig, c Conf) error {
+	p := cni.Prefix(ip.Address)
+	if !p.IsValid() {
+		return fmt.Errorf("IPAM gave %v, which is no address with a prefix length", ip.Address)
+	}
+	if !c.IsGateway || cni.Address(ip.Gateway).IsValid() {
+		return nil
+	}
+	gw := p.Masked().Addr().Next()
+	if !p.Contains(gw) || gw == p.Addr() {
+		return fmt.Errorf("isGateway needs a gateway for %v, and its subnet has no room for one: let ipam name it", p)
+	}
+	ip.Gateway = gw.AsSlice()
+	return nil
+}
+
+// defaultRoutes adds a default route for each family that has a gateway, and
+// none yet.
+func defaultRoutes(r *cni.Result) {
+	for _, zero := range []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")} {
+		has := slices.ContainsFunc(r.Routes, func(o *cni.Route) bool { return cni.Prefix(o.Dst) == zero })
+		first := slices.IndexFunc(r.IPs, func(ip *cni.IPConfig) bool {
+			gw := cni.Address(ip.Gateway)
+			return gw.IsValid() && gw.Is6() == zero.Addr().Is6()
+		})
+		if !has && first >= 0 {
+			r.Routes = append(r.Routes, &cni.Route{Dst: cni.IPNet(zero), GW: r.IPs[first].Gateway})
+		}
+	}
+}
+
+// portsMax is how many ports the kernel's bridge has (BR_MAX_PORTS less the one
+// that it does not give out).
+const portsMax = 1<<10 - 1
+
+func ready(k *kernel.Kernel, c Conf) error {
+	var errs []error
+	if c.IPMasq {
+		errs = append(errs, nft.Ready())
+	}
+	if c.MACSpoofCheck {
+		errs = append(errs, nft.GuardReady())
+	}
+	err := link.Bridge{Name: c.Bridge}.Usable(k)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // ADD makes it
+	}
+	if ports, _ := os.ReadDir("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
+		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+func present(k *kernel.Kernel) ([]name.Attachment, error) {
+	links, err := link.Attachments(k)
+	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
+	for _, m := range members {
+		if !slices.Contains(links, m) {
+			links = append(links, m)
+		}
+	}
+	return links, errors.Join(err, merr)
+}

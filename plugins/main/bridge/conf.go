@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is bridge's own part of the network configuration.
+type Conf struct {
+	Bridge           string        `json:"bridge" default:"cni0" doc:"name of the host's bridge; it is made where it is missing"`
+	IsGateway        bool          `json:"isGateway" doc:"give the bridge the pods' gateway addresses, and forward what the pods send"`
+	IsDefaultGateway bool          `json:"isDefaultGateway" doc:"isGateway, and a default route to it in the pod"`
+	ForceAddress     bool          `json:"forceAddress" doc:"take away another gateway address of the same subnet, even while pods use it"`
+	IPMasq           bool          `json:"ipMasq" doc:"let pods out under the host's address"`
+	IPMasqBackend    *string       `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
+	MTU              MTU           `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
+	HairpinMode      bool          `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
+	PromiscMode      *bool         `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
+	VLAN             int           `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
+	VLANTrunk        *[]Trunk      `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames"`
+	KeepDefaultVLAN  bool          `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
+	MACSpoofCheck    bool          `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
+	EnableDAD        bool          `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used"`
+	NoInterface      bool          `json:"disableContainerInterface" doc:"leave the pod's end down; only without ipam"`
+	PortIsolation    bool          `json:"portIsolation" doc:"let no frames pass between pods that have this set"`
+	RuntimeConfig    RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs          Args          `json:"args" lint:"-" doc:"optional arguments"`
+
+	mac    net.HardwareAddr
+	trunks []link.VLANRange
+}
+
+// RuntimeConfig is the values of the capabilities that bridge looks at. The
+// capability ips is IPAM's.
+type RuntimeConfig struct {
+	MAC string `json:"mac" doc:"capability mac: the pod's hardware address"`
+}
+
+// Args are the optional arguments that bridge looks at.
+type Args struct {
+	CNI struct {
+		MAC string `json:"mac" doc:"the pod's hardware address"`
+	} `json:"cni"`
+}
+
+// Trunk is one VLAN or a range of them.
+type Trunk struct {
+	ID    *int `json:"id" min:"1" max:"4094" doc:"one VLAN"`
+	MinID *int `json:"minID" min:"1" max:"4094" doc:"the first of a range"`
+	MaxID *int `json:"maxID" min:"1" max:"4094" doc:"the last of a range"`
+}
+
+// MTU is a number of bytes, or link.AutoMTU.
+type MTU int
+
+// UnmarshalJSON takes a number or the word auto.
+func (m *MTU) UnmarshalJSON(b []byte) error {
+	if string(b) == `"auto"` {
+		*m = link.AutoMTU
+		return nil
+	}
+	n, err := strconv.Atoi(string(b))
+	if err != nil || n < 0 || n > mtuMax {
+		return fmt.Errorf(`mtu is %s, and can be 0 to %d or "auto"`, b, mtuMax)
+	}
+	*m = MTU(n)
+	return nil
+}
+
+// mtuMax is the largest MTU of a veth and a bridge (ETH_MAX_MTU).
+const mtuMax = 65535
+
+// JSONSchema describes what UnmarshalJSON takes.
+func (MTU) JSONSchema() map[string]any {
+	return map[string]any{"anyOf": []any{
+		map[string]any{"type": "integer", "minimum": 0, "maximum": mtuMax}, map[string]any{"const": "auto"},
+	}}
+}
+
+var _ json.Unmarshaler = (*MTU)(nil)
+
+// validate merges and refuses before anything is touched.
+func validate(at *plugin.At, c *Conf) (err error) {
+	if c.Bridge == "" {
+		c.Bridge = "cni0"
+	}
+	c.IsGateway = c.IsGateway || c.IsDefaultGateway
+	c.mac, err = plugin.FirstMAC(c.RuntimeConfig.MAC, c.CNIArgs.CNI.MAC, at.Args["MAC"])
+	trunks, trunkErr := c.vlanTrunk()
+	c.trunks = trunks
+	return errors.Join(err, trunkErr, c.conflicts(at))
+}
+
+func (c *Conf) conflicts(at *plugin.At) error {
+	switch {
+	case !link.ValidName(c.Bridge):
+		return fmt.Errorf("bridge is %q, which is no interface name: 1 to 15 bytes, without '/', ':' and blanks", c.Bridge)
+	case c.HairpinMode && c.PromiscMode != nil && *c.PromiscMode:
+		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
+	case c.NoInterface && at.IPAM != "":
+		return errors.New("disableContainerInterface and ipam exclude one another: an interface that is down can have no routes")
+	case c.IPMasqBackend != nil && *c.IPMasqBackend == "":
+		return errors.New(`ipMasqBackend is "", and can be nftables`)
+	case c.IPMasqBackend != nil && *c.IPMasqBackend == "iptables" && c.IPMasq:
+		err := cni.Errorf(cni.CodeUnsupported, "ipMasqBackend iptables: this version masquerades with nftables alone")
+		return cni.Hint(err, "leave ipMasqBackend out, or set it to nftables; both work beside the iptables rules of others")
+	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
+		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())
+	}
+	return nil
+}
+
+// gatewayVLAN reports whether the gateway addresses are in a VLAN.
+func (c *Conf) gatewayVLAN() bool { return c.VLAN != 0 && c.IsGateway }
+
+func (c *Conf) footing() link.VLANGateway {
+	return link.VLANGateway{Bridge: c.Bridge, VLAN: uint16(c.VLAN), KeepDefault: c.KeepDefaultVLAN}
+}
+
+// filters reports whether the bridge must tell VLANs apart.
+func (c *Conf) filters() bool { return c.VLAN != 0 || c.VLANTrunk != nil }
+
+// vlanTrunk is the trunk's VLANs in order, those that touch joined.
+func (c *Conf) vlanTrunk() ([]link.VLANRange, error) {
+	if c.VLANTrunk == nil {
+		return nil, nil
+	}
+	var all []link.VLANRange
+	for i, t := range *c.VLANTrunk {
+		switch {
+		case t.ID == nil && t.MinID == nil && t.MaxID == nil:
+			return nil, fmt.Errorf("vlanTrunk[%d] has neither id nor minID and maxID", i)
+		case (t.MinID == nil) != (t.MaxID == nil):
+			return nil, fmt.Errorf("vlanTrunk[%d] has one of minID and maxID: they come together", i)
+		case t.MinID != nil && *t.MinID > *t.MaxID:
+			return nil, fmt.Errorf("vlanTrunk[%d]: minID %d is above maxID %d", i, *t.MinID, *t.MaxID)
+		}
+		if t.ID != nil {
+			all = append(all, link.VLANRange{First: uint16(*t.ID), Last: uint16(*t.ID)})
+		}
+		if t.MinID != nil {
+			all = append(all, link.VLANRange{First: uint16(*t.MinID), Last: uint16(*t.MaxID)})
+		}
+	}
+	return join(all), nil
+}
+
+func join(all []link.VLANRange) (out []link.VLANRange) {
+	slices.SortFunc(all, func(a, b link.VLANRange) int { return int(a.First) - int(b.First) })
+	for _, r := range all {
+		if n := len(out); n > 0 && r.First <= out[n-1].Last+1 {
+			out[n-1].Last = max(out[n-1].Last, r.Last)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
