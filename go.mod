@@ -2,4 +2,4 @@ module github.com/catena-cni/catena
 
 go 1.25.0
 
-require golang.org/x/sys v0.35.0 // indirect
+require golang.org/x/sys v0.35.0

@@ -281,13 +281,14 @@ func (f *folder) names(each func(netip.Addr) bool) error {
 	})
 }
 
-// parseName returns the address that a file name is the exact text of.
+// parseName returns the address that a file name is the exact text of. An
+// IPv4 address has only one text that can be parsed.
 func parseName(name string) (netip.Addr, bool) {
 	if name[0] == '.' || name[0] == 'l' {
 		return netip.Addr{}, false
 	}
 	addr, err := netip.ParseAddr(name)
-	return addr, err == nil && addr.Zone() == "" && addr.String() == name
+	return addr, err == nil && addr.Zone() == "" && (addr.Is4() || addr.String() == name)
 }
 
 // readDir calls each with every name in a folder beneath this one.

@@ -29,7 +29,7 @@ func networkIn(t testing.TB, dataDir string) (*Store, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.CacheDir = filepath.Join(t.TempDir(), "results")
+	s.CacheDir = filepath.Join(dataDir, "results")
 	return s, s.Path()
 }
 
@@ -852,6 +852,20 @@ func TestKeysAreShortAndDiffer(t *testing.T) {
 	slices.Sort(keys)
 	if len(slices.Compact(keys)) != 4 || len(keys[0]) != keyLen {
 		t.Errorf("keys %v", keys)
+	}
+}
+
+// BenchmarkAddDense finds the one free address of 65,532.
+func BenchmarkAddDense(b *testing.B) {
+	s, _ := aNetwork(b)
+	fill(b, s, addr("10.1.0.2"), 65532)
+	write(b, filepath.Join(s.Path(), "last_reserved_ip.0"), "10.1.0.2")
+	must(b, s.Del(own("nobody")))
+	ranges := sets(b, "10.1.0.0/16")
+	for b.Loop() {
+		if _, err := s.Preview(Request{Owner: own("new"), Sets: ranges}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

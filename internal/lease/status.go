@@ -15,7 +15,7 @@ import (
 // is exact; beyond them a set counts as having a free address, because a node
 // must not be declared broken on a guess, and ADD finds out for itself.
 const (
-	statusNames  = 8192 // file names read
+	statusNames  = 4096 // file names read
 	statusLeases = 256  // leases judged
 )
 

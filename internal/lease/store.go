@@ -49,9 +49,6 @@ func Open(dataDir, network string) (*Store, error) {
 	if err := checkName("network name", network); err != nil {
 		return nil, err
 	}
-	if network == "." || network == ".." {
-		return nil, fmt.Errorf("network name %q is %w: it names another folder", network, ErrInvalid)
-	}
 	return &Store{
 		CacheDir: "/var/lib/cni/results",
 		network:  network,
@@ -94,7 +91,7 @@ func checkName(what, name string) error {
 		return fmt.Errorf("%s is %w: it is empty", what, ErrInvalid)
 	case len(name) > nameMax:
 		return fmt.Errorf("%s is %w: %d bytes are too many for a file name", what, ErrInvalid, len(name))
-	case strings.ContainsRune(name, '/'), strings.Contains(name, ".."):
+	case strings.ContainsRune(name, '/'), name == ".", name == "..":
 		return fmt.Errorf("%s %q is %w: it is not one plain path element", what, name, ErrInvalid)
 	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl), strings.TrimSpace(name) != name:
 		return fmt.Errorf("%s %q is %w: it is not one line of plain text", what, name, ErrInvalid)
@@ -125,9 +122,10 @@ func (s *Store) Del(owner Owner) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("free the addresses of %s: %w", owner, err)
 	}
-	if len(mine) > 0 {
-		f.enter(mine[0].owner, record{})
+	if len(mine) == 0 {
+		return f.unreadable // which may be the owner's
 	}
+	f.enter(mine[0].owner, record{})
 	return nil
 }
 
@@ -146,7 +144,7 @@ func (s *Store) Check(owner Owner, want []netip.Addr) error {
 	if len(want) == 0 {
 		mine, err := f.find(owner)
 		if err == nil && len(mine) == 0 {
-			err = fmt.Errorf("%s holds no address in %s: %w", owner, s.path, unix.ENOENT)
+			err = errors.Join(fmt.Errorf("%s holds no address in %s: %w", owner, s.path, unix.ENOENT), f.unreadable)
 		}
 		return err
 	}
@@ -197,7 +195,8 @@ type Held struct {
 	Abandoned string
 }
 
-// List returns every lease, by address, for people to look at.
+// List returns every lease, by address, for people to look at. One whose
+// file is torn has no owner. What could be read is returned beside an error.
 func (s *Store) List() ([]Held, error) {
 	f, err := s.lock(preview)
 	if err != nil {
@@ -211,5 +210,5 @@ func (s *Store) List() ([]Held, error) {
 		list = append(list, Held{e.addr, e.owner, rec.netns.path, f.abandoned(e)})
 	}
 	slices.SortFunc(list, func(a, b Held) int { return a.Address.Compare(b.Address) })
-	return list, err
+	return list, errors.Join(err, f.unreadable)
 }

@@ -88,7 +88,7 @@ func assign(req Request) ([]netip.Addr, error) {
 	var spare []string
 	seen := make(map[netip.Addr]bool, len(req.Requested))
 	for _, addr := range req.Requested {
-		addr = addr.Unmap()
+		addr = addr.Unmap().WithZone("")
 		if seen[addr] {
 			continue
 		}
@@ -278,7 +278,7 @@ func (t *taking) firstFree(at *cursor, held map[netip.Addr]bool) (netip.Addr, er
 // reclaim gives up every lease of the folder that is abandoned, except the
 // owner's own, which this call may be about to hand out again.
 func (t *taking) reclaim() ([]entry, error) {
-	left, _, err := t.prune(func(e entry) bool { return e.owner != t.req.Owner && t.abandoned(e) != "" })
+	left, _, err := t.prune(func(e entry) bool { return !e.heldBy(t.req.Owner) && t.abandoned(e) != "" })
 	return left, err
 }
 
