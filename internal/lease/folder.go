@@ -59,9 +59,9 @@ type folder struct {
 	freed map[netip.Addr]bool // what a dry run would have freed
 }
 
-// lock opens the folder and waits for its lock, which close gives back. In
+// acquire opens the folder and waits for its lock, which close gives back. In
 // mode existing it returns nil when there is no folder.
-func (s *Store) lock(m mode) (*folder, error) {
+func (s *Store) acquire(m mode) (*folder, error) {
 	f, err := s.open(m)
 	if err != nil || f == nil || f.dir < 0 {
 		return f, err

@@ -257,7 +257,7 @@ func (f *folder) prune(drop func(entry) bool) (left []entry, freed int, err erro
 	if err != nil {
 		return nil, 0, err
 	}
-	errs := []error{}
+	var errs []error
 	for _, e := range entries {
 		if drop == nil || !drop(e) {
 			left = append(left, e)

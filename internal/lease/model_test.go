@@ -4,12 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"testing"
-	"time"
 )
 
 // upstream allocates as upstream's host-local does, in memory and one
@@ -99,80 +96,5 @@ func TestOrderAgainstModel(t *testing.T) {
 				t.Errorf("held: %v\nwant: %v", got, u.held)
 			}
 		})
-	}
-}
-
-// A call that is killed anywhere leaves what the next call understands.
-func TestKilled(t *testing.T) {
-	both := sets(t, "10.0.0.0/24", "fd00::/64")
-	if dir := os.Getenv("LEASE_TEST_KILL"); dir != "" {
-		s, _ := networkIn(t, dir)
-		for i := 0; ; i++ {
-			o := own(fmt.Sprint("k", i%5))
-			s.Add(Request{Owner: o, Netns: "/proc/self/ns/net", Sets: both})
-			if i%3 != 0 {
-				s.Del(o)
-			}
-		}
-	}
-	t.Parallel()
-	dir := t.TempDir()
-	s, folder := networkIn(t, dir)
-	mustAdd(t, s, Request{Owner: own("other"), Netns: "/proc/self/ns/net", Sets: both})
-	for i := range 15 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-		cmd.Env = append(os.Environ(), "LEASE_TEST_KILL="+dir)
-		must(t, cmd.Start())
-		time.Sleep(time.Duration(15+i) * time.Millisecond)
-		cmd.Process.Kill()
-		cmd.Wait()
-		indexIsRight(t, s)
-		for k := range 5 {
-			must(t, s.Del(own(fmt.Sprint("k", k))))
-		}
-		list, err := s.List()
-		must(t, err)
-		for _, l := range list {
-			// A torn file is left when the kill comes between create and write.
-			if l.Owner != own("other") && l.Owner != (Owner{}) {
-				t.Fatalf("left %s", files(t, folder))
-			}
-		}
-		isComplete(t, s, true)
-	}
-}
-
-// indexIsRight fails if the index claims to be complete and is not.
-func indexIsRight(t *testing.T, s *Store) {
-	t.Helper()
-	f, err := s.lock(preview)
-	must(t, err)
-	defer f.close()
-	if !f.complete {
-		return
-	}
-	entries, err := f.walk()
-	must(t, err)
-	all := map[Owner][]entry{}
-	for _, e := range entries {
-		all[e.owner] = append(all[e.owner], e)
-	}
-	for owner, want := range all {
-		if got, ok := f.findIndexed(owner); !ok || len(got) != len(want) {
-			t.Errorf("the index knows %v of %s, the folder %v", got, owner, want)
-		}
-	}
-}
-
-func TestRecordText(t *testing.T) {
-	t.Parallel()
-	for _, r := range []record{
-		{leases: []stamped{{addr("10.0.0.1"), 0}}},
-		{boot: "b", netns: netns{"/run/a path/with spaces", 4, 1 << 60}, leases: []stamped{{addr("fd00::1"), 7}, {addr("10.0.0.1"), -7}}},
-	} {
-		got, err := parseRecord(r.String())
-		if err != nil || !reflect.DeepEqual(got, r) {
-			t.Errorf("%s: got %+v, %v", r, got, err)
-		}
 	}
 }

@@ -105,7 +105,7 @@ func (s *Store) Del(owner Owner) error {
 	if err := owner.validate(); err != nil {
 		return err
 	}
-	f, err := s.lock(existing)
+	f, err := s.acquire(existing)
 	if err != nil || f == nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *Store) Check(owner Owner, want []netip.Addr) error {
 	if err := owner.validate(); err != nil {
 		return err
 	}
-	f, err := s.lock(preview)
+	f, err := s.acquire(preview)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
 // GC frees every lease whose owner is not in valid, goes on when one cannot
 // be freed, and reports those together.
 func (s *Store) GC(valid []Owner) error {
-	f, err := s.lock(existing)
+	f, err := s.acquire(existing)
 	if err != nil || f == nil {
 		return err
 	}
@@ -198,7 +198,7 @@ type Held struct {
 // List returns every lease, by address, for people to look at. One whose
 // file is torn has no owner. What could be read is returned beside an error.
 func (s *Store) List() ([]Held, error) {
-	f, err := s.lock(preview)
+	f, err := s.acquire(preview)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.lock(m)
+	f, err := s.acquire(m)
 	if err != nil {
 		return nil, err
 	}
