@@ -6,7 +6,7 @@
 // host-local may read and write between any two calls (folder.go draws it).
 // An index beside the files makes the cost of a call independent of how many
 // there are, and remembers the boot and the network namespace a lease was
-// made for, so that a lease outlived by neither can be given up (index.go).
+// made for, so that a lease that has outlived either can be given up (index.go).
 package lease
 
 import (
