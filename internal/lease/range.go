@@ -1,0 +1,238 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Range is a run of addresses in one subnet. A zero Start, End or Gateway
+// stands for its default, which Complete fills in.
+type Range struct {
+	Subnet  netip.Prefix
+	Start   netip.Addr
+	End     netip.Addr
+	Gateway netip.Addr
+}
+
+// Complete returns r with its defaults filled in and every address in its
+// plain form, or an error that says what is wrong with r.
+//
+// The defaults are those of upstream: the first address is network+1, the
+// last is broadcast-1 for IPv4 and all ones for IPv6, the gateway network+1.
+// A subnet of two addresses or of one has no network, broadcast or gateway
+// address; upstream refuses it, here every address of it may be used.
+func (r Range) Complete() (Range, error) {
+	subnet, err := plainPrefix(r.Subnet)
+	if err != nil {
+		return Range{}, err
+	}
+	first, last := subnet.Addr(), lastOf(subnet)
+	c := Range{
+		Subnet:  subnet,
+		Start:   r.Start.Unmap(),
+		End:     r.End.Unmap(),
+		Gateway: r.Gateway.Unmap(),
+	}
+	pointToPoint := subnet.Bits() >= first.BitLen()-1
+	if !c.Gateway.IsValid() && !pointToPoint {
+		c.Gateway = first.Next()
+	}
+	if !c.Start.IsValid() {
+		c.Start = first
+		if !pointToPoint {
+			c.Start = first.Next()
+		}
+	}
+	if !c.End.IsValid() {
+		c.End = last
+		if first.Is4() && !pointToPoint {
+			c.End = last.Prev()
+		}
+	}
+	return c, c.validate()
+}
+
+func (r Range) validate() error {
+	for _, bound := range []struct {
+		name string
+		addr netip.Addr
+	}{{"rangeStart", r.Start}, {"rangeEnd", r.End}} {
+		if !r.Subnet.Contains(bound.addr) {
+			return fmt.Errorf("%s %s is not in subnet %s", bound.name, bound.addr, r.Subnet)
+		}
+	}
+	if r.End.Less(r.Start) {
+		return fmt.Errorf("rangeStart %s is after rangeEnd %s", r.Start, r.End)
+	}
+	if r.Gateway.Zone() != "" {
+		return fmt.Errorf("gateway %s has a zone", r.Gateway)
+	}
+	return nil
+}
+
+// Contains reports whether addr is one of the addresses from Start to End.
+func (r Range) Contains(addr netip.Addr) bool {
+	return addr.BitLen() == r.Start.BitLen() && !addr.Less(r.Start) && !r.End.Less(addr)
+}
+
+// String is the form in which ranges stand in messages: start-end.
+func (r Range) String() string {
+	return r.Start.String() + "-" + r.End.String()
+}
+
+// unusable says why addr, which lies in r, must never be handed out, or "".
+// The configuration may name the network or the broadcast address as a
+// bound, but no host of an IPv4 subnet can use either.
+func (r Range) unusable(addr netip.Addr) string {
+	switch {
+	case addr == r.Gateway:
+		return "the gateway"
+	case !addr.Is4() || r.Subnet.Bits() >= 31:
+		return ""
+	case addr == r.Subnet.Addr():
+		return "the network address"
+	case addr == lastOf(r.Subnet):
+		return "the broadcast address"
+	}
+	return ""
+}
+
+func (r Range) overlaps(other Range) bool {
+	return r.Start.BitLen() == other.Start.BitLen() && !other.End.Less(r.Start) && !r.End.Less(other.Start)
+}
+
+// A Set is a list of ranges of one family, tried in turn as if they were one
+// long range. An attachment gets one address of each set. Sets makes them.
+type Set struct {
+	ranges []Range
+}
+
+// Sets completes and checks a configuration: a list of sets, each a list of
+// ranges.
+func Sets(config [][]Range) ([]Set, error) {
+	if len(config) == 0 {
+		return nil, errors.New("no range is configured")
+	}
+	var all []Range
+	sets := make([]Set, 0, len(config))
+	for i, ranges := range config {
+		if len(ranges) == 0 {
+			return nil, fmt.Errorf("range set %d is empty", i)
+		}
+		var set Set
+		for _, r := range ranges {
+			c, err := r.Complete()
+			if err != nil {
+				return nil, fmt.Errorf("range set %d: %w", i, err)
+			}
+			if len(set.ranges) > 0 && set.Is4() != c.Start.Is4() {
+				return nil, fmt.Errorf("range set %d mixes families: %s and %s", i, set.ranges[0].Subnet, c.Subnet)
+			}
+			if j := slices.IndexFunc(all, c.overlaps); j >= 0 {
+				return nil, fmt.Errorf("range set %d: range %s overlaps range %s", i, c, all[j])
+			}
+			all = append(all, c)
+			set.ranges = append(set.ranges, c)
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+// Ranges returns the ranges of s, complete.
+func (s Set) Ranges() []Range { return slices.Clone(s.ranges) }
+
+// Contains reports whether addr lies in a range of s.
+func (s Set) Contains(addr netip.Addr) bool { return s.find(addr) >= 0 }
+
+// Is4 reports whether s hands out IPv4 addresses.
+func (s Set) Is4() bool { return s.ranges[0].Start.Is4() }
+
+// String lists the ranges: start-end,start-end.
+func (s Set) String() string {
+	texts := make([]string, len(s.ranges))
+	for i, r := range s.ranges {
+		texts[i] = r.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// find returns the index of the range that addr lies in, or -1.
+func (s Set) find(addr netip.Addr) int {
+	return slices.IndexFunc(s.ranges, func(r Range) bool { return r.Contains(addr) })
+}
+
+// A cursor steps once round a set, in upstream's order: from the address
+// after the one reserved last, or else from the first, through every range
+// in turn, and back.
+type cursor struct {
+	set   Set
+	at    int
+	next  netip.Addr
+	start netip.Addr
+	moved bool
+}
+
+func (s Set) cursor(last netip.Addr) *cursor {
+	c := &cursor{set: s, next: s.ranges[0].Start}
+	if i := s.find(last); i >= 0 {
+		c.at, c.next = i, last
+		c.advance()
+	}
+	c.start, c.moved = c.next, false
+	return c
+}
+
+// step returns the next address that may be handed out and its range. It
+// returns false when it is back where it started.
+func (c *cursor) step() (Range, netip.Addr, bool) {
+	for !c.moved || c.next != c.start {
+		r, addr := c.set.ranges[c.at], c.next
+		c.advance()
+		if r.unusable(addr) == "" {
+			return r, addr, true
+		}
+	}
+	return Range{}, netip.Addr{}, false
+}
+
+func (c *cursor) advance() {
+	c.moved = true
+	if c.next != c.set.ranges[c.at].End {
+		c.next = c.next.Next()
+		return
+	}
+	c.at = (c.at + 1) % len(c.set.ranges)
+	c.next = c.set.ranges[c.at].Start
+}
+
+// plainPrefix returns p with an IPv4-mapped address as IPv4, and refuses a
+// prefix that is none or that has bits set behind its length.
+func plainPrefix(p netip.Prefix) (netip.Prefix, error) {
+	if !p.IsValid() {
+		return netip.Prefix{}, errors.New("a range has no valid subnet")
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("subnet %s is wider than the IPv4-mapped addresses", p)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("subnet %s has host bits set; the network is %s", p, p.Masked())
+	}
+	return p, nil
+}
+
+// lastOf returns the address of p whose host bits are all ones.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
+}

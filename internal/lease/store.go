@@ -1,0 +1,214 @@
+// Package lease keeps the addresses of one network on one host: which range
+// offers which addresses, and which container interface holds which. It is
+// the engine of the host-local plugin and knows nothing of the CNI protocol.
+//
+// Everything is one small file per address, in a folder that upstream's
+// host-local may read and write between any two calls (folder.go draws it).
+// An index beside the files makes the cost of a call independent of how many
+// there are, and remembers the boot and the network namespace a lease was
+// made for, so that a lease that has outlived either can be given up (index.go).
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrFull is met by errors.Is in the error of a call that found no free
+// address in a set.
+var ErrFull = errors.New("no address is free")
+
+// ErrInvalid is met by errors.Is in the error of a call whose network name,
+// owner or requested addresses cannot be right, whatever the folder holds.
+var ErrInvalid = errors.New("invalid")
+
+// nameMax is the longest file name that every Linux file system takes.
+const nameMax = 255
+
+// A Store is the leases of one network. Its methods may be called from any
+// number of processes at a time: a lock in the folder orders them.
+type Store struct {
+	// CacheDir is where libcni keeps what it knows of live attachments. It
+	// is read before a lease that upstream made is given up.
+	CacheDir string
+
+	network string
+	path    string
+}
+
+// Open returns the store of a network in dataDir. It touches nothing.
+func Open(dataDir, network string) (*Store, error) {
+	if err := checkName("network name", network); err != nil {
+		return nil, err
+	}
+	return &Store{
+		CacheDir: "/var/lib/cni/results",
+		network:  network,
+		path:     filepath.Join(dataDir, network),
+	}, nil
+}
+
+// Path returns the folder that holds the leases.
+func (s *Store) Path() string { return s.path }
+
+// An Owner is who holds a lease: one interface of one container. Old
+// releases of upstream wrote no interface name; their leases belong to every
+// interface of the container that holds none under its own name.
+type Owner struct {
+	ContainerID string
+	IfName      string
+}
+
+// String is the form in which an owner stands in messages.
+func (o Owner) String() string {
+	if o.IfName == "" {
+		return "container " + o.ContainerID
+	}
+	return "container " + o.ContainerID + " interface " + o.IfName
+}
+
+// validate refuses what could not be read back from a lease file.
+func (o Owner) validate() error {
+	if err := checkName("container id", o.ContainerID); err != nil {
+		return err
+	}
+	return checkName("interface name", o.IfName)
+}
+
+// checkName holds the names that come from outside to what they must be for
+// the files to be right: one path element, one line.
+func checkName(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%s is %w: it is empty", what, ErrInvalid)
+	case len(name) > nameMax:
+		return fmt.Errorf("%s is %w: %d bytes are too many for a file name", what, ErrInvalid, len(name))
+	case strings.ContainsRune(name, '/'), name == ".", name == "..":
+		return fmt.Errorf("%s %q is %w: it is not one plain path element", what, name, ErrInvalid)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl), strings.TrimSpace(name) != name:
+		return fmt.Errorf("%s %q is %w: it is not one line of plain text", what, name, ErrInvalid)
+	}
+	return nil
+}
+
+// Del frees what the owner holds, in whatever range. An owner that holds
+// nothing is no error.
+func (s *Store) Del(owner Owner) error {
+	if err := owner.validate(); err != nil {
+		return err
+	}
+	f, err := s.acquire(existing)
+	if err != nil || f == nil {
+		return err
+	}
+	defer f.close()
+
+	mine, err := f.find(owner)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range mine {
+		errs = append(errs, f.free(e.addr))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("free the addresses of %s: %w", owner, err)
+	}
+	if len(mine) == 0 {
+		return f.unreadable // which may be the owner's
+	}
+	f.enter(mine[0].owner, record{})
+	return nil
+}
+
+// Check reports whether the owner holds every address in want; if want is
+// empty, whether it holds any. It changes nothing, and the error of a lost
+// lease is os.ErrNotExist to errors.Is.
+func (s *Store) Check(owner Owner, want []netip.Addr) error {
+	if err := owner.validate(); err != nil {
+		return err
+	}
+	f, err := s.acquire(preview)
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if len(want) == 0 {
+		mine, err := f.find(owner)
+		if err == nil && len(mine) == 0 {
+			err = errors.Join(fmt.Errorf("%s holds no address in %s: %w", owner, s.path, unix.ENOENT), f.unreadable)
+		}
+		return err
+	}
+	var errs []error
+	for _, addr := range want {
+		errs = append(errs, f.checkOne(owner, addr.Unmap().WithZone("")))
+	}
+	return errors.Join(errs...)
+}
+
+func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
+	e, err := f.read(addr)
+	if err != nil {
+		return fmt.Errorf("%s does not hold %s: %w", owner, addr, err)
+	}
+	if !e.heldBy(owner) {
+		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.holder(), unix.ENOENT)
+	}
+	return nil
+}
+
+// GC frees every lease whose owner is not in valid, goes on when one cannot
+// be freed, and reports those together.
+func (s *Store) GC(valid []Owner) error {
+	f, err := s.acquire(existing)
+	if err != nil || f == nil {
+		return err
+	}
+	defer f.close()
+
+	keep := make(map[Owner]bool, 2*len(valid))
+	for _, o := range valid {
+		keep[o] = true
+		keep[Owner{ContainerID: o.ContainerID}] = true
+	}
+	_, _, err = f.prune(func(e entry) bool { return e.torn || !keep[e.owner] })
+	return errors.Join(err, f.unreadable)
+}
+
+// A Held is one lease as it stands on disk.
+type Held struct {
+	Address netip.Addr
+	Owner   Owner
+	// Netns is the namespace's path at the time, where that is known.
+	Netns string
+	// Abandoned says why nobody can be using the address any more, or is
+	// empty when somebody does or may.
+	Abandoned string
+}
+
+// List returns every lease, by address, for people to look at. One whose
+// file is torn has no owner. What could be read is returned beside an error.
+func (s *Store) List() ([]Held, error) {
+	f, err := s.acquire(preview)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	entries, err := f.walk()
+	var list []Held
+	for _, e := range entries {
+		rec, _ := f.record(e.owner)
+		list = append(list, Held{e.addr, e.owner, rec.netns.path, f.abandoned(e)})
+	}
+	slices.SortFunc(list, func(a, b Held) int { return a.Address.Compare(b.Address) })
+	return list, errors.Join(err, f.unreadable)
+}

@@ -1,0 +1,63 @@
+package lease
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// retry runs a system call again for as long as a signal interrupts it: the
+// Go runtime sends itself signals, and a wait for a lock is long.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+func openat(dir int, name string, flags int) (int, error) {
+	return retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600) })
+}
+
+// readat returns the content of a small file, cut at len(buf), and when it
+// was last changed. It opens nothing but a plain file.
+func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, 0, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, 0, errNotPlain
+	}
+	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+	if err != nil {
+		return nil, 0, err
+	}
+	return buf[:n], st.Mtim.Nano(), nil
+}
+
+// writeAll writes all of text at the head of the file.
+func writeAll(fd int, text string) error {
+	n, err := retry(func() (int, error) { return unix.Pwrite(fd, []byte(text), 0) })
+	if err == nil && n < len(text) {
+		err = unix.ENOSPC
+	}
+	return err
+}
+
+// bootTime is when the kernel started, by the clock as it is set now.
+func bootTime() (time.Time, error) {
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return time.Time{}, fmt.Errorf("read the time since boot: %w", err)
+	}
+	return time.Now().Add(-time.Duration(up.Nano())), nil
+}
