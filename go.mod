@@ -1,3 +1,13 @@
 module github.com/catena-cni/catena
 
 go 1.25.0
+
+require (
+	github.com/containernetworking/cni v1.3.1
+	golang.org/x/sys v0.35.0
+)
+
+require (
+	go.opentelemetry.io/otel v1.29.0 // indirect
+	go.opentelemetry.io/otel/trace v1.29.0 // indirect
+)
