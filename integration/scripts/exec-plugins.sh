@@ -63,23 +63,24 @@ read_network() {
 		else {name, cniVersion: $version, plugins: [.]} end' "$1"
 }
 
+# find TYPE prints the path of a plugin.
+find() {
+	local IFS=: folder
+	for folder in $CNI_PATH; do
+		if [[ -n $1 && $1 != */* && -f $folder/$1 ]]; then
+			echo "$folder/$1"
+			return
+		fi
+	done
+	echo "exec-plugins.sh: no plugin \"$1\" in $CNI_PATH" >&2
+	return 1
+}
+
 # run NETWORK INDEX PREVRESULT runs one plugin of a network and prints its result; an error's sentence goes to stderr.
 run() {
-	local network=$1 index=$2 prev=$3 type request path= folder out status=0
+	local network=$1 index=$2 prev=$3 type request path out status=0
 	type=$(jq -r --argjson i "$index" '.plugins[$i].type // ""' <<<"$network")
-	[[ -n $type && $type != */* ]] || {
-		echo "exec-plugins.sh: plugin $index of the list has the type \"$type\"" >&2
-		return 1
-	}
-	local IFS=:
-	for folder in $CNI_PATH; do
-		[[ -f $folder/$type ]] && path=$folder/$type && break
-	done
-	unset IFS
-	[[ -n $path ]] || {
-		echo "exec-plugins.sh: no plugin \"$type\" in $CNI_PATH" >&2
-		return 1
-	}
+	path=$(find "$type") || return 1
 	request=$(jq -c --argjson i "$index" --argjson prev "$prev" --argjson args "$capargs" '
 		. as $net | $net.plugins[$i] | .capabilities as $wanted
 		| .cniVersion = $net.cniVersion
@@ -150,11 +151,15 @@ case $verb in
 ADD)
 	((${#files[@]})) || die "$confdir holds no *.conf, *.json or *.conflist"
 	[[ ! -e $records ]] || die "container \"$id\" is attached already: del it first ($records)"
-	# Every file is read before the first plugin runs, so that a broken one changes nothing.
+	# Every file is read and every plugin looked for before the first one runs, so that a mistake changes nothing.
 	networks=()
 	for file in "${files[@]}"; do
 		network=$(read_network "$confdir/$file") || die "$confdir/$file cannot be used as a network configuration"
 		networks+=("$network")
+		types=$(jq -r '.plugins[].type // ""' <<<"$network")
+		while read -r type; do
+			find "$type" >/dev/null || die "$confdir/$file needs it"
+		done <<<"$types"
 	done
 	mkdir -p "$records"
 	for index in "${!networks[@]}"; do
