@@ -14,7 +14,7 @@ stamped with the version that git describes.
                     while a container runtime is using the folder. Other files in DIR are left alone.
   --help            print this text
 
-Everything else goes to "go build": for instance -race, -tags x, or -ldflags "-X main.a=b", which is added to our own.
+Everything else goes to "go build": for instance -tags x, or -ldflags "-X main.a=b", which is added to our own.
 GOOS, GOARCH, GOARM and the like are honoured: GOARCH=arm64 ./build_linux.sh
 TEXT
 }

@@ -63,8 +63,8 @@ read_network() {
 		else {name, cniVersion: $version, plugins: [.]} end' "$1"
 }
 
-# find TYPE prints the path of a plugin.
-find() {
+# find_plugin TYPE prints the path of a plugin.
+find_plugin() {
 	local IFS=: folder
 	for folder in $CNI_PATH; do
 		if [[ -n $1 && $1 != */* && -f $folder/$1 ]]; then
@@ -80,7 +80,7 @@ find() {
 run() {
 	local network=$1 index=$2 prev=$3 type request path out status=0
 	type=$(jq -r --argjson i "$index" '.plugins[$i].type // ""' <<<"$network")
-	path=$(find "$type") || return 1
+	path=$(find_plugin "$type") || return 1
 	request=$(jq -c --argjson i "$index" --argjson prev "$prev" --argjson args "$capargs" '
 		. as $net | $net.plugins[$i] | .capabilities as $wanted
 		| .cniVersion = $net.cniVersion
@@ -158,7 +158,7 @@ ADD)
 		networks+=("$network")
 		types=$(jq -r '.plugins[].type // ""' <<<"$network")
 		while read -r type; do
-			find "$type" >/dev/null || die "$confdir/$file needs it"
+			find_plugin "$type" >/dev/null || die "$confdir/$file needs it"
 		done <<<"$types"
 	done
 	mkdir -p "$records"
