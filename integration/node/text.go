@@ -178,6 +178,9 @@ func (s *Space) links() ([]string, error) {
 		}
 		lines = append(lines, line)
 		for _, a := range l.AddrInfo {
+			if strings.HasPrefix(a.Local, "fe80:") {
+				continue // comes by itself, some time after the link
+			}
 			line := fmt.Sprintf("addr %s %s/%d scope=%s", l.Ifname, a.Local, a.Prefixlen, a.Scope)
 			if a.Label != "" && a.Label != l.Ifname {
 				line += " label=" + a.Label
@@ -187,6 +190,10 @@ func (s *Space) links() ([]string, error) {
 	}
 	return lines, nil
 }
+
+// kernelsOwn are the IPv6 routes that come with any link that is up and with forwarding, at a moment of the kernel's choice.
+// The link and the forwarding have lines of their own.
+var kernelsOwn = regexp.MustCompile(`^(anycast |(local )?fe80:|multicast ff00::/8 )`)
 
 // moods are the words of a route that come and go with the carrier.
 var moods = strings.NewReplacer(" linkdown", "", " dead", "")
@@ -200,8 +207,8 @@ func (s *Space) routes() ([]string, error) {
 				return nil, err
 			}
 			for line := range strings.Lines(out) {
-				if strings.HasPrefix(line, "anycast ") {
-					continue // the kernel's own, of every address while forwarding is on, which has a line of its own
+				if kernelsOwn.MatchString(line) {
+					continue
 				}
 				lines = append(lines, what[0]+family+" "+strings.Join(strings.Fields(moods.Replace(line)), " "))
 			}
