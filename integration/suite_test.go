@@ -30,7 +30,10 @@ func TestMain(m *testing.M) {
 		}
 		plugins = filepath.Join(root, "bin")
 		if dir := os.Getenv("CATENA_PLUGINS"); dir != "" {
-			plugins = dir
+			if plugins, err = filepath.Abs(dir); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
 		}
 		examples = filepath.Join(root, "conflist-examples")
 		if os.Geteuid() != 0 {

@@ -19,28 +19,39 @@ const patience = 3 * time.Second
 // over UDP, on one port and both families.
 type Server struct {
 	http *http.Server
-	udp  *net.UDPConn
+	tcp  []net.Listener
+	udp  []*net.UDPConn
 }
 
-// Serve starts a server.
+// Serve starts a server. Each family has sockets of its own, because package net decides once for the whole program
+// whether one socket can serve both, and decides wrongly if the first namespace it looks at has its loopback down.
 func (s *Space) Serve(port int) (*Server, error) {
 	srv := &Server{http: &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: patience}}
-	var tcp net.Listener
-	err := s.Do(func() (err error) {
-		if tcp, err = net.ListenTCP("tcp", &net.TCPAddr{Port: port}); err != nil {
-			return err
+	err := s.Do(func() error {
+		for _, family := range []string{"4", "6"} {
+			tcp, err := net.ListenTCP("tcp"+family, &net.TCPAddr{Port: port})
+			if err != nil {
+				return err
+			}
+			srv.tcp = append(srv.tcp, tcp)
+			udp, err := net.ListenUDP("udp"+family, &net.UDPAddr{Port: port})
+			if err != nil {
+				return err
+			}
+			srv.udp = append(srv.udp, udp)
 		}
-		srv.udp, err = net.ListenUDP("udp", &net.UDPAddr{Port: port})
-		return err
+		return nil
 	})
 	if err != nil {
-		if tcp != nil {
-			tcp.Close()
-		}
+		srv.Close()
 		return nil, fmt.Errorf("serve in %s: %w", s.Name, err)
 	}
-	go srv.http.Serve(tcp)
-	go srv.datagrams()
+	for _, tcp := range srv.tcp {
+		go srv.http.Serve(tcp)
+	}
+	for _, udp := range srv.udp {
+		go datagrams(udp)
+	}
 	return srv, nil
 }
 
@@ -49,20 +60,25 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, host)
 }
 
-func (srv *Server) datagrams() {
+func datagrams(conn *net.UDPConn) {
 	buffer := make([]byte, 2048)
 	for {
-		_, from, err := srv.udp.ReadFromUDPAddrPort(buffer)
+		_, from, err := conn.ReadFromUDPAddrPort(buffer)
 		if err != nil {
 			return
 		}
-		srv.udp.WriteToUDPAddrPort([]byte(from.Addr().Unmap().String()), from)
+		conn.WriteToUDPAddrPort([]byte(from.Addr().Unmap().String()), from)
 	}
 }
 
 // Close ends the server.
 func (srv *Server) Close() error {
-	srv.udp.Close()
+	for _, tcp := range srv.tcp {
+		tcp.Close()
+	}
+	for _, udp := range srv.udp {
+		udp.Close()
+	}
 	return srv.http.Close()
 }
 
@@ -117,7 +133,11 @@ func askUDP(to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	conn, err := net.ListenUDP("udp", nil)
+	family := "udp6"
+	if addr.IP.To4() != nil {
+		family = "udp4"
+	}
+	conn, err := net.ListenUDP(family, nil)
 	if err != nil {
 		return "", err
 	}
