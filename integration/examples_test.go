@@ -28,6 +28,23 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestExamplesAreListed keeps the table of conflist-examples/README.md complete.
+func TestExamplesAreListed(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(examples)
+	must(t, err)
+	table := example(t, "README.md")
+	for _, entry := range entries {
+		if name := entry.Name(); name != "README.md" && !strings.Contains(table, "\n| ["+name+"]("+name+") | ") {
+			t.Errorf("the table has no line for %s", name)
+		}
+	}
+	for _, line := range strings.Split(table, "\n| [")[1:] {
+		name, _, _ := strings.Cut(line, "]")
+		example(t, name)
+	}
+}
+
 func tryExample(t *testing.T, file string) {
 	text0, err := os.ReadFile(file)
 	must(t, err)
@@ -88,6 +105,12 @@ func tryExample(t *testing.T, file string) {
 		}
 		if out, err := a.Pod.Run("ip", "link", "show", "dev", "eth0"); err != nil || !strings.Contains(out, "02:11:22:33:44:55") {
 			t.Errorf("the wished MAC address is not there: %v: %s", err, out)
+		}
+	}
+	if bridge.Vlan != 0 {
+		out, err := n.Run("bridge", "vlan", "show")
+		if want := fmt.Sprintf("%d PVID Egress Untagged", bridge.Vlan); err != nil || strings.Count(out, want) != 2 {
+			t.Errorf("not both pods have %q: %v\n%s", want, err, out)
 		}
 	}
 	for _, plugin := range says.Plugins[1:] {

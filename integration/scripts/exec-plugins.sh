@@ -144,7 +144,7 @@ del_network() {
 
 # Names are sorted by bytes, as runtimes do it.
 shopt -s nullglob
-mapfile -t files < <(cd "$confdir" 2>/dev/null && printf '%s\n' *.conf *.json *.conflist | LC_ALL=C sort)
+mapfile -t files < <(cd -- "$confdir" &>/dev/null && printf '%s\n' *.conf *.json *.conflist | LC_ALL=C sort)
 [[ ${files[*]} ]] || files=()
 
 case $verb in
