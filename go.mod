@@ -2,4 +2,13 @@ module github.com/catena-cni/catena
 
 go 1.25.0
 
-require golang.org/x/sys v0.35.0
+require (
+	github.com/containernetworking/cni v1.3.1
+	github.com/vishvananda/netns v0.0.5
+	golang.org/x/sys v0.35.0
+)
+
+require (
+	go.opentelemetry.io/otel v1.29.0 // indirect
+	go.opentelemetry.io/otel/trace v1.29.0 // indirect
+)

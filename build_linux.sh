@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Builds every plugin under plugins/ into bin/, and puts them where a container runtime looks for them if asked to.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+	cat <<'TEXT'
+usage: build_linux.sh [--install [DIR]] [GO BUILD ARGUMENTS...]
+
+Builds every plugin (each folder of plugins/*/* with a main package) into bin/: static, stripped, reproducible, and
+stamped with the version that git describes.
+
+  --install [DIR]   then put each plugin into DIR (default /opt/cni/bin), each one atomically, so that this is safe
+                    while a container runtime is using the folder. Other files in DIR are left alone.
+  --help            print this text
+
+Everything else goes to "go build": for instance -tags x, or -ldflags "-X main.a=b", which is added to our own.
+GOOS, GOARCH, GOARM and the like are honoured: GOARCH=arm64 ./build_linux.sh
+TEXT
+}
+
+die() {
+	echo "build_linux.sh: $*" >&2
+	exit 1
+}
+
+install_dir=
+ldflags=
+args=()
+while (($#)); do
+	case $1 in
+	-h | --help)
+		usage
+		exit 0
+		;;
+	--install)
+		install_dir=/opt/cni/bin
+		if (($# > 1)) && [[ -n $2 && $2 != -* ]]; then
+			install_dir=$2
+			shift
+		fi
+		;;
+	--install=*)
+		install_dir=${1#*=}
+		[[ -n $install_dir ]] || die "--install= names no folder"
+		;;
+	-ldflags | --ldflags)
+		(($# > 1)) || die "$1 wants a value"
+		ldflags+=" $2"
+		shift
+		;;
+	-ldflags=* | --ldflags=*)
+		ldflags+=" ${1#*=}"
+		;;
+	*)
+		args+=("$1")
+		;;
+	esac
+	shift
+done
+
+# sudo and bare service environments drop the folder that Go's own installer uses.
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
+command -v go >/dev/null || die "go is neither in PATH nor in /usr/local/go/bin: see https://go.dev/doc/install"
+
+export GOOS=${GOOS:-linux} CGO_ENABLED=${CGO_ENABLED:-0}
+
+# The tree may belong to another user than the one who builds (sudo, a container), which git refuses to read unless told.
+version=$(git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null) || version=unknown
+module=$(go list -m)
+
+packages=()
+names=()
+while read -r kind package; do
+	[[ $kind == main ]] || continue
+	packages+=("$package")
+	names+=("${package##*/}")
+done < <(go list -f '{{.Name}} {{.ImportPath}}' './plugins/...' | awk -v m="$module" '{ p = $2; sub("^" m "/", "", p) } split(p, a, "/") == 3')
+((${#packages[@]})) || die "plugins/ holds no main package"
+
+# Two packages of one name would silently overwrite each other in bin/.
+twice=$(printf '%s\n' "${names[@]}" | sort | uniq -d)
+[[ -z $twice ]] || die "two packages are both named ${twice//$'\n'/, }"
+
+# The version of git's making is stamped by us and the rest of what go would write about the working tree is left out,
+# so that the same sources give the same bytes wherever they lie.
+mkdir -p bin
+go build -trimpath -buildvcs=false -o bin/ "${args[@]}" \
+	-ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
+
+sizes=()
+for name in $(printf '%s\n' "${names[@]}" | sort); do
+	file=bin/$name
+	[[ $GOOS == windows ]] && file+=.exe
+	sizes+=("$(stat -c %s "$file") $file")
+done
+printf '%s\n' "${sizes[@]}" | awk -v v="$version" -v t="$GOOS/$(go env GOARCH)" '
+	{ printf "%-24s %6.2f MB\n", $2, $1 / 1e6; sum += $1 }
+	END { printf "%-24s %6.2f MB  %d plugins, %s, version %s\n", "total", sum / 1e6, NR, t, v }'
+
+[[ -n $install_dir ]] || exit 0
+
+mkdir -p "$install_dir"
+temporary=
+trap '[[ -z $temporary ]] || rm -f "$temporary"' EXIT
+for name in $(printf '%s\n' "${names[@]}" | sort); do
+	# A runtime may start the plugin at any moment, also after a power cut: it is to find the old file or the whole new one.
+	# The leading dot keeps the temporary name from being taken for a plugin.
+	temporary=$(mktemp "$install_dir/.$name.XXXXXX")
+	cp "bin/$name" "$temporary"
+	chmod 0755 "$temporary"
+	sync "$temporary"
+	mv -fT "$temporary" "$install_dir/$name"
+	temporary=
+done
+sync "$install_dir"
+echo "installed in $install_dir: $(printf '%s\n' "${names[@]}" | sort | paste -sd' ')"

@@ -1,0 +1,171 @@
+package integration
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// scratchSuite makes a small suite with build_linux.sh at its top, of which git says version v1.2.3.
+func scratchSuite(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	script, err := os.ReadFile(filepath.Join(root, "build_linux.sh"))
+	must(t, err)
+	const program = `package main
+
+import "example.org/suite/internal/plugin"
+
+var extra = "nothing"
+
+func main() { println(plugin.Version, extra); select {} }
+`
+	for name, text := range map[string]string{
+		"build_linux.sh":                string(script),
+		".gitignore":                    "/bin/\n",
+		"go.mod":                        "module example.org/suite\n\ngo 1.21\n",
+		"internal/plugin/plugin.go":     "package plugin\n\nvar Version = \"unset\"\n",
+		"plugins/main/alpha/alpha.go":   strings.Replace(program, "select {}", "", 1),
+		"plugins/ipam/beta/beta.go":     program,
+		"plugins/ipam/beta/sub/main.go": "package main\n\nfunc main() {}\n",
+		"plugins/meta/library/lib.go":   "package library\n",
+	} {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o755))
+	}
+	run(t, dir, "sh", "-c", "git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm x && git tag v1.2.3")
+	return dir
+}
+
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	suite := scratchSuite(t)
+	out := run(t, suite, "./build_linux.sh")
+	for _, want := range []string{"bin/alpha", "bin/beta", "total", " MB", "v1.2.3"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if got := names(t, filepath.Join(suite, "bin")); got != "alpha beta" {
+		t.Errorf("bin/ holds %s", got)
+	}
+	if out := run(t, suite, "bin/alpha"); out != "v1.2.3 nothing\n" {
+		t.Errorf("the plugin says %q", out)
+	}
+	alpha := filepath.Join(suite, "bin", "alpha")
+	first, err := os.ReadFile(alpha)
+	must(t, err)
+	file, err := elf.Open(alpha)
+	must(t, err)
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("the plugin is not static")
+		}
+	}
+	if file.Section(".debug_info") != nil || file.Section(".symtab") != nil {
+		t.Error("the plugin is not stripped")
+	}
+
+	// The same sources elsewhere give the same bytes.
+	other := scratchSuite(t)
+	run(t, other, "./build_linux.sh")
+	second, err := os.ReadFile(filepath.Join(other, "bin", "alpha"))
+	must(t, err)
+	if string(first) != string(second) {
+		t.Error("the build is not reproducible")
+	}
+
+	// Arguments for go are added to ours, from any working directory.
+	run(t, "/", filepath.Join(suite, "build_linux.sh"), "-ldflags", "-X main.extra=more", "-tags", "x")
+	if out := run(t, suite, "bin/alpha"); out != "v1.2.3 more\n" {
+		t.Errorf("with -ldflags the plugin says %q", out)
+	}
+	must(t, os.WriteFile(filepath.Join(suite, "internal/plugin/plugin.go"), []byte("package plugin\n\nvar Version = \"x\"\n"), 0o644))
+	run(t, suite, "./build_linux.sh", "-ldflags=-X main.extra=more")
+	if out := run(t, suite, "bin/alpha"); out != "v1.2.3-dirty more\n" {
+		t.Errorf("with a changed file the plugin says %q", out)
+	}
+	must(t, os.RemoveAll(filepath.Join(suite, ".git")))
+	run(t, suite, "./build_linux.sh")
+	if out := run(t, suite, "bin/alpha"); out != "unknown nothing\n" {
+		t.Errorf("without git the plugin says %q", out)
+	}
+
+	// Two plugins of one name are an error and not one plugin.
+	must(t, os.CopyFS(filepath.Join(suite, "plugins/meta/alpha"), os.DirFS(filepath.Join(suite, "plugins/main/alpha"))))
+	cmd := exec.Command(filepath.Join(suite, "build_linux.sh"))
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "both named alpha") {
+		t.Errorf("two plugins of one name: %v: %s", err, out)
+	}
+}
+
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	suite := scratchSuite(t)
+	dir := filepath.Join(t.TempDir(), "cni", "bin")
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "other"), []byte("not ours"), 0o700))
+	out := run(t, suite, "./build_linux.sh", "--install", dir, "-ldflags", "-X main.extra=first")
+	if want := "installed in " + dir + ": alpha beta\n"; !strings.HasSuffix(out, want) {
+		t.Errorf("no %q in\n%s", want, out)
+	}
+	// A plugin that runs is replaced all the same, and runs on.
+	running := exec.Command(filepath.Join(dir, "beta"))
+	must(t, running.Start())
+	defer func() {
+		running.Process.Kill()
+		running.Wait()
+	}()
+	before, err := os.Stat(filepath.Join(dir, "beta"))
+	must(t, err)
+	run(t, suite, "./build_linux.sh", "--install="+dir)
+	after, err := os.Stat(filepath.Join(dir, "beta"))
+	must(t, err)
+	if os.SameFile(before, after) {
+		t.Error("the running file was written into")
+	}
+	if after.Mode() != 0o755 {
+		t.Errorf("mode %v", after.Mode())
+	}
+	if got := names(t, dir); got != "alpha beta other" {
+		t.Errorf("the folder holds %s", got)
+	}
+	if out := run(t, dir, "./alpha"); out != "v1.2.3 nothing\n" {
+		t.Errorf("the plugin says %q", out)
+	}
+	// A folder in a plugin's place is an error, and no temporary file stays.
+	must(t, os.Remove(filepath.Join(dir, "alpha")))
+	must(t, os.Mkdir(filepath.Join(dir, "alpha"), 0o755))
+	if out, err := exec.Command(filepath.Join(suite, "build_linux.sh"), "--install", dir).CombinedOutput(); err == nil {
+		t.Errorf("a folder was replaced: %s", out)
+	}
+	if got := names(t, dir); got != "alpha beta other" {
+		t.Errorf("the folder holds %s", got)
+	}
+}

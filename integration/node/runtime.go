@@ -1,0 +1,189 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/version"
+)
+
+// Runtime attaches pods with libcni, as container runtimes do.
+type Runtime struct {
+	node *Node
+	exec *recorder
+	cni  *libcni.CNIConfig
+}
+
+// Call is one run of a plugin, as libcni saw it.
+type Call struct {
+	Plugin string
+	Verb   string
+	Stdin  []byte
+	Stdout []byte
+	Stderr []byte
+	Took   time.Duration
+	Err    error
+}
+
+// Attachment is a pod in a network.
+type Attachment struct {
+	Pod    *Pod
+	List   *libcni.NetworkConfigList
+	IfName string
+	Ports  []Port // handed to plugins with the capability portMappings
+	Caps   map[string]any
+	Args   [][2]string
+}
+
+// Port is one port mapping, in the words of the CNI conventions.
+type Port struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+// Runtime makes a runtime that finds plugins in the folders given and tells watch of every call, if watch is not nil.
+func (n *Node) Runtime(watch func(Call), plugins ...string) *Runtime {
+	exec := &recorder{watch: watch}
+	return &Runtime{node: n, exec: exec, cni: libcni.NewCNIConfig(plugins, exec)}
+}
+
+// Load reads a .conflist or a .conf. A version that is not empty replaces the file's own, since CHECK, STATUS and GC only
+// exist from some version on.
+func Load(file, cniVersion string) (*libcni.NetworkConfigList, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	list, err := Parse(text, cniVersion)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return list, nil
+}
+
+// Parse is Load for a text.
+func Parse(text []byte, cniVersion string) (*libcni.NetworkConfigList, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	if cniVersion != "" {
+		fields["cniVersion"], _ = json.Marshal(cniVersion)
+		var err error
+		if text, err = json.Marshal(fields); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := fields["plugins"]; ok {
+		return libcni.NetworkConfFromBytes(text)
+	}
+	conf, err := libcni.NetworkPluginConfFromBytes(text)
+	if err != nil {
+		return nil, err
+	}
+	return libcni.ConfListFromConf(conf)
+}
+
+func (a Attachment) conf() *libcni.RuntimeConf {
+	caps := map[string]any{}
+	for key, value := range a.Caps {
+		caps[key] = value
+	}
+	if a.Ports != nil {
+		caps["portMappings"] = a.Ports
+	}
+	return &libcni.RuntimeConf{ContainerID: a.Pod.ID, NetNS: a.Pod.Path, IfName: a.IfName, Args: a.Args, CapabilityArgs: caps}
+}
+
+// Add attaches. As with every runtime, whoever called it also calls Del when it failed.
+func (r *Runtime) Add(a Attachment) (*types100.Result, error) {
+	var result types.Result
+	err := r.node.Do(func() (err error) {
+		result, err = r.cni.AddNetworkList(context.Background(), a.List, a.conf())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return types100.NewResultFromResult(result)
+}
+
+// Check runs CHECK over the attachment's list.
+func (r *Runtime) Check(a Attachment) error {
+	return r.node.Do(func() error { return r.cni.CheckNetworkList(context.Background(), a.List, a.conf()) })
+}
+
+// Del runs DEL over the attachment's list, backwards.
+func (r *Runtime) Del(a Attachment) error {
+	return r.node.Do(func() error { return r.cni.DelNetworkList(context.Background(), a.List, a.conf()) })
+}
+
+// Status runs STATUS over a list.
+func (r *Runtime) Status(list *libcni.NetworkConfigList) error {
+	return r.node.Do(func() error { return r.cni.GetStatusNetworkList(context.Background(), list) })
+}
+
+// GC runs GC over a list; the attachments given are the ones that live.
+func (r *Runtime) GC(list *libcni.NetworkConfigList, valid ...Attachment) error {
+	args := &libcni.GCArgs{ValidAttachments: []types.GCAttachment{}}
+	for _, a := range valid {
+		args.ValidAttachments = append(args.ValidAttachments, types.GCAttachment{ContainerID: a.Pod.ID, IfName: a.IfName})
+	}
+	return r.node.Do(func() error { return r.cni.GCNetworkList(context.Background(), list, args) })
+}
+
+// Forget removes what libcni remembers of an attachment, as a runtime does that lost its state: from then on only GC
+// knows that it was there.
+func (r *Runtime) Forget(a Attachment) error {
+	path := filepath.Join(libcni.CacheDir, "results", a.List.Name+"-"+a.Pod.ID+"-"+a.IfName)
+	return r.node.Do(func() error { return os.Remove(path) })
+}
+
+// recorder runs plugins as libcni itself would, and tells of it.
+type recorder struct {
+	version.PluginDecoder
+	mu    sync.Mutex
+	watch func(Call)
+}
+
+func (r *recorder) FindInPath(plugin string, paths []string) (string, error) {
+	return invoke.FindInPath(plugin, paths)
+}
+
+func (r *recorder) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
+	var stderr bytes.Buffer
+	raw := &invoke.RawExec{Stderr: &stderr}
+	began := time.Now()
+	stdout, err := raw.ExecPlugin(ctx, path, stdin, env)
+	if r.watch != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.watch(Call{
+			Plugin: filepath.Base(path), Verb: lookup(env, "CNI_COMMAND"), Stdin: stdin, Stdout: stdout, Stderr: stderr.Bytes(),
+			Took: time.Since(began), Err: err,
+		})
+	}
+	return stdout, err
+}
+
+// lookup finds the last value of a variable, which is the one that counts.
+func lookup(env []string, key string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if len(env[i]) > len(key) && env[i][:len(key)] == key && env[i][len(key)] == '=' {
+			return env[i][len(key)+1:]
+		}
+	}
+	return ""
+}

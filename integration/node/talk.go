@@ -1,0 +1,160 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// patience is how long a client waits for an answer.
+const patience = 3 * time.Second
+
+// Server answers every request with the address that the request came from. It serves HTTP over TCP and plain datagrams
+// over UDP, on one port and both families.
+type Server struct {
+	http *http.Server
+	tcp  []net.Listener
+	udp  []*net.UDPConn
+}
+
+// Serve starts a server. Each family has sockets of its own, because package net decides once for the whole program
+// whether one socket can serve both, and decides wrongly if the first namespace it looks at has its loopback down.
+func (s *Space) Serve(port int) (*Server, error) {
+	srv := &Server{http: &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: patience}}
+	err := s.Do(func() error {
+		for _, family := range []string{"4", "6"} {
+			tcp, err := net.ListenTCP("tcp"+family, &net.TCPAddr{Port: port})
+			if err != nil {
+				return err
+			}
+			srv.tcp = append(srv.tcp, tcp)
+			udp, err := net.ListenUDP("udp"+family, &net.UDPAddr{Port: port})
+			if err != nil {
+				return err
+			}
+			srv.udp = append(srv.udp, udp)
+		}
+		return nil
+	})
+	if err != nil {
+		srv.Close()
+		return nil, fmt.Errorf("serve in %s: %w", s.Name, err)
+	}
+	for _, tcp := range srv.tcp {
+		go srv.http.Serve(tcp)
+	}
+	for _, udp := range srv.udp {
+		go datagrams(udp)
+	}
+	return srv, nil
+}
+
+func answer(w http.ResponseWriter, r *http.Request) {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	fmt.Fprintln(w, host)
+}
+
+func datagrams(conn *net.UDPConn) {
+	buffer := make([]byte, 2048)
+	for {
+		_, from, err := conn.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			return
+		}
+		conn.WriteToUDPAddrPort([]byte(from.Addr().Unmap().String()), from)
+	}
+}
+
+// Close ends the server.
+func (srv *Server) Close() error {
+	for _, tcp := range srv.tcp {
+		tcp.Close()
+	}
+	for _, udp := range srv.udp {
+		udp.Close()
+	}
+	return srv.http.Close()
+}
+
+// Ask asks a Server over "tcp" or "udp" and gives back the address that it saw the question come from.
+func (s *Space) Ask(network, addr string, port int) (string, error) {
+	to := net.JoinHostPort(addr, strconv.Itoa(port))
+	var seen string
+	err := s.Do(func() (err error) {
+		switch network {
+		case "tcp":
+			seen, err = askTCP(to)
+		case "udp":
+			seen, err = askUDP(to)
+		default:
+			err = net.UnknownNetworkError(network)
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s asks %s over %s: %w", s.Name, to, network, err)
+	}
+	return strings.TrimSpace(seen), nil
+}
+
+// askTCP opens the connection on this thread, since the client of net/http would open it on a goroutine of its own.
+func askTCP(to string) (string, error) {
+	conn, err := net.DialTimeout("tcp", to, patience)
+	if err != nil {
+		return "", err
+	}
+	client := http.Client{
+		Timeout: patience,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		},
+	}
+	defer conn.Close()
+	resp, err := client.Get("http://" + to + "/")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+// askUDP uses an unconnected socket where a connected one would refuse an answer that comes from elsewhere; such an answer
+// is an error all the same, but one that says where from.
+func askUDP(to string) (string, error) {
+	addr, err := net.ResolveUDPAddr("udp", to)
+	if err != nil {
+		return "", err
+	}
+	family := "udp6"
+	if addr.IP.To4() != nil {
+		family = "udp4"
+	}
+	conn, err := net.ListenUDP(family, nil)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if _, err := conn.WriteToUDP([]byte("?"), addr); err != nil {
+		return "", err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	buffer := make([]byte, 2048)
+	n, from, err := conn.ReadFromUDP(buffer)
+	if err != nil {
+		return "", err
+	}
+	if !from.IP.Equal(addr.IP) || from.Port != addr.Port {
+		return "", fmt.Errorf("the answer came from %s: %w", from, syscall.EPROTO)
+	}
+	return string(buffer[:n]), nil
+}
