@@ -93,13 +93,16 @@ func (s *Sandbox) Try(command string) (string, error) {
 	return string(out), err
 }
 
-// look lists everything that a plugin may touch, in the tools' own words.
+// look lists everything that a plugin may touch, in the tools' own words, less
+// what the kernel changes in its own time: the state of carriers and link-local
+// addresses.
 const look = `
+still() { sed -E '/^[^0-9].*(local|anycast|dev.*) fe80::/d; /^fe80::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
 for side in host pod; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue
 	for c in "ip -br link" "ip -br addr" "ip route show table all" "ip -6 route show table all" "ip rule" "ip -6 rule" "nft list ruleset"; do
-		echo "# $side: $c"; $in $c
+		echo "# $side: $c"; $in $c | still
 	done
 done
 find /run /var/lib/cni -type f -printf '# %p\n' | sort`

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// attachment is what want sees after IPAM gave the addresses.
+func attachment(t *testing.T, id string, c *Conf, addresses ...string) plugin.At {
+	t.Helper()
+	at := plugin.At{Attachment: name.Attachment{Network: "n", ContainerID: id, IfName: "eth0"}, Netns: "/run/netns/" + id, Result: cni.NewResult()}
+	for _, text := range addresses {
+		p := netip.MustParsePrefix(text)
+		at.IPAM = "host-local"
+		at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Address: cni.IPNet(p), Gateway: net.IP(p.Masked().Addr().Next().AsSlice())})
+	}
+	if err := validate(&at, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := complete(at, *c); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
+	at := attachment(t, id, &c, addresses...)
+	return want(at, c)
+}
+
+func full() Conf {
+	return Conf{Bridge: "br0", IsDefaultGateway: true, IPMasq: true, HairpinMode: true, PortIsolation: true, MACSpoofCheck: true, MTU: 1400}
+}
+
+func yes() *bool { b := true; return &b }
+
+// TestWant needs no kernel and no root.
+func TestWant(t *testing.T) {
+	dual := []string{"10.1.2.3/24", "fd00:1:2::3/64"}
+	for file, p := range map[string]plan.Plan{
+		"classic": planOf(t, "c1", Conf{IsGateway: true, IPMasq: true}, dual[0]),
+		"full":    planOf(t, "c1", full(), dual...),
+		"layer2":  planOf(t, "c1", Conf{PromiscMode: yes()}),
+		"vlan":    planOf(t, "c1", Conf{VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}, dual...),
+		"dad":     planOf(t, "c1", Conf{EnableDAD: true}, dual...),
+	} {
+		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
+	}
+}
+
+func ptr(n int) *int { return &n }
+
+func TestLaws(t *testing.T) {
+	host := name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}.HostLink()
+	kerneltest.Prove(t, kerneltest.Case{
+		Plan:  planOf(t, "c1", full(), "10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64"),
+		Other: planOf(t, "c0", full(), "10.1.2.9/24", "10.1.3.9/24", "fd00:1:2::9/64"),
+		Undo: []kerneltest.Undo{
+			{`^link host bridge`, "ip link set br0 mtu 1300"},
+			{`^nft  guard`, "nft flush set bridge catena macs"},
+			{`^nft  masquerade`, "nft delete element inet catena masq4 { 10.1.2.3 }"},
+			{`^link host veth`, "ip link set " + host + " nomaster"},
+			{`^port`, "bridge link set dev " + host + " hairpin off"},
+			{`^addr host br0 10.1.2.1`, "ip addr del 10.1.2.1/24 dev br0"},
+			{`^addr host br0 10.1.3.1`, "ip addr del 10.1.3.1/24 dev br0"},
+			{`^addr host br0 fd00`, "ip addr del fd00:1:2::1/64 dev br0"},
+			{`^sysctl host net/ipv4`, "sysctl -q net.ipv4.ip_forward=0"},
+			{`^sysctl host net/ipv6`, "sysctl -q net.ipv6.conf.all.forwarding=0"},
+			{`^sysctl pod`, ""}, // without IPv6 there are no addresses, which their own facts say
+			{`^addr pod eth0 10.1.2.3`, "pod ip addr del 10.1.2.3/24 dev eth0"},
+			{`^addr pod eth0 10.1.3.3`, "pod ip addr del 10.1.3.3/24 dev eth0"},
+			{`^addr pod eth0 fd00`, "pod ip addr del fd00:1:2::3/64 dev eth0"},
+			{`^up   pod`, "pod ip link set eth0 down"},
+			{`^route pod 0.0.0.0/0`, "pod ip route del default"},
+			{`^route pod ::/0`, "pod ip -6 route del default"},
+			{`^tell`, ""},
+			{`^neigh`, ""},
+		},
+	})
+}
