@@ -1,0 +1,269 @@
+package house
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+const module = "github.com/catena-cni/catena/"
+
+// floors orders the packages: imports run from a higher number to a lower one.
+var floors = map[string]int{
+	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10,
+	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
+	"internal/plan": 30, "internal/sysctl": 30, "internal/route": 30, "internal/addr": 30, "internal/lease": 30, "internal/nft": 30,
+	"internal/link": 40, "internal/conntrack": 40,
+	"internal/plugin": 50, "internal/kerneltest": 60, "internal/house": 70,
+}
+
+// only lists who alone may import a third party's package, and why.
+var only = []struct {
+	pkg    string
+	by     []string
+	reason string
+}{
+	{"github.com/containernetworking/cni/libcni", []string{"integration"}, "libcni is the runtime's side of the protocol, and draws OpenTelemetry"},
+	{"github.com/containernetworking/cni/pkg/invoke", []string{"integration"}, "invoke draws OpenTelemetry, net/http and crypto/tls: delegation is internal/cni's"},
+	{"github.com/containernetworking/cni", []string{"internal/cni", "integration"}, "the protocol has one home, internal/cni"},
+	{"github.com/containernetworking/plugins", []string{"integration"}, "upstream is the peer, not a library"},
+	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
+	{"golang.org/x/sys/unix", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
+	{"os/exec", []string{"internal/cni", "internal/kerneltest", "internal/house", "integration"}, "no helper program is executed: delegation is internal/cni's"},
+}
+
+type pkg struct {
+	dir   string
+	files map[string]*ast.File
+}
+
+var fset = token.NewFileSet()
+
+// root is the module's folder.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// production parses every package of the module without its tests.
+func production(t *testing.T) []pkg {
+	t.Helper()
+	byDir := map[string]*pkg{}
+	err := filepath.WalkDir(root(t), func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, file, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		dir, _ := filepath.Rel(root(t), filepath.Dir(file))
+		if byDir[dir] == nil {
+			byDir[dir] = &pkg{dir: dir, files: map[string]*ast.File{}}
+		}
+		byDir[dir].files[filepath.Base(file)] = f
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []pkg
+	for _, p := range byDir {
+		out = append(out, *p)
+	}
+	if len(out) < 15 {
+		t.Fatalf("only %d packages found: the walk is broken", len(out))
+	}
+	return out
+}
+
+func imports(p pkg) (out []string) {
+	for _, f := range p.files {
+		for _, i := range f.Imports {
+			name, _ := strconv.Unquote(i.Path.Value)
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// TestFloors holds every import against the floors.
+func TestFloors(t *testing.T) {
+	for _, p := range production(t) {
+		from, known := floors[p.dir]
+		switch {
+		case strings.HasPrefix(p.dir, "plugins/"):
+			from = 55
+		case strings.HasPrefix(p.dir, "integration"):
+			continue
+		case !known:
+			t.Errorf("%s is on no floor: give it one in this test, below all who import it", p.dir)
+		}
+		for _, i := range imports(p) {
+			to, ours := strings.CutPrefix(i, module)
+			if ours && floors[to] >= from {
+				t.Errorf("%s imports %s: arrows run only downward, so that a reader can stop at any floor", p.dir, to)
+			}
+		}
+	}
+}
+
+// TestImports holds who may know a third party.
+func TestImports(t *testing.T) {
+	for _, p := range production(t) {
+		for _, i := range imports(p) {
+			for _, rule := range only {
+				if i != rule.pkg && !strings.HasPrefix(i, rule.pkg+"/") {
+					continue
+				}
+				if !slices.ContainsFunc(rule.by, func(by string) bool { return p.dir == by || strings.HasPrefix(p.dir, by+"/") }) {
+					t.Errorf("%s imports %s: %s", p.dir, i, rule.reason)
+				}
+				break
+			}
+			if strings.HasPrefix(p.dir, "plugins/") && strings.Contains(strings.Split(i, "/")[0], ".") && !strings.HasPrefix(i, module) {
+				t.Errorf("%s imports %s: a plugin is made of facts, third parties are behind them", p.dir, i)
+			}
+		}
+	}
+}
+
+// TestDocs wants one package comment for each package, and a comment on every
+// exported identifier.
+func TestDocs(t *testing.T) {
+	for _, p := range production(t) {
+		var docs []string
+		for name, f := range p.files {
+			if f.Doc != nil {
+				docs = append(docs, name)
+			}
+			for _, d := range f.Decls {
+				undocumented(t, p.dir, d)
+			}
+		}
+		if len(docs) != 1 {
+			t.Errorf("%s has %d package comments (%v): one says what it is for", p.dir, len(docs), docs)
+		}
+	}
+}
+
+func undocumented(t *testing.T, dir string, d ast.Decl) {
+	t.Helper()
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Name.IsExported() && d.Doc == nil && (d.Recv == nil || exportedReceiver(d)) && d.Name.Name != "String" && d.Name.Name != "Error" && d.Name.Name != "Unwrap" {
+			t.Errorf("%s: %s has no comment", dir, d.Name)
+		}
+	case *ast.GenDecl:
+		for _, s := range d.Specs {
+			if ts, ok := s.(*ast.TypeSpec); ok && ts.Name.IsExported() && d.Doc == nil && ts.Doc == nil {
+				t.Errorf("%s: %s has no comment", dir, ts.Name)
+			}
+		}
+	}
+}
+
+func exportedReceiver(d *ast.FuncDecl) bool {
+	typ := d.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	if index, ok := typ.(*ast.IndexExpr); ok {
+		typ = index.X
+	}
+	id, ok := typ.(*ast.Ident)
+	return ok && id.IsExported()
+}
+
+// TestSpeech looks at how errors speak, and for what a plugin must never do.
+func TestSpeech(t *testing.T) {
+	for _, p := range production(t) {
+		if strings.HasPrefix(p.dir, "integration") {
+			continue
+		}
+		for name, f := range p.files {
+			where := path.Join(p.dir, name)
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BasicLit:
+					if n.Kind == token.STRING && strings.Contains(strings.ToLower(n.Value), "failed to") {
+						t.Errorf("%s: %s: an error is the fact and its cause; that it failed goes without saying", where, n.Value)
+					}
+				case *ast.SelectorExpr:
+					if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && n.Sel.Name == "Sleep" {
+						t.Errorf("%s: time.Sleep: wait for the event instead", where)
+					}
+				case *ast.FuncDecl:
+					if n.Name.Name == "init" && n.Recv == nil {
+						t.Errorf("%s: func init: a plugin starts for every pod and verb, and pays for it each time", where)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// TestDependencies compares the third parties in each binary with a golden
+// list, so that a new one is a visible change.
+func TestDependencies(t *testing.T) {
+	plugins, err := filepath.Glob(filepath.Join(root(t), "plugins/*/*/main.go"))
+	if err != nil || len(plugins) == 0 {
+		t.Fatalf("no plugins: %v", err)
+	}
+	for _, main := range plugins {
+		dir := filepath.Dir(main)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			kerneltest.Golden(t, "testdata/"+filepath.Base(dir)+".deps", thirdParties(t, dir))
+		})
+	}
+}
+
+func thirdParties(t *testing.T, dir string) string {
+	t.Helper()
+	c := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard", ".")
+	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := c.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p struct {
+			ImportPath string
+			Standard   bool
+		}
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		if !p.Standard && !strings.HasPrefix(p.ImportPath, module) {
+			list = append(list, p.ImportPath+"\n")
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "")
+}
