@@ -1,0 +1,138 @@
+package kerneltest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Build builds the plugins of the module whose folders are given, relative to
+// the module's root, into a folder of the test's process, each once, and
+// returns that folder.
+func Build(t testing.TB, plugins ...string) string {
+	t.Helper()
+	built.Lock()
+	defer built.Unlock()
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "catena-bin-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.dir, built.done = dir, map[string]bool{}
+	}
+	for _, p := range plugins {
+		if built.done[p] {
+			continue
+		}
+		c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built.dir+"/", "github.com/catena-cni/catena/"+p)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", p, err, out)
+		}
+		built.done[p] = true
+	}
+	return built.dir
+}
+
+var built struct {
+	sync.Mutex
+	dir  string
+	done map[string]bool
+}
+
+// Main runs a package's tests and removes what Build has built.
+func Main(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// Call is one execution of a plugin, as a runtime does it. What is empty is
+// that of a container "c1" with an interface eth0.
+type Call struct {
+	Bin, Plugin string
+	Verb        string
+	ContainerID string
+	IfName      string
+	Netns       string
+	Args        string
+	Conf        string
+}
+
+// Answer is what came of it.
+type Answer struct {
+	Stdout, Stderr string
+	Exit           int
+	// Code, Msg and Details are those of the error that was printed.
+	Code         uint
+	Msg, Details string
+}
+
+// Call executes a plugin on the sandbox's host.
+func (s *Sandbox) Call(c Call) Answer {
+	s.t.Helper()
+	or := func(v, standIn string) string {
+		if v == "" {
+			return standIn
+		}
+		return v
+	}
+	cmd := exec.Command(filepath.Join(c.Bin, c.Plugin))
+	cmd.Env = []string{
+		"PATH=/nonexistent", "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + or(c.Verb, "ADD"), "CNI_CONTAINERID=" + or(c.ContainerID, "c1"),
+		"CNI_IFNAME=" + or(c.IfName, "eth0"), "CNI_NETNS=" + or(c.Netns, s.Pod), "CNI_ARGS=" + c.Args,
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(c.Conf), &stdout, &stderr
+	err := cmd.Run()
+	a := Answer{Stdout: stdout.String(), Stderr: stderr.String()}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatalf("execute %s: %v", c.Plugin, err)
+	}
+	if exit != nil {
+		a.Exit = exit.ExitCode()
+		if err := json.Unmarshal(stdout.Bytes(), &a); err != nil {
+			s.t.Fatalf("%s ended with %d and no error that can be read:\n%s%s", c.Plugin, a.Exit, a.Stdout, a.Stderr)
+		}
+	}
+	return a
+}
+
+// Must is Call for what must succeed.
+func (s *Sandbox) Must(c Call) Answer {
+	s.t.Helper()
+	a := s.Call(c)
+	if a.Exit != 0 {
+		s.t.Fatalf("%s %s: code %d: %s (%s)\n%s", c.Plugin, c.Verb, a.Code, a.Msg, a.Details, a.Stderr)
+	}
+	return a
+}
+
+// Refuses executes a plugin that must fail with a code and words of its
+// message, and leave everything as it was.
+func (s *Sandbox) Refuses(c Call, code uint, words ...string) {
+	s.t.Helper()
+	before := s.Text()
+	a := s.Call(c)
+	if a.Exit == 0 {
+		s.t.Errorf("it is accepted:\n%s", a.Stdout)
+	}
+	if a.Code != code {
+		s.t.Errorf("code %d, not %d: %s", a.Code, code, a.Msg)
+	}
+	for _, w := range words {
+		if !strings.Contains(a.Msg, w) {
+			s.t.Errorf("the message does not say %q: %s", w, a.Msg)
+		}
+	}
+	s.Same("a refused call", before, s.Text())
+}
