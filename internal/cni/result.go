@@ -2,6 +2,7 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 
@@ -28,11 +29,13 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 	var own struct {
 		CNIVersion string `json:"cniVersion"`
 	}
-	if err := json.Unmarshal(data, &own); err != nil {
-		return nil, Errorf(CodeDecode, "result: %w", err)
-	}
-	if own.CNIVersion == "" {
+	err := json.Unmarshal(data, &own)
+	if err == nil && own.CNIVersion == "" {
 		own.CNIVersion = confVersion
+		data, err = withVersion(data, confVersion)
+	}
+	if err != nil {
+		return nil, Errorf(CodeDecode, "result: %w", err)
 	}
 	versioned, err := create.Create(own.CNIVersion, data)
 	if err != nil {
@@ -43,6 +46,15 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
 	}
 	return r, nil
+}
+
+func withVersion(result []byte, version string) ([]byte, error) {
+	members := map[string]json.RawMessage{}
+	if err := json.Unmarshal(result, &members); err != nil || members == nil {
+		return nil, errors.Join(err, errors.New("it is no object"))
+	}
+	members["cniVersion"], _ = json.Marshal(version)
+	return json.Marshal(members)
 }
 
 // PrevResult reads what the plugin before this one in the chain printed, or
