@@ -65,9 +65,10 @@ func TestSides(t *testing.T) {
 	if err := k.RemoveLink(kernel.Host, h); err != nil {
 		t.Errorf("a link that is gone: %v", err)
 	}
-	home := kernel.Netns("/proc/thread-self/ns/net")
+	// The sandbox's mounts are those of this thread alone.
+	home, pod := kernel.Netns("/proc/thread-self/ns/net"), kernel.Netns(s.Pod)
 	err = k.Do(kernel.Pod, func() error {
-		if kernel.Netns("/proc/thread-self/ns/net") != kernel.Netns(s.Pod) {
+		if kernel.Netns("/proc/thread-self/ns/net") != pod {
 			t.Error("Do is not in the pod")
 		}
 		return unix.EBUSY
