@@ -70,13 +70,31 @@ func (r *Request) PrevResult() (*Result, error) {
 	return result, nil
 }
 
-// Print gives a result's JSON text in the version that was asked for.
+// Print gives a result's JSON text in the version that was asked for. Those
+// before 0.3.0 name the gateway with each route.
 func Print(r *Result, version string) ([]byte, error) {
+	if !AtLeast(version, "0.3.0") {
+		r = withGateways(r)
+	}
 	versioned, err := r.GetAsVersion(version)
 	if err != nil {
 		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)
 	}
 	return json.MarshalIndent(versioned, "", "    ")
+}
+
+// withGateways is the result with the family's first gateway in every route that
+// names none.
+func withGateways(r *Result) *Result {
+	c := r.Copy()
+	for _, route := range c.Routes {
+		for _, ip := range c.IPs {
+			if route.GW == nil && Address(ip.Gateway).IsValid() && Address(ip.Gateway).Is4() == Prefix(route.Dst).Addr().Is4() {
+				route.GW = ip.Gateway
+			}
+		}
+	}
+	return c
 }
 
 // Prefix is an address of a result with its prefix length, or the zero value.
