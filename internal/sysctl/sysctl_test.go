@@ -60,10 +60,31 @@ func TestReadOnly(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run("sysctl -q net.ipv4.ip_forward=1; mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
 	k := s.Kernel()
-	if err := Forwarding(false).Add(k); err != nil {
+	if err := Forwarding{}.Add(k); err != nil {
 		t.Errorf("the value is right: %v", err)
 	}
-	if err := Forwarding(true).Add(k); !ReadOnly(err) {
+	if err := Forwarding{Six: true}.Add(k); !ReadOnly(err) {
 		t.Errorf("a value that cannot be set: %v", err)
+	}
+}
+
+// TestForwardingKeepsListening: a host that forwards IPv6 goes on hearing the
+// routers of its uplinks, and goes on not hearing those of the pods.
+func TestForwardingKeepsListening(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run("ip link add up0 type veth peer name up1; ip link add pod0 type veth peer name pod1; sysctl -q net.ipv6.conf.pod0.accept_ra=0")
+	k := s.Kernel()
+	if err := (Forwarding{Six: true}).Add(k); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Run("sysctl -n net.ipv6.conf.up0.accept_ra net.ipv6.conf.pod0.accept_ra net.ipv6.conf.all.forwarding"); got != "2\n0\n1\n" {
+		t.Errorf("%q", got)
+	}
+	s.Run("sysctl -q net.ipv6.conf.up0.accept_ra=1")
+	if err := (Forwarding{Six: true}).Add(k); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Run("sysctl -n net.ipv6.conf.up0.accept_ra"); got != "1\n" {
+		t.Errorf("an administrator's choice became %q", got)
 	}
 }
