@@ -86,15 +86,18 @@ func Print(r *Result, version string) ([]byte, error) {
 // withGateways is the result with the family's first gateway in every route that
 // names none.
 func withGateways(r *Result) *Result {
-	c := r.Copy()
-	for _, route := range c.Routes {
-		for _, ip := range c.IPs {
-			if route.GW == nil && Address(ip.Gateway).IsValid() && Address(ip.Gateway).Is4() == Prefix(route.Dst).Addr().Is4() {
-				route.GW = ip.Gateway
+	c := *r
+	c.Routes = nil
+	for _, route := range r.Routes {
+		full := *route
+		for _, ip := range r.IPs {
+			if full.GW == nil && Address(ip.Gateway).IsValid() && Address(ip.Gateway).Is4() == Prefix(full.Dst).Addr().Is4() {
+				full.GW = ip.Gateway
 			}
 		}
+		c.Routes = append(c.Routes, &full)
 	}
-	return c
+	return &c
 }
 
 // Prefix is an address of a result with its prefix length, or the zero value.

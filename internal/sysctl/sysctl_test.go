@@ -60,10 +60,10 @@ func TestReadOnly(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run("sysctl -q net.ipv4.ip_forward=1; mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
 	k := s.Kernel()
-	if err := Forwarding{}.Add(k); err != nil {
+	if err := (Forwarding{}).Add(k); err != nil {
 		t.Errorf("the value is right: %v", err)
 	}
-	if err := Forwarding{Six: true}.Add(k); !ReadOnly(err) {
+	if err := (Forwarding{Six: true}).Add(k); !ReadOnly(err) {
 		t.Errorf("a value that cannot be set: %v", err)
 	}
 }
