@@ -22,19 +22,32 @@ type Addr struct {
 	Prefix netip.Prefix
 	// NoPrefixRoute keeps the kernel from adding the subnet's route by itself.
 	NoPrefixRoute bool
-	// Detect has the kernel look for a duplicate of an IPv6 address before the
-	// address can be used (RFC 4862 section 5.4). Without it the address can be
-	// used at once, as it may where the segment is ours.
-	Detect bool
+	// Detect says what becomes of an IPv6 address until the kernel has looked
+	// for a duplicate of it.
+	Detect Detection
 }
+
+// Detection is how duplicates of an IPv6 address are looked for (RFC 4862
+// section 5.4). IPv4 addresses have none.
+type Detection string
+
+const (
+	// Off uses the address at once and does not look, as may be done where the
+	// segment is ours.
+	Off Detection = ""
+	// Wait looks first.
+	Wait Detection = "wait"
+	// Optimistic uses the address while the kernel looks (RFC 4429).
+	Optimistic Detection = "optimistic"
+)
 
 func (a Addr) String() string {
 	s := fmt.Sprintf("addr %v %s %v", a.Side, a.Link, a.Prefix)
 	if a.NoPrefixRoute {
 		s += " noprefixroute"
 	}
-	if a.Detect {
-		s += " dad"
+	if a.Detect != Off && a.Prefix.Addr().Is6() {
+		s += " dad " + string(a.Detect)
 	}
 	return s
 }
@@ -56,8 +69,12 @@ func (a Addr) flags() (f uint32) {
 	if a.NoPrefixRoute {
 		f |= unix.IFA_F_NOPREFIXROUTE
 	}
-	if a.Prefix.Addr().Is6() && !a.Detect {
+	switch {
+	case a.Prefix.Addr().Is4():
+	case a.Detect == Off:
 		f |= unix.IFA_F_NODAD
+	case a.Detect == Optimistic:
+		f |= unix.IFA_F_OPTIMISTIC
 	}
 	return f
 }

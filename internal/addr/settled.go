@@ -31,6 +31,10 @@ func (s Settled) Add(k *kernel.Kernel) error {
 	if len(s.Addrs) == 0 {
 		return nil
 	}
+	// Without a carrier the kernel does not even begin to look.
+	if l, err := k.Link(kernel.Pod, s.Link); err != nil || !l.Operational && !l.Running() {
+		return err
+	}
 	events, err := k.Dial(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ type Link struct {
 // Up reports whether an administrator wants the link up.
 func (l *Link) Up() bool { return l.Flags&unix.IFF_UP != 0 }
 
+// Running reports whether the link has a carrier.
+func (l *Link) Running() bool { return l.Flags&unix.IFF_LOWER_UP != 0 }
+
 // Numbers that golang.org/x/sys does not have (linux/if_link.h).
 const (
 	infoSlaveKind = 4

@@ -45,7 +45,11 @@ func mtu(k *kernel.Kernel, n int) (int, error) {
 	if n != AutoMTU {
 		return n, nil
 	}
-	return route.DefaultMTU(k)
+	out, err := route.Default(k, kernel.Host)
+	if err != nil {
+		return 0, fmt.Errorf("mtu auto: %w", err)
+	}
+	return out.MTU, nil
 }
 
 func mtuText(n int) string {

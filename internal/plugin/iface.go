@@ -19,8 +19,12 @@ type Interface struct {
 	Name string
 	// Port is the host's bridge port that the link ends in, if any.
 	Port string
-	// Detect has duplicates of IPv6 addresses looked for.
-	Detect bool
+	// Detect says how duplicates of IPv6 addresses are looked for.
+	Detect addr.Detection
+	// First are routes that the result's routes stand on.
+	First plan.Plan
+	// Quiet interfaces have no neighbours to tell of their addresses.
+	Quiet bool
 	// NoPrefixRoutes leaves out the routes to the addresses' own subnets.
 	NoPrefixRoutes bool
 }
@@ -39,17 +43,18 @@ func (i Interface) Facts(at At) plan.Plan {
 		addrs = append(addrs, prefix.Addr())
 		p = append(p, addr.Addr{
 			Side: kernel.Pod, Link: i.Name, Prefix: prefix,
-			Detect: i.Detect && prefix.Addr().Is6(), NoPrefixRoute: i.NoPrefixRoutes,
+			Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
 		})
 	}
 	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port})
-	if i.Detect {
+	if i.Detect == addr.Wait {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is4)})
 	}
+	p = append(p, i.First...)
 	for _, r := range Routes(i.Name, at) {
 		p = append(p, r)
 	}
-	if len(addrs) > 0 {
+	if len(addrs) > 0 && !i.Quiet {
 		p = append(p, link.Announce{Link: i.Name, Addrs: addrs})
 	}
 	return p
@@ -63,7 +68,11 @@ func (i Interface) ipv6On() plan.Fact {
 	for _, l := range []string{"lo", i.Name} {
 		pairs = append(pairs, sysctl.Pair{Key: "net/ipv6/conf/" + l + "/disable_ipv6", Value: "0"})
 	}
-	pairs = append(pairs, sysctl.Pair{Key: "net/ipv6/conf/" + i.Name + "/keep_addr_on_down", Value: "1"})
+	own := "net/ipv6/conf/" + i.Name
+	pairs = append(pairs, sysctl.Pair{Key: own + "/keep_addr_on_down", Value: "1"})
+	if i.Detect == addr.Optimistic {
+		pairs = append(pairs, sysctl.Pair{Key: own + "/optimistic_dad", Value: "1"}, sysctl.Pair{Key: own + "/use_optimistic", Value: "1"})
+	}
 	return sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true}
 }
 

@@ -24,10 +24,14 @@ type At struct {
 	// Result is what is known of the pod's network: IPAM's result, or that of
 	// the plugins before this one. On DEL there may be none; then it is empty.
 	Result *cni.Result
+	// Prev is the result of the plugins before this one, nil where there is none.
+	Prev *cni.Result
 	// Args are the pairs of CNI_ARGS.
 	Args map[string]string
 	// IPAM is the type of the plugin that addresses are delegated to, if any.
 	IPAM string
+
+	takesAddresses bool
 }
 
 // Plugin is a name and pure functions from an attachment and its configuration
@@ -45,6 +49,11 @@ type Plugin[C any] struct {
 	Nameless bool
 	// NeedsIPAM plugins cannot do without addresses.
 	NeedsIPAM bool
+	// Behind plugins make an interface that may stand behind those of plugins
+	// before them. Without IPAM the result is then theirs, with one more.
+	Behind bool
+	// TakesAddresses plugins take over the addresses of such a result.
+	TakesAddresses bool
 
 	// Validate holds the configuration against itself and merges the places
 	// that a value can come from. DEL does without it where it fails.
@@ -74,7 +83,9 @@ func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
 	if p.Args == nil {
 		err = nil // a plugin that looks at no arguments minds none
 	}
-	err = errors.Join(err, conf.Decode(r.Stdin, &c), conf.Validate(&c))
+	prev, perr := r.PrevResult()
+	at.Prev, at.takesAddresses = prev, p.TakesAddresses
+	err = errors.Join(err, perr, conf.Decode(r.Stdin, &c), conf.Validate(&c))
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
 	}
@@ -151,18 +162,17 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release func() error, err error) {
 	nothing := func() error { return nil }
 	if p.Chained {
-		at.Result, err = r.PrevResult()
-		if err == nil && at.Result == nil {
+		if at.Prev == nil {
 			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
 		}
+		at.Result = at.Prev
 		return nothing, err
 	}
 	if p.Nameless {
-		prev, err := r.PrevResult()
-		if prev != nil {
-			at.Result = prev
+		if at.Prev != nil {
+			at.Result = at.Prev
 		}
-		return nothing, err
+		return nothing, nil
 	}
 	// Before an address is asked for: the release that would follow a failure
 	// would take the address of the attachment that is there.
@@ -170,6 +180,9 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 		return nil, err
 	}
 	if r.Conf.IPAM.Type == "" {
+		if p.Behind && at.Prev != nil {
+			at.Result = at.Prev
+		}
 		return nothing, p.withoutIPAM()
 	}
 	release = func() error {
@@ -237,8 +250,8 @@ func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
 func (p Plugin[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
 	at, c, _ := p.read(r)
-	if prev, err := r.PrevResult(); err == nil && prev != nil {
-		at.Result = prev
+	if at.Prev != nil {
+		at.Result = at.Prev
 	}
 	k, err := kernel.Open(r.Netns)
 	if err != nil {
@@ -265,15 +278,11 @@ func (p Plugin[C]) check(r *cni.Request) error {
 	if err != nil {
 		return err
 	}
-	prev, err := r.PrevResult()
-	if err != nil {
-		return err
-	}
-	if prev == nil && !p.Nameless {
+	if at.Prev == nil && !p.Nameless {
 		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
 	}
-	if prev != nil {
-		at.Result = prev
+	if at.Prev != nil {
+		at.Result = at.Prev
 	}
 	k, err := p.open(r.Netns)
 	if err != nil {
@@ -349,12 +358,9 @@ func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (At, C, error) {
 	if err != nil {
 		return at, c, err
 	}
-	prev, err := r.PrevResult()
 	switch {
-	case err != nil:
-		return at, c, err
-	case prev != nil:
-		at.Result = prev
+	case at.Prev != nil:
+		at.Result = at.Prev
 	case r.Conf.IPAM.Type != "" && !p.Chained:
 		out, err := r.Ask(r.Conf.IPAM.Type, "result")
 		if err == nil && len(out) > 0 {

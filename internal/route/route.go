@@ -269,16 +269,16 @@ func (r Route) compare(hops []netip.Addr) error {
 	return nil
 }
 
-// Out is the host's way to an address.
+// Out is the way to an address.
 type Out struct {
 	Link  string
 	MTU   int
-	Local bool // the address is the host's own
+	Local bool // the address is one's own
 }
 
-// Lookup asks the host's routing table for the way to an address.
-func Lookup(k *kernel.Kernel, to netip.Addr) (Out, error) {
-	c, err := k.Conn(kernel.Host)
+// Lookup asks a side's routing table for the way to an address.
+func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
+	c, err := k.Conn(side)
 	if err != nil {
 		return Out{}, err
 	}
@@ -291,7 +291,7 @@ func Lookup(k *kernel.Kernel, to netip.Addr) (Out, error) {
 		return Out{}, fmt.Errorf("route to %v: %w", to, fs.ErrNotExist)
 	}
 	kind := answers[0][7]
-	l, err := k.LinkAt(kernel.Host, int(netlink.Uint32(netlink.Find(answers[0][unix.SizeofRtMsg:], unix.RTA_OIF))))
+	l, err := k.LinkAt(side, int(netlink.Uint32(netlink.Find(answers[0][unix.SizeofRtMsg:], unix.RTA_OIF))))
 	if err != nil {
 		return Out{}, fmt.Errorf("route to %v: %w", to, err)
 	}
@@ -302,16 +302,16 @@ func Lookup(k *kernel.Kernel, to netip.Addr) (Out, error) {
 // the way to them is the default route.
 var outside = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 
-// DefaultMTU is the MTU in bytes of the interface that the default route of
-// IPv4, or else of IPv6, goes out by.
-func DefaultMTU(k *kernel.Kernel) (int, error) {
+// Default is the way that the side's default route goes, of IPv4 or else of
+// IPv6. The kernel picks it by metric, as it does for packets.
+func Default(k *kernel.Kernel, side kernel.Side) (Out, error) {
 	var errs []error
 	for _, to := range outside {
-		out, err := Lookup(k, to)
+		out, err := Lookup(k, side, to)
 		if err == nil {
-			return out.MTU, nil
+			return out, nil
 		}
 		errs = append(errs, err)
 	}
-	return 0, fmt.Errorf("the host has no default route to take the MTU of: %w", errors.Join(errs...))
+	return Out{}, fmt.Errorf("the %v has no default route: %w", side, errors.Join(errs...))
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -22,7 +21,7 @@ import (
 
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
-	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: present,
+	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 }
 
@@ -46,10 +45,12 @@ func want(at plugin.At, c Conf) plan.Plan {
 	if c.NoInterface {
 		return p
 	}
+	pod := plugin.Interface{Name: at.IfName, Port: host}
 	if c.EnableDAD {
+		pod.Detect = addr.Wait
 		p = append(p, detection(at.IfName))
 	}
-	p = append(p, plugin.Interface{Name: at.IfName, Port: host, Detect: c.EnableDAD}.Facts(at)...)
+	p = append(p, pod.Facts(at)...)
 	return append(p, neighbours(at, c)...)
 }
 
@@ -64,14 +65,11 @@ func guarded(at plugin.At, c Conf) net.HardwareAddr {
 	return at.MAC("pod")
 }
 
-func masqueraded(at plugin.At, c Conf) (pods []netip.Prefix) {
+func masqueraded(at plugin.At, c Conf) []netip.Prefix {
 	if !c.IPMasq {
 		return nil
 	}
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
-		pods = append(pods, cni.Prefix(ip.Address))
-	}
-	return pods
+	return at.Prefixes()
 }
 
 // gateways are the host's addresses behind which the pods reach the world.
@@ -219,15 +217,4 @@ func ready(k *kernel.Kernel, c Conf) error {
 		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
 	}
 	return errors.Join(append(errs, err)...)
-}
-
-func present(k *kernel.Kernel) ([]name.Attachment, error) {
-	links, err := link.Attachments(k)
-	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
-	for _, m := range members {
-		if !slices.Contains(links, m) {
-			links = append(links, m)
-		}
-	}
-	return links, errors.Join(err, merr)
 }

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -21,7 +18,7 @@ type Conf struct {
 	ForceAddress     bool          `json:"forceAddress" doc:"take away another gateway address of the same subnet, even while pods use it"`
 	IPMasq           bool          `json:"ipMasq" doc:"let pods out under the host's address"`
 	IPMasqBackend    *string       `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
-	MTU              MTU           `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
+	MTU              plugin.MTU    `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
 	HairpinMode      bool          `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
 	PromiscMode      *bool         `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
 	VLAN             int           `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
@@ -58,35 +55,6 @@ type Trunk struct {
 	MaxID *int `json:"maxID" min:"1" max:"4094" doc:"the last of a range"`
 }
 
-// MTU is a number of bytes, or link.AutoMTU.
-type MTU int
-
-// UnmarshalJSON takes a number or the word auto.
-func (m *MTU) UnmarshalJSON(b []byte) error {
-	if string(b) == `"auto"` {
-		*m = link.AutoMTU
-		return nil
-	}
-	n, err := strconv.Atoi(string(b))
-	if err != nil || n < 0 || n > mtuMax {
-		return fmt.Errorf(`mtu is %s, and can be 0 to %d or "auto"`, b, mtuMax)
-	}
-	*m = MTU(n)
-	return nil
-}
-
-// mtuMax is the largest MTU of a veth and a bridge (ETH_MAX_MTU).
-const mtuMax = 65535
-
-// JSONSchema describes what UnmarshalJSON takes.
-func (MTU) JSONSchema() map[string]any {
-	return map[string]any{"anyOf": []any{
-		map[string]any{"type": "integer", "minimum": 0, "maximum": mtuMax}, map[string]any{"const": "auto"},
-	}}
-}
-
-var _ json.Unmarshaler = (*MTU)(nil)
-
 // validate merges and refuses before anything is touched.
 func validate(at *plugin.At, c *Conf) (err error) {
 	if c.Bridge == "" {
@@ -107,15 +75,10 @@ func (c *Conf) conflicts(at *plugin.At) error {
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
 	case c.NoInterface && at.IPAM != "":
 		return errors.New("disableContainerInterface and ipam exclude one another: an interface that is down can have no routes")
-	case c.IPMasqBackend != nil && *c.IPMasqBackend == "":
-		return errors.New(`ipMasqBackend is "", and can be nftables`)
-	case c.IPMasqBackend != nil && *c.IPMasqBackend == "iptables" && c.IPMasq:
-		err := cni.Errorf(cni.CodeUnsupported, "ipMasqBackend iptables: this version masquerades with nftables alone")
-		return cni.Hint(err, "leave ipMasqBackend out, or set it to nftables; both work beside the iptables rules of others")
 	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())
 	}
-	return nil
+	return plugin.CheckMasquerade(c.IPMasq, c.IPMasqBackend)
 }
 
 // gatewayVLAN reports whether the gateway addresses are in a VLAN.

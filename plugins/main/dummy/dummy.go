@@ -1,0 +1,36 @@
+package main
+
+import (
+	"net"
+
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is dummy's own part of the network configuration.
+type Conf struct {
+	MTU int    `json:"mtu" min:"0" max:"65535" doc:"MTU in bytes; 0 takes the kernel's default"`
+	MAC string `json:"mac" doc:"hardware address of the pod's link"`
+
+	mac net.HardwareAddr
+}
+
+var dummy = plugin.Plugin[Conf]{Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, Want: want}
+
+func validate(at *plugin.At, c *Conf) (err error) {
+	c.mac, err = plugin.FirstMAC(c.MAC)
+	if c.mac == nil {
+		c.mac = at.MAC("pod")
+	}
+	return err
+}
+
+func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+
+// want lists what holds while a pod is attached. Nobody is there to be told of
+// the addresses, or to have them too.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{link.Dummy{Link: at.IfName, MTU: c.MTU, MAC: c.mac}}
+	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)
+}

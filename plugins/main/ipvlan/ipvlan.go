@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is ipvlan's own part of the network configuration.
+type Conf struct {
+	plugin.OnMaster
+	Mode string `json:"mode" enum:"l2,l3,l3s" default:"l2" doc:"whether the host switches or routes between the master's ipvlans; l3s with its packet filter"`
+}
+
+var ipvlan = plugin.Plugin[Conf]{
+	Name: "ipvlan", Behind: true, TakesAddresses: true,
+	Validate: validate, Complete: complete, Want: want, Ready: plugin.MasterReady[Conf],
+}
+
+func validate(at *plugin.At, c *Conf) error {
+	if c.Mode == "" {
+		c.Mode = "l2"
+	}
+	if at.Prev == nil || c.Master != "" {
+		return nil
+	}
+	if len(at.Prev.Interfaces) != 1 || at.Prev.Interfaces[0].Name == "" {
+		return errors.New("master is not given, and the plugins before did not make one interface that it could be: name it")
+	}
+	c.Master = at.Prev.Interfaces[0].Name
+	c.InPod = c.InPod || at.Prev.Interfaces[0].Sandbox != ""
+	return nil
+}
+
+func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+
+// want lists what holds while a pod is attached.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{link.Ipvlan{Upper: c.Upper(at), Mode: c.Mode}}
+	pod := c.Interface(at)
+	pod.Quiet = c.Mode != "l2" // layer 3 knows no neighbours to tell
+	return append(p, pod.Facts(at)...)
+}

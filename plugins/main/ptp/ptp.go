@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/route"
+	"github.com/catena-cni/catena/internal/sysctl"
+)
+
+// Conf is ptp's own part of the network configuration.
+type Conf struct {
+	IPMasq        bool       `json:"ipMasq" doc:"let pods out under the host's address"`
+	IPMasqBackend *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
+	MTU           plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends; 0 takes the kernel's default, \"auto\" that of the host's default route"`
+}
+
+var ptp = plugin.Plugin[Conf]{
+	Name: "ptp", NeedsIPAM: true,
+	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckMasquerade(c.IPMasq, c.IPMasqBackend) },
+	Complete: complete, Want: want,
+	Ready: func(_ *kernel.Kernel, c Conf) error {
+		if c.IPMasq {
+			return nft.Ready()
+		}
+		return nil
+	},
+	Present: plugin.PresentByLink,
+	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+}
+
+// want lists what holds while a pod is attached. The pod sends everything to
+// its gateway, which is an address of the host's end of the pair, even what is
+// for its own subnet; the host has one route to each of the pod's addresses.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{
+		nft.Masquerade(at.Attachment, masqueraded(at, c)),
+		link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)},
+	}
+	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true}
+	var gateways []netip.Addr
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		self, gw := cni.Prefix(ip.Address), cni.Address(ip.Gateway)
+		if !slices.Contains(gateways, gw) {
+			gateways = append(gateways, gw)
+			p = append(p, addr.Addr{Side: kernel.Host, Link: at.HostLink(), Prefix: single(gw), NoPrefixRoute: true})
+			pod.First = append(pod.First, route.Route{Side: kernel.Pod, Link: at.IfName, Dst: single(gw), Src: self.Addr()})
+		}
+		p = append(p, route.Route{Side: kernel.Host, Link: at.HostLink(), Dst: single(self.Addr())})
+		subnet := route.Route{Side: kernel.Pod, Link: at.IfName, Dst: self.Masked(), Via: []netip.Addr{gw}, Src: self.Addr()}
+		if !self.IsSingleIP() && !slices.ContainsFunc(pod.First, sameDestination(subnet)) {
+			pod.First = append(pod.First, subnet)
+		}
+	}
+	for _, six := range []bool{false, true} {
+		if slices.ContainsFunc(gateways, func(gw netip.Addr) bool { return gw.Is6() == six }) {
+			p = append(p, sysctl.Forwarding{Six: six})
+		}
+	}
+	return append(p, pod.Facts(at)...)
+}
+
+// sameDestination finds the route of another address in the same subnet.
+func sameDestination(r route.Route) func(plan.Fact) bool {
+	return func(f plan.Fact) bool {
+		other, ok := f.(route.Route)
+		return ok && other.Dst == r.Dst
+	}
+}
+
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func masqueraded(at plugin.At, c Conf) []netip.Prefix {
+	if !c.IPMasq {
+		return nil
+	}
+	return at.Prefixes()
+}
+
+// complete lists the interfaces in upstream's order.
+func complete(at plugin.At, _ Conf) error {
+	r := at.Result
+	r.Interfaces = []*cni.Interface{
+		{Name: at.HostLink(), Mac: at.MAC("host").String()},
+		{Name: at.IfName, Mac: at.MAC("pod").String(), Sandbox: at.Netns},
+	}
+	for _, ip := range r.IPs {
+		pod := 1
+		ip.Interface = &pod
+		if !cni.Address(ip.Gateway).IsValid() {
+			return fmt.Errorf("ptp sends everything to a gateway, and IPAM named none for %v", cni.Prefix(ip.Address))
+		}
+	}
+	return nil
+}

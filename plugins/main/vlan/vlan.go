@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is vlan's own part of the network configuration.
+type Conf struct {
+	plugin.OnMaster
+	ID int `json:"vlanId" min:"0" max:"4094" doc:"the VLAN; 0 is frames with a priority alone"`
+}
+
+var vlan = plugin.Plugin[Conf]{
+	Name: "vlan", Behind: true,
+	Validate: validate, Complete: complete, Want: want, Ready: plugin.MasterReady[Conf],
+}
+
+func validate(_ *plugin.At, c *Conf) error {
+	if c.Master == "" {
+		return errors.New("vlan needs a master: the link whose frames have the tags")
+	}
+	return nil
+}
+
+func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+
+// want lists what holds while a pod is attached.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{link.VLAN{Upper: c.Upper(at), ID: uint16(c.ID)}}
+	return append(p, c.Interface(at).Facts(at)...)
+}
