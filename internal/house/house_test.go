@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
 	"internal/plan": 30, "internal/sysctl": 30, "internal/route": 30, "internal/addr": 30, "internal/lease": 30, "internal/nft": 30,
 	"internal/link": 40, "internal/conntrack": 40,
-	"internal/plugin": 50, "internal/kerneltest": 60, "internal/house": 70,
+	"internal/plugin": 50, "internal/plugintest": 52, "internal/kerneltest": 60, "internal/house": 70,
 }
 
 // only lists who alone may import a third party's package, and why.

@@ -23,6 +23,8 @@ type Case struct {
 	Setup func(*Sandbox)
 	// Undo says how an administrator breaks each fact by hand.
 	Undo []Undo
+	// Needs are features of the kernel.
+	Needs []string
 	// Again: a second ADD is no error but changes nothing, as for what only
 	// brings a setting about.
 	Again bool
@@ -37,6 +39,9 @@ type Undo struct{ Fact, Command string }
 // nothing; CHECK sees every fact that is not as it should be.
 func Prove(t *testing.T, c Case) {
 	t.Helper()
+	if c.Needs != nil {
+		Needs(t, c.Needs...)
+	}
 	t.Run("add check del del", func(t *testing.T) { t.Parallel(); c.addCheckDel(t) })
 	t.Run("every step fails", func(t *testing.T) { t.Parallel(); c.everyStepFails(t) })
 	t.Run("second add", func(t *testing.T) { t.Parallel(); c.secondAdd(t) })

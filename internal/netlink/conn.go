@@ -36,6 +36,10 @@ func Dial(family int, groups ...int) (*Conn, error) {
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1),
 		c.timeout(patience),
 	)
+	if len(groups) > 0 {
+		// An event is not sent to a socket that has no address of its own.
+		err = errors.Join(err, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	}
 	for _, g := range groups {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g))
 	}

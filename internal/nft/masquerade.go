@@ -22,7 +22,9 @@ func Masquerade(owner name.Attachment, pods []netip.Prefix) Members {
 		m.Elements = append(m.Elements, Element{Set: "masq" + version(a), Key: a.AsSlice(), Text: a.String()})
 	}
 	for _, p := range pods {
-		m.Elements = append(m.Elements, same(p))
+		if !p.IsSingleIP() { // a pod's traffic to itself does not leave it
+			m.Elements = append(m.Elements, same(p))
+		}
 	}
 	return m
 }

@@ -1,0 +1,41 @@
+package kerneltest
+
+import (
+	"os"
+	"testing"
+)
+
+// SecondKernel begins the reason of every test that is left to another kernel.
+// integration/test.sh looks for it: what is left here must pass there.
+const SecondKernel = "left to the second kernel, for "
+
+// probes find out whether this kernel has a feature.
+var probes = map[string]string{
+	"ipvlan":         "ip link add probe0 type veth peer name probe1 && ip link add probe2 link probe0 type ipvlan mode l2",
+	"vlan":           "ip link add probe0 type veth peer name probe1 && ip link add probe2 link probe0 type vlan id 5",
+	"dummy":          "ip link add dev probe0 type dummy",
+	"vrf":            "ip link add dev probe0 type vrf table 10",
+	"vlan filtering": "ip link add dev probe0 type bridge vlan_filtering 1",
+	"sctp":           "grep -q ' sctp' /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
+}
+
+// Needs leaves the calling test to the second kernel where this one lacks a
+// feature. On the second kernel that is an error.
+func Needs(t testing.TB, features ...string) {
+	t.Helper()
+	s := New(t)
+	for _, f := range features {
+		probe, known := probes[f]
+		if !known {
+			t.Fatalf("nobody knows how to look for %s", f)
+		}
+		_, err := s.Try("unshare -n sh -c '" + probe + "'")
+		switch {
+		case err == nil:
+		case os.Getenv("VMTEST_VM") != "":
+			t.Fatalf("the second kernel lacks %s too", f)
+		default:
+			t.Skip(SecondKernel + f)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugintest"
+)
+
+func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
+	t.Helper()
+	at := plugintest.At(id, addresses...)
+	if err := validate(&at, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := complete(at, c); err != nil {
+		t.Fatal(err)
+	}
+	return want(at, c)
+}
+
+func TestWant(t *testing.T) {
+	for file, p := range map[string]plan.Plan{
+		"bridge":   planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, MAC: "02:00:00:00:00:07"}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"passthru": planOf(t, "c1", Conf{Mode: "passthru", OnMaster: plugin.OnMaster{InPod: true, DAD: "optimistic"}, QueueLength: 5}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"layer2":   planOf(t, "c1", Conf{Mode: "vepa"}),
+	} {
+		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
+	}
+}
+
+func TestLaws(t *testing.T) {
+	kerneltest.Prove(t, kerneltest.Case{
+		Setup: func(s *kerneltest.Sandbox) {
+			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+		},
+		Plan:  planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: planOf(t, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0", DAD: "off"}}, "10.1.2.9/24"),
+		Undo: []kerneltest.Undo{
+			{Fact: `^link`, Command: "pod ip link set eth0 type macvlan mode private"},
+			{Fact: `^sysctl pod`},
+			{Fact: `^addr pod eth0 10.1.2.3`, Command: "pod ip addr del 10.1.2.3/24 dev eth0"},
+			{Fact: `^addr pod eth0 fd00`, Command: "pod ip addr del fd00:1:2::3/64 dev eth0"},
+			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
+			{Fact: `^dad`},
+			{Fact: `^tell`},
+		},
+	})
+}
