@@ -100,7 +100,7 @@ func (s *Sandbox) Try(command string) (string, error) {
 // addresses.
 const look = `
 still() { sed -E '/^(local |anycast |)fe80::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
-for side in host pod; do
+for side in ${SIDES:-host pod}; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue
 	for c in "ip -br link" "ip -br addr" "ip route show table all" "ip -6 route show table all" "ip rule" "ip -6 rule" "nft list ruleset"; do
@@ -113,6 +113,12 @@ find /run /var/lib/cni -type f -printf '# %p\n' | sort`
 func (s *Sandbox) Text() string {
 	s.t.Helper()
 	return s.Run(look)
+}
+
+// HostText is Text for the host's side alone.
+func (s *Sandbox) HostText() string {
+	s.t.Helper()
+	return s.Run("SIDES=host" + look)
 }
 
 // Same reports what differs between two texts.

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -84,4 +85,72 @@ func TestLaws(t *testing.T) {
 			{Fact: `^neigh`, Command: ""},
 		},
 	})
+}
+
+// TestVLANLaws holds the laws for access and trunk ports.
+func TestVLANLaws(t *testing.T) {
+	host := name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}.HostLink()
+	c := Conf{Bridge: "br0", VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}
+	kerneltest.Prove(t, kerneltest.Case{
+		Needs: []string{"vlan filtering"},
+		Plan:  planOf(t, "c1", c, "10.1.2.3/24"),
+		Other: planOf(t, "c0", c, "10.1.2.9/24"),
+		Undo: []kerneltest.Undo{
+			{Fact: `^link host bridge`, Command: "ip link set br0 type bridge vlan_filtering 0"},
+			{Fact: `^link host veth`, Command: "ip link set " + host + " nomaster"},
+			{Fact: `^link host br0.100`, Command: "ip link set br0.100 down"},
+			{Fact: `^port`, Command: "bridge link set dev " + host + " isolated on"},
+			{Fact: `^vlan`, Command: "bridge vlan del dev " + host + " vid 8"},
+			{Fact: `^addr host br0.100`, Command: "ip addr del 10.1.2.1/24 dev br0.100"},
+			{Fact: `^sysctl host net/ipv4`, Command: "sysctl -q net.ipv4.ip_forward=0"},
+			{Fact: `^addr pod eth0`, Command: "pod ip addr del 10.1.2.3/24 dev eth0"},
+			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
+			{Fact: `^tell`},
+			{Fact: `^neigh`},
+		},
+	})
+}
+
+// TestVLANs looks at the ports as the bridge program shows them, and at a
+// bridge that was there without filtering.
+func TestVLANs(t *testing.T) {
+	kerneltest.Needs(t, "vlan filtering")
+	for _, row := range []struct {
+		name  string
+		conf  Conf
+		want  []string
+		lacks string
+	}{
+		{"access", Conf{VLAN: 100}, []string{"100 PVID Egress Untagged"}, "\t1 PVID"},
+		{"access and the default", Conf{VLAN: 100, KeepDefaultVLAN: true}, []string{"100 PVID Egress Untagged", " 1 Egress Untagged"}, "\t9"},
+		{"trunk", Conf{VLANTrunk: &[]Trunk{{MinID: ptr(8), MaxID: ptr(9)}}}, []string{" 8", " 9"}, "100"},
+		{"a large trunk", Conf{VLANTrunk: &[]Trunk{{MinID: ptr(2), MaxID: ptr(4094)}}}, []string{" 2", " 4094"}, "none"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := kerneltest.New(t)
+			s.Run("ip link add br0 type bridge; ip link set br0 up")
+			row.conf.Bridge = "br0"
+			p := planOf(t, "c1", row.conf)
+			if err := p.Add(s.Kernel()); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Check(s.Kernel()); err != nil {
+				t.Error(err)
+			}
+			host := name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}.HostLink()
+			out := s.Run("bridge vlan show dev " + host)
+			for _, w := range row.want {
+				if !strings.Contains(out, w) {
+					t.Errorf("no %q in\n%s", w, out)
+				}
+			}
+			if strings.Contains(out, row.lacks) {
+				t.Errorf("%q in\n%s", row.lacks, out)
+			}
+			if !strings.Contains(s.Run("ip -d link show br0"), "vlan_filtering 1") {
+				t.Error("the bridge that was there does not filter")
+			}
+		})
+	}
 }
