@@ -1,7 +1,9 @@
 package route
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -9,10 +11,15 @@ import (
 )
 
 // Localnet lets packets with an address of 127.0.0.0/8 pass on the host's link
-// towards a pod, so that 127.0.0.1 leads to the pod's host ports. Others need it
-// on a bridge, so it stays. It must come after the guard of the link against
-// such packets from outside. A pod that the host has no way to needs none.
-type Localnet struct{ Pod netip.Addr }
+// towards a pod, so that 127.0.0.1 leads to the pod's host ports. It must come
+// after the guard of the link against such packets from outside, and ends before
+// it. On a link that is not the attachment's own others need it, so it stays. A
+// pod that the host has no way to needs none.
+type Localnet struct {
+	Pod netip.Addr
+	// Own is the name of the attachment's own link.
+	Own string
+}
 
 func (l Localnet) String() string {
 	return fmt.Sprintf("sysctl host route_localnet=1 on the link towards %v", l.Pod)
@@ -35,8 +42,14 @@ func (l Localnet) setting(k *kernel.Kernel) sysctl.Setting {
 // Add sets it.
 func (l Localnet) Add(k *kernel.Kernel) error { return l.setting(k).Add(k) }
 
-// Del does nothing: see Localnet.
-func (l Localnet) Del(*kernel.Kernel) error { return nil }
+// Del resets it on the attachment's own link, which may be there for a while.
+func (l Localnet) Del(*kernel.Kernel) error {
+	err := sysctl.Write("net/ipv4/conf/"+l.Own+"/route_localnet", "0")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
 
 // Check looks whether it is set.
 func (l Localnet) Check(k *kernel.Kernel) error { return l.setting(k).Check(k) }
