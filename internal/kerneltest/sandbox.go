@@ -97,7 +97,7 @@ func (s *Sandbox) Try(command string) (string, error) {
 // what the kernel changes in its own time: the state of carriers and link-local
 // addresses.
 const look = `
-still() { sed -E '/^[^0-9].*(local|anycast|dev.*) fe80::/d; /^fe80::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
+still() { sed -E '/^[^0-9].*(local|anycast|dev.*) fe80::/d; /^((local|anycast) )?fe80::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
 for side in host pod; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue
