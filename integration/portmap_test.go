@@ -30,7 +30,7 @@ func newBridged(t testing.TB) bridged {
 	must(t, b.Sysctl("net/ipv4/ip_forward", "1"))
 	must(t, b.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	for _, n := range []int{88, 89} {
-		b.run("ip link add br%[1]d type bridge; ip link set br%[1]d addrgenmode none up; ip addr add 10.%[1]d.0.1/24 dev br%[1]d; ip addr add fd00:%[1]d::1/64 dev br%[1]d nodad", n)
+		b.run("ip link add br%[1]d type bridge; ip link set br%[1]d addrgenmode none up; ip addr add 10.%[1]d.0.1/24 dev br%[1]d; ip addr add fd00:%[1]d::1/64 dev br%[1]d nodad; ip addr add fe80::1/64 dev br%[1]d nodad", n)
 	}
 	return b
 }
@@ -395,6 +395,91 @@ func TestPortmapIdle(t *testing.T) {
 		"ips":[{"address":"10.88.0.2/24","interface":1},{"address":"fd00:88::2/64","interface":1}]}`)
 	if strings.Contains(text(t, b.Node), "catena") && !strings.Contains(before, "catena") {
 		t.Error("something was made")
+	}
+}
+
+// TestPortmapAtOnce: many pods at once make one profile, and of those who want
+// one port, however it is written, one gets it.
+func TestPortmapAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBridged(t)
+	const pods = 24
+	attach := func(id string, ports ...node.Port) error {
+		list, _ := json.Marshal(ports)
+		_, err := byHand(b.Node, "ADD", "portmap", id, "/run/netns/"+id, "eth0", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"n","type":"portmap","conditionsV4":["-i","up+"],
+			"runtimeConfig":{"portMappings":%s},"prevResult":{"cniVersion":"1.0.0","ips":[{"address":"10.88.0.7/24"}]}}`, list))
+		return err
+	}
+	errs := make(chan error)
+	for i := range pods {
+		go func() { errs <- attach(fmt.Sprintf("own%d", i), both(1000+i, 80)...) }()
+	}
+	for range pods {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(b.run("nft list chain inet catena profiles"), "iifname"); n != 1 {
+		t.Errorf("the condition is there %d times", n)
+	}
+	for i := range pods {
+		port := node.Port{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}
+		if i%2 == 1 {
+			port.HostIP = node.Addr4
+		}
+		go func() { errs <- attach(fmt.Sprintf("same%d", i), port) }()
+	}
+	won := 0
+	for range pods {
+		if err := <-errs; err == nil {
+			won++
+		} else if !strings.Contains(err.Error(), "is held by n/same") {
+			t.Error(err)
+		}
+	}
+	held := strings.Count(b.run("nft list table inet catena | sed -n '/map dnat4_/,/}$/p'"), ". 8080 ")
+	// Those with the same hostIP differ in nothing, and one of them may be first.
+	if won != 1 || held != 1 {
+		t.Errorf("%d pods have the port, %d members lead to one", won, held)
+	}
+}
+
+// TestPortmapInChain is the whole of it as runtimes do it, behind bridge.
+func TestPortmapInChain(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	var first string // what is left of the first round is shared
+	// A stand-in for IPAM that always gives the same.
+	ipam := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(ipam, "fixed"), []byte("#!/bin/sh\ncat >/dev/null\n[ \"$CNI_COMMAND\" != ADD ] || "+
+		`echo '{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.2/24"},{"address":"fd00:77::2/64"}],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}'`+"\n"), 0o755))
+	list, err := node.Parse([]byte(`{"cniVersion":"1.1.0","name":"chain","plugins":[
+		{"type":"bridge","bridge":"br0","isGateway":true,"ipMasq":true,"hairpinMode":true,"ipam":{"type":"fixed"}},
+		{"type":"portmap","capabilities":{"portMappings":true}}]}`), "")
+	must(t, err)
+	r := n.Runtime(nil, plugins, ipam)
+	pod := newPod(t, n, "c1")
+	a := node.Attachment{Pod: pod, List: list, IfName: "eth0", Ports: both(8080, 80)}
+	must(t, r.Status(list))
+	for range 2 {
+		_, err = r.Add(a)
+		must(t, err)
+		must(t, r.Check(a))
+		server, err := pod.Serve(80)
+		must(t, err)
+		for _, network := range []string{"tcp", "udp"} {
+			seen(t, &n.Outside, network, node.Addr4, 8080, node.Outside4)
+			seen(t, &n.Outside, network, node.Addr6, 8080, node.Outside6)
+			seen(t, &n.Space, network, "127.0.0.1", 8080, "10.77.0.1")
+			seen(t, &pod.Space, network, node.Addr4, 8080, "10.77.0.1")
+		}
+		must(t, r.Del(a))
+		must(t, r.Del(a))
+		server.Close()
+		if first == "" {
+			first = text(t, n)
+		}
+		noneLeft(t, n, first, "br0")
 	}
 }
 

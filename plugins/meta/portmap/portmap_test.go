@@ -155,7 +155,9 @@ func TestCheckMembers(t *testing.T) {
 // TestConflict: who comes second is told who was first, whatever the overlap;
 // who is gone for good is replaced.
 func TestConflict(t *testing.T) {
-	tcp := func(host string, from int) PortMapping { return PortMapping{HostPort: from, ContainerPort: 80, HostIP: host} }
+	tcp := func(host string, from int) PortMapping {
+		return PortMapping{HostPort: from, ContainerPort: 80, HostIP: host}
+	}
 	for what, c := range map[string]struct {
 		first, second []PortMapping
 		free          bool
@@ -296,7 +298,9 @@ func TestOwnLink(t *testing.T) {
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	guarded := func() string { return s.Run("nft list set inet catena localnet; sysctl net.ipv4.conf." + host + ".route_localnet") }
+	guarded := func() string {
+		return s.Run("nft list set inet catena localnet; sysctl net.ipv4.conf." + host + ".route_localnet")
+	}
 	if text := guarded(); !strings.Contains(text, host) || !strings.Contains(text, "route_localnet = 1") {
 		t.Errorf("after ADD:\n%s", text)
 	}
