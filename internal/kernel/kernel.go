@@ -40,13 +40,20 @@ type Kernel struct {
 
 const none = -1
 
-// Open opens the pod's namespace at path. An empty path, or one where nothing
-// is, leaves the pod's side out. Sockets are opened when they are first needed.
-func Open(path string) (*Kernel, error) {
+// OpenHost is Open for what happens on the host's side alone. The path of the
+// pod's namespace is only remembered.
+func OpenHost(path string) *Kernel {
 	k := &Kernel{pod: none, podPath: path}
 	for s := range k.links {
 		k.links[s] = map[string]*Link{}
 	}
+	return k
+}
+
+// Open opens the pod's namespace at path. An empty path, or one where nothing
+// is, leaves the pod's side out. Sockets are opened when they are first needed.
+func Open(path string) (*Kernel, error) {
+	k := OpenHost(path)
 	if path == "" {
 		return k, nil
 	}

@@ -85,9 +85,11 @@ type Reply struct {
 
 // Send sends encoded messages.
 func (c *Conn) Send(b []byte) error {
-	if len(b) > 100<<10 {
-		// The default send buffer is smaller than a batch of a thousand ports.
+	if len(b) > 16<<10 {
+		// The default buffers are smaller than a batch of a thousand ports, and
+		// than as many refusals of it, which take some 1 KiB each.
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)+64<<10)
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16*len(b))
 	}
 	if err := unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("netlink: %w", err)

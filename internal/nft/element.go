@@ -97,7 +97,8 @@ func (t *table) elementMessage(kind, flags uint16, set string, elements ...attr)
 	}}
 }
 
-// get asks the kernel for one element; ok is false where it is not there.
+// get asks the kernel for one element; ok is false where it is not there. The
+// kernel answers with whatever range holds the first of the one it is asked for.
 func (c conn) get(t *table, e Element) (f found, ok bool, err error) {
 	answers, err := c.ask(t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
 	if errors.Is(err, unix.ENOENT) {
@@ -108,7 +109,8 @@ func (c conn) get(t *table, e Element) (f found, ok bool, err error) {
 	}
 	for _, a := range answers {
 		for _, f := range decodeElements(a) {
-			return f, true, nil
+			same := bytes.Equal(f.key, e.Key) && (e.End == nil || bytes.Equal(f.end, e.End))
+			return f, same, nil
 		}
 	}
 	return found{}, false, nil

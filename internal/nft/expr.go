@@ -61,8 +61,14 @@ func lookupInto(set string, in, to uint32) expr {
 
 // lookupAnonymous looks into a set without a name, which the batch made before
 // the rule under that number.
-func lookupAnonymous(id, in uint32) expr {
-	return lookup("__set%d", in, u32Attr(unix.NFTA_LOOKUP_SET_ID, id))
+func lookupAnonymous(id, in uint32, more ...attr) expr {
+	return lookup("__set%d", in, append(more, u32Attr(unix.NFTA_LOOKUP_SET_ID, id))...)
+}
+
+// inRange matches what lies between two values, both included.
+func inRange(op, in uint32, first, last []byte) expr {
+	return expression("range", u32Attr(unix.NFTA_RANGE_SREG, in), u32Attr(unix.NFTA_RANGE_OP, op),
+		value(unix.NFTA_RANGE_FROM_DATA, first), value(unix.NFTA_RANGE_TO_DATA, last))
 }
 
 func verdict(code int32, chain string) expr {

@@ -11,6 +11,8 @@ import (
 const (
 	KindMasquerade = "masquerade"
 	KindGuard      = "guard"
+	KindPorts      = "ports"
+	KindLocalnet   = "localnet"
 )
 
 // Masquerade is addresses of a pod whose traffic leaves the host under the

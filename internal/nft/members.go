@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/conntrack"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
@@ -28,13 +29,22 @@ type Members struct {
 	Exclusive bool
 
 	table   *table
-	profile *profile
+	profile *Profile
 }
+
+// shown is how many members a text names: a thousand ports fill no error.
+const shown = 16
 
 func (m Members) String() string {
 	words := []string{"nft  " + m.Kind}
-	for _, e := range m.Elements {
+	for _, e := range m.Elements[:min(shown, len(m.Elements))] {
 		words = append(words, e.String())
+	}
+	if more := len(m.Elements) - shown; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	if m.profile != nil {
+		words = append(words, "with "+m.profile.String())
 	}
 	return strings.Join(words, " ")
 }
@@ -65,35 +75,51 @@ func (m Members) Add(k *kernel.Kernel) error {
 	return nil
 }
 
+// tries bounds how often somebody else may come in between.
+const tries = 100
+
 // insert sends the members, and sends them again with what the kernel's answer
-// says is missing or in the way. Each answer has one remedy, used once.
+// says is missing or in the way. Each answer has one remedy, used once; only
+// what others do meanwhile can come again.
 func (m Members) insert(c conn) error {
 	try := attempt{Members: m}
-	for {
-		batch, at := try.batch()
-		err := c.commit(batch, 0)
-		var refused batchError
-		if err == nil || !errors.As(err, &refused) {
+	for range tries {
+		generation, err := try.survey(c)
+		if err != nil {
 			return err
+		}
+		batch, at := try.batch()
+		err = c.commit(batch, generation)
+		var refused batchError
+		switch {
+		case err == nil || !errors.As(err, &refused):
+			return err
+		case errors.Is(err, unix.ERESTART):
+			continue
 		}
 		if err := try.remedy(c, refused, at); err != nil {
 			return err
 		}
 	}
+	return fmt.Errorf("the ruleset changed %d times while members were to be added", tries)
 }
 
 // attempt is how the members are sent the next time.
 type attempt struct {
 	Members
-	static    bool // with the table's static part before them
-	replace   bool // in place of a former owner's
-	cleared   bool // the record of a dead holder was swept away
+	static    bool            // with the table's static part before them
+	profiled  bool            // the profile is there
+	replace   bool            // in place of a former owner's
+	cleared   name.Attachment // the dead holder that was swept away last
 	converged map[string]bool
 	before    []message // what makes room for a shared member
 }
 
-// batch gives the messages, and for each the index of its element, -1 for
-// others.
+// theProfile stands for the message that is refused where a profile is there.
+const theProfile = -2
+
+// batch gives the messages, and for each the index of its element, less than 0
+// for others.
 func (a *attempt) batch() (batch []message, at []int) {
 	add := func(element int, more ...message) {
 		for _, m := range more {
@@ -102,8 +128,10 @@ func (a *attempt) batch() (batch []message, at []int) {
 	}
 	if a.static {
 		add(-1, a.table.static()...)
-		if a.profile != nil {
-			add(-1, a.profile.static(a.table)...)
+		if a.profile != nil && !a.profiled {
+			parts := a.profile.static(a.table)
+			add(theProfile, parts[0])
+			add(-1, parts[1:]...)
 		}
 	}
 	add(-1, a.table.touch())
@@ -137,13 +165,20 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 		element = &a.Elements[at[refused.index]]
 	}
 	switch {
+	case errors.Is(refused, unix.EEXIST) && refused.index >= 0 && at[refused.index] == theProfile:
+		a.profiled = true
+		return nil
 	case errors.Is(refused, unix.ENOENT) && !a.static:
 		a.static = true
 		return nil
 	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
 		return a.converge(c, *element)
 	case errors.Is(refused, unix.EEXIST) && element != nil && a.Exclusive:
-		return a.yield(c, *element)
+		holder, err := c.holder(a.table, *element)
+		if err != nil {
+			return err
+		}
+		return a.yield(c, *element, holder)
 	case errors.Is(refused, unix.EEXIST) && element != nil && !a.replace:
 		a.replace = true
 		return nil
@@ -154,20 +189,55 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	return fmt.Errorf("table %s: %w", a.table.name, refused.err)
 }
 
-// yield tells who has an exclusive member, and takes it over where its holder's
-// network namespace is gone.
-func (a *attempt) yield(c conn, e Element) error {
-	holder, err := c.holder(a.table, e)
-	if err != nil {
-		return err
+// survey looks for what exclusive members would overlap, and gives the
+// generation of the ruleset in which they do not. The kernel refuses a range
+// that begins or ends inside another, but not one that holds another.
+func (a *attempt) survey(c conn) (generation uint32, err error) {
+	if !a.Exclusive {
+		return 0, nil
 	}
-	if at, err := name.Parse(holder); err == nil && !a.cleared && at != a.Owner {
-		a.cleared = true
+	if generation, err = c.generation(); err != nil {
+		return 0, err
+	}
+	lists := map[string][]found{}
+	for _, e := range a.Elements {
+		if !isClaim(e.Set) {
+			continue
+		}
+		s, err := a.table.setNamed(e.Set)
+		if err != nil {
+			return 0, err
+		}
+		have, listed := lists[e.Set]
+		if !listed {
+			if have, err = c.dump(a.table, e.Set); err != nil {
+				return 0, err
+			}
+			lists[e.Set] = have
+		}
+		for _, f := range have {
+			if !overlap(s.key, f.key, f.end, e.Key, e.End) {
+				continue
+			}
+			if err := a.yield(c, e, f.comment); err != nil {
+				return 0, err
+			}
+			return a.survey(c)
+		}
+	}
+	return generation, nil
+}
+
+// yield takes a member over where its holder's network namespace is gone, and
+// else tells who has it.
+func (a *attempt) yield(c conn, e Element, holder string) error {
+	if at, err := name.Parse(holder); err == nil && at != a.Owner && at != a.cleared {
+		a.cleared = at
 		if gone, err := c.sweepDead(at, a.Kind); err != nil || gone {
 			return err
 		}
 	}
-	err = fmt.Errorf("%v is held by %s: %w", e, holder, fs.ErrExist)
+	err := fmt.Errorf("%v is held by %s: %w", e, holder, fs.ErrExist)
 	return cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
 }
 
@@ -271,18 +341,25 @@ func (r record) withdraw() error {
 	return c.withdraw(r)
 }
 
-// withdrawTries bounds how often somebody else may come in between.
-const withdrawTries = 100
+// withdraw removes the members, and then what conntrack remembers of them: the
+// flow of a client that goes on sending would lead to the pod for ever.
+func (c conn) withdraw(r record) error {
+	if err := c.remove(r); err != nil {
+		return err
+	}
+	conntrack.ForgetGone(flows(r.Elements))
+	return nil
+}
 
-// withdraw reads who owns each member and removes those that are the record's
+// remove reads who owns each member and removes those that are the record's
 // owner's, on condition that the ruleset did not change in between: a member
 // that passes to another pod right then must stay.
-func (c conn) withdraw(r record) error {
+func (c conn) remove(r record) error {
 	t, err := r.in()
 	if err != nil {
 		return err
 	}
-	for range withdrawTries {
+	for range tries {
 		generation, err := c.generation()
 		if err != nil {
 			return err
@@ -305,7 +382,7 @@ func (c conn) withdraw(r record) error {
 			return err
 		}
 	}
-	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", withdrawTries, r.Owner)
+	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", tries, r.Owner)
 }
 
 // Check looks whether every member is there, is the attachment's, and leads

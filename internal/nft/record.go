@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/store"
 )
 
@@ -36,7 +39,7 @@ type record struct {
 	Netns    string         `json:"netns"`
 	NetnsID  kernel.NetnsID `json:"netnsID"`
 	Family   uint8          `json:"family"`
-	Profile  *profile       `json:"profile,omitempty"`
+	Profile  *Profile       `json:"profile,omitempty"`
 	Elements []Element      `json:"elements"`
 }
 
@@ -171,11 +174,31 @@ func Collect(network string, valid func(comment string) bool) error {
 	c.sweep()
 	var errs []error
 	for _, t := range tables {
-		for _, s := range t.sets {
-			errs = append(errs, c.collect(t, s.name, network, valid))
+		sets, err := c.sets(t)
+		errs = append(errs, err)
+		for _, s := range sets {
+			errs = append(errs, c.collect(t, s, network, valid))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sets lists the sets that a table has, those of profiles among them.
+func (c conn) sets(t *table) (names []string, err error) {
+	answers, err := c.ask(message{unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, t.family, []attr{stringAttr(unix.NFTA_SET_TABLE, t.name)}})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the sets of nftables table %s: %w", t.name, err)
+	}
+	for _, a := range answers {
+		set := netlink.Text(netlink.Find(a, unix.NFTA_SET_NAME))
+		if _, err := t.setNamed(set); err == nil {
+			names = append(names, set)
+		}
+	}
+	return names, nil
 }
 
 func (c conn) collect(t *table, set, network string, valid func(string) bool) error {
@@ -187,7 +210,7 @@ func (c conn) collect(t *table, set, network string, valid func(string) bool) er
 	for _, f := range have {
 		at, err := name.Parse(f.comment)
 		if err == nil && at.Network == network && !valid(f.comment) {
-			byOwner[at] = append(byOwner[at], Element{Set: set, Key: f.key, End: f.end})
+			byOwner[at] = append(byOwner[at], Element{Set: set, Key: f.key, End: f.end, Data: f.data})
 		}
 	}
 	var errs []error

@@ -39,7 +39,7 @@ const DefaultMarkBit = 13
 
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: append(profileSets(""),
+	sets: append(append(claimSets(""), snatSets("")...),
 		set{name: "masq4", key: []datatype{ipv4Addr}},
 		set{name: "masq6", key: []datatype{ipv6Addr}},
 		set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
@@ -47,7 +47,10 @@ var inet = &table{
 		set{name: "localnet", key: []datatype{ifnameType}},
 	),
 	chains: []chain{
-		profileChain("", DefaultMarkBit, nil, nil),
+		// What profiles add to the static part: see profile.go.
+		{name: "profiles", grows: true},
+		{name: "marks", grows: true},
+		{name: "ports", rules: append([]rule{match(one(jump("profiles")))}, portRules("", "", DefaultMarkBit, staticIDs)...)},
 		{name: "martians", hook: rawPrerouting, rules: []rule{
 			match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
 				loopback4(daddr4), one(drop())),
@@ -64,6 +67,7 @@ var inet = &table{
 		}},
 		{name: "postrouting", hook: natPostrouting, rules: []rule{
 			masqueradeMarked(DefaultMarkBit),
+			match(one(jump("marks"))),
 			match(family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
 			match(family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
 			match(family4(), multicast4(), one(leave())),
@@ -97,48 +101,69 @@ var bridge = &table{
 	}}},
 }
 
+// Numbers of the anonymous sets of a batch begin above those of the named ones:
+// of the static part's, and of a profile's.
+const (
+	staticIDs  = 100
+	profileIDs = 200
+)
+
 var tables = []*table{inet, bridge}
 
-// profileSets are the sets of one way to treat host ports: the default one, and
-// one for each combination of conditions and mark bit that a network asks for.
-//
-// dnatN has every host port that is taken and the pod's address that it leads
-// to; shiftN the pod's port where it is another; snatN from where a connection
-// must be masqueraded for its answers to find back.
-func profileSets(suffix string) []set {
-	port4 := []datatype{inetProto, ipv4Addr, inetService}
-	port6 := []datatype{inetProto, ipv6Addr, inetService}
+// claimSets are the sets of what leads where: dnatN has every host port that is
+// taken and the pod's address that it leads to, shiftN the pod's port where it
+// is another.
+func claimSets(suffix string) []set {
 	return []set{
 		{name: "dnat4" + suffix, key: port4, data: []datatype{ipv4Addr}, interval: true},
 		{name: "dnat6" + suffix, key: port6, data: []datatype{ipv6Addr}, interval: true},
 		{name: "shift4" + suffix, key: port4, data: []datatype{ipv4Addr, inetService}, interval: true},
 		{name: "shift6" + suffix, key: port6, data: []datatype{ipv6Addr, inetService}, interval: true},
+	}
+}
+
+// snatSets say from where a connection to a host port must be masqueraded for
+// its answers to find back.
+func snatSets(suffix string) []set {
+	return []set{
 		{name: "snat4" + suffix, key: append(port4[:3:3], ipv4Addr), interval: true},
 		{name: "snat6" + suffix, key: append(port6[:3:3], ipv6Addr), interval: true},
 	}
 }
 
-// profileChain is the chain of one way to treat host ports. The conditions are
-// matches that come before everything else, for each family.
-func profileChain(suffix string, markBit int, conditions4, conditions6 []expr) chain {
-	return chain{name: "ports" + suffix, rules: []rule{
-		match(conditions4, family4(), port(daddr4, 4), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr4, 4, reg(3)),
+var (
+	port4 = []datatype{inetProto, ipv4Addr, inetService}
+	port6 = []datatype{inetProto, ipv6Addr, inetService}
+)
+
+// portRules mark and redirect what is for a host port. The numbers of their
+// anonymous sets begin at id.
+func portRules(dnatSuffix, snatSuffix string, markBit int, id uint32) []rule {
+	return append(markRules(snatSuffix, markBit),
+		transport(id, family4(), port(daddr4, 4), one(lookupInto("shift4"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), reg(1)))),
+		transport(id+1, family6(), port(daddr6, 16), one(lookupInto("shift6"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), reg(4)))),
+		match(family4(), port(daddr4, 4), one(lookupInto("dnat4"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), 0))),
+		match(family6(), port(daddr6, 16), one(lookupInto("dnat6"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), 0))),
+	)
+}
+
+// markRules mark what is to be masqueraded on its way to a host port.
+func markRules(suffix string, markBit int) []rule {
+	return []rule{
+		match(family4(), port(daddr4, 4), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr4, 4, reg(3)),
 			lookup("snat4"+suffix, reg(0))), mark(markBit)),
-		match(conditions6, family6(), port(daddr6, 16), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr6, 16, reg(6)),
+		match(family6(), port(daddr6, 16), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr6, 16, reg(6)),
 			lookup("snat6"+suffix, reg(0))), mark(markBit)),
-		transport(1, conditions4, family4(), port(daddr4, 4), one(lookupInto("shift4"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), reg(1)))),
-		transport(2, conditions6, family6(), port(daddr6, 16), one(lookupInto("shift6"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), reg(4)))),
-		match(conditions4, family4(), port(daddr4, 4), one(lookupInto("dnat4"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), 0))),
-		match(conditions6, family6(), port(daddr6, 16), one(lookupInto("dnat6"+suffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), 0))),
-	}}
+	}
 }
 
 // transport is a rule for the protocols that have ports. Only such a rule may
 // change one.
 func transport(id uint32, parts ...[]expr) rule {
-	const anonymousIDs = 100 // above the numbers of the named sets of a batch
-	r := match(append([][]expr{one(meta(unix.NFT_META_L4PROTO, reg(0)), lookupAnonymous(anonymousIDs+id, reg(0)))}, parts...)...)
-	r.anon = &anonymous{anonymousIDs + id, inetProto, [][]byte{{unix.IPPROTO_TCP}, {unix.IPPROTO_UDP}, {unix.IPPROTO_SCTP}}}
+	r := match(append([][]expr{one(meta(unix.NFT_META_L4PROTO, reg(0)), lookupAnonymous(id, reg(0)))}, parts...)...)
+	r.anon = []anonymous{{id, inetProto, []span{
+		only([]byte{unix.IPPROTO_TCP}), only([]byte{unix.IPPROTO_UDP}), only([]byte{unix.IPPROTO_SCTP}),
+	}}}
 	return r
 }
 

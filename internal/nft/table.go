@@ -1,7 +1,10 @@
 package nft
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,20 +42,32 @@ type chain struct {
 	name  string
 	hook  *hook // nil for a chain that others jump to
 	rules []rule
+	// grows says that profiles add rules, which stay when the static part is
+	// sent again.
+	grows bool
 }
 
-// rule is a list of expressions. Where it looks into an anonymous set, that set
-// is made before it.
+// rule is a list of expressions. Where it looks into anonymous sets, those are
+// made before it.
 type rule struct {
 	exprs []expr
-	anon  *anonymous
+	anon  []anonymous
 }
 
+// anonymous is a set without a name. Within a batch its number tells it from
+// others.
 type anonymous struct {
-	id       uint32
-	of       datatype
-	elements [][]byte
+	id    uint32
+	of    datatype
+	spans []span
 }
+
+// span is the values from the first to the last.
+type span struct{ first, last []byte }
+
+func only(value []byte) span { return span{value, value} }
+
+func (s span) single() bool { return bytes.Equal(s.first, s.last) }
 
 func match(parts ...[]expr) rule {
 	var r rule
@@ -103,15 +118,24 @@ func (t *table) parts(sets []set, chains []chain) []message {
 		batch = append(batch, t.newSet(s, uint32(i+1)))
 	}
 	for _, c := range chains {
-		batch = append(batch, t.newChain(c), t.flush(c))
+		batch = append(batch, t.newChain(c))
+		if !c.grows {
+			batch = append(batch, t.flush(c))
+		}
 	}
 	for _, c := range chains {
-		for _, r := range c.rules {
-			if r.anon != nil {
-				batch = append(batch, t.newAnonymous(r.anon)...)
-			}
-			batch = append(batch, t.newRule(c, r))
+		batch = append(batch, t.append(c.name, c.rules...)...)
+	}
+	return batch
+}
+
+// append adds rules at the end of a chain.
+func (t *table) append(chain string, rules ...rule) (batch []message) {
+	for _, r := range rules {
+		for _, a := range r.anon {
+			batch = append(batch, t.newAnonymous(a)...)
 		}
+		batch = append(batch, t.newRule(chain, r))
 	}
 	return batch
 }
@@ -195,20 +219,25 @@ func (t *table) flush(c chain) message {
 	}}
 }
 
-func (t *table) newRule(c chain, r rule) message {
+func (t *table) newRule(chain string, r rule) message {
 	return message{unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE | unix.NLM_F_APPEND, t.family, []attr{
-		stringAttr(unix.NFTA_RULE_TABLE, t.name), stringAttr(unix.NFTA_RULE_CHAIN, c.name),
+		stringAttr(unix.NFTA_RULE_TABLE, t.name), stringAttr(unix.NFTA_RULE_CHAIN, chain),
 		nest(unix.NFTA_RULE_EXPRESSIONS, r.exprs...),
 	}}
 }
 
-func (t *table) newAnonymous(a *anonymous) []message {
-	named := []attr{stringAttr(unix.NFTA_SET_TABLE, t.name), stringAttr(unix.NFTA_SET_NAME, "__set%d")}
-	made := append(named, u32Attr(unix.NFTA_SET_FLAGS, unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT),
-		u32Attr(unix.NFTA_SET_KEY_TYPE, a.of.id), u32Attr(unix.NFTA_SET_KEY_LEN, a.of.size), u32Attr(unix.NFTA_SET_ID, a.id))
-	var elements []attr
-	for _, e := range a.elements {
-		elements = append(elements, Element{Key: e}.encode(""))
+func (t *table) newAnonymous(a anonymous) []message {
+	flags := uint32(unix.NFT_SET_ANONYMOUS | unix.NFT_SET_CONSTANT)
+	elements := a.elements()
+	if a.ranges() {
+		flags |= unix.NFT_SET_INTERVAL
+	}
+	made := []attr{
+		stringAttr(unix.NFTA_SET_TABLE, t.name), stringAttr(unix.NFTA_SET_NAME, "__set%d"), u32Attr(unix.NFTA_SET_FLAGS, flags),
+		u32Attr(unix.NFTA_SET_KEY_TYPE, a.of.id), u32Attr(unix.NFTA_SET_KEY_LEN, a.of.size), u32Attr(unix.NFTA_SET_ID, a.id),
+	}
+	if a.of == markType || a.of == ifnameType {
+		made = append(made, bytesAttr(unix.NFTA_SET_USERDATA, hostOrder))
 	}
 	filled := []attr{
 		stringAttr(unix.NFTA_SET_ELEM_LIST_TABLE, t.name), stringAttr(unix.NFTA_SET_ELEM_LIST_SET, "__set%d"),
@@ -220,10 +249,39 @@ func (t *table) newAnonymous(a *anonymous) []message {
 	}
 }
 
-// setNamed finds a set's definition.
+func (a anonymous) ranges() bool {
+	return slices.ContainsFunc(a.spans, func(s span) bool { return !s.single() })
+}
+
+// elements are the values or, in a set of ranges, the first of each range and
+// what follows its last.
+func (a anonymous) elements() (out []attr) {
+	for _, s := range a.spans {
+		out = append(out, Element{Key: s.first}.encode(""))
+		if end, ok := next(s.last); ok && a.ranges() {
+			out = append(out, nest(unix.NFTA_LIST_ELEM, value(unix.NFTA_SET_ELEM_KEY, end), u32Attr(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)))
+		}
+	}
+	return out
+}
+
+// next is the number that follows, if there is one of that size.
+func next(n []byte) ([]byte, bool) {
+	n = bytes.Clone(n)
+	for i := len(n) - 1; i >= 0; i-- {
+		if n[i]++; n[i] != 0 {
+			return n, true
+		}
+	}
+	return nil, false
+}
+
+// setNamed finds a set's definition. A profile's set is like the default one,
+// whose name comes before its suffix.
 func (t *table) setNamed(name string) (set, error) {
+	base, _, _ := strings.Cut(name, "_")
 	for _, s := range t.sets {
-		if s.name == name {
+		if s.name == base {
 			return s, nil
 		}
 	}

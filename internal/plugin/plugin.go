@@ -43,7 +43,7 @@ type Plugin[C any] struct {
 	// Chained plugins work on what a plugin before them has made: they need a
 	// prevResult and delegate to no IPAM.
 	Chained bool
-	// HostOnly plugins never look into the pod's namespace.
+	// HostOnly plugins never open the pod's namespace.
 	HostOnly bool
 	// Nameless plugins do not mind a configuration without a network's name.
 	Nameless bool
@@ -108,11 +108,14 @@ func (p Plugin[C]) complete(at At, c C) error {
 
 // open opens the kernel for a verb that needs the pod.
 func (p Plugin[C]) open(netns string) (*kernel.Kernel, error) {
+	if p.HostOnly {
+		return kernel.OpenHost(netns), nil
+	}
 	k, err := kernel.Open(netns)
 	if err != nil {
 		return nil, cni.WithCode(cni.CodeEnvironment, err)
 	}
-	if !p.HostOnly && !k.Has(kernel.Pod) {
+	if !k.Has(kernel.Pod) {
 		k.Close()
 		err := cni.Errorf(cni.CodeMissing, "network namespace %s: %w", netns, fs.ErrNotExist)
 		return nil, cni.Hint(err, "CNI_NETNS is to be the path of the container's network namespace")
@@ -253,16 +256,23 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	if at.Prev != nil {
 		at.Result = at.Prev
 	}
-	k, err := kernel.Open(r.Netns)
+	k := p.openForDel(r.Netns)
+	defer k.Close()
+	err := p.want(at, c).Del(k)
+	return errors.Join(err, p.delegate(r, cni.Del))
+}
+
+// openForDel takes a pod whose namespace cannot be opened as gone.
+func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
+	if p.HostOnly {
+		return kernel.OpenHost(netns)
+	}
+	k, err := kernel.Open(netns)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "catena %s: %v: it is taken as gone\n", p.Name, err)
-		if k, err = kernel.Open(""); err != nil {
-			return err
-		}
+		return kernel.OpenHost("")
 	}
-	defer k.Close()
-	err = p.want(at, c).Del(k)
-	return errors.Join(err, p.delegate(r, cni.Del))
+	return k
 }
 
 func (p Plugin[C]) delegate(r *cni.Request, verb string) error {

@@ -1,0 +1,121 @@
+package nft
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+// TestConditions compares how the nft program lists our rules with how it lists
+// its own. A condition that is written in several ways has its nft form last.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		six   bool
+		words []string
+		rule  string
+	}{
+		{false, []string{"ip saddr 10.0.0.0/8", "-s 10.0.0.0/8", "--source 10.0.0.0/8"}, "ip saddr 10.0.0.0/8"},
+		{false, []string{"ip saddr != 10.0.0.0/8", "! -s 10.0.0.0/8"}, "ip saddr != 10.0.0.0/8"},
+		{false, []string{"ip daddr 192.0.2.1", "-d 192.0.2.1", "-d 192.0.2.1/32"}, "ip daddr 192.0.2.1"},
+		{false, []string{"ip saddr 10.0.0.0/13"}, "ip saddr 10.0.0.0/13"},
+		{false, []string{"ip saddr 192.0.2.3-192.0.2.9", "-m iprange --src-range 192.0.2.3-192.0.2.9"}, "ip saddr 192.0.2.3-192.0.2.9"},
+		{false, []string{"ip saddr != 192.0.2.3-192.0.2.9"}, "ip saddr != 192.0.2.3-192.0.2.9"},
+		{false, []string{"ip saddr {10.0.0.0/8, 192.0.2.1}", "-s 192.0.2.1,10.0.0.0/8"}, "ip saddr { 10.0.0.0/8, 192.0.2.1 }"},
+		{false, []string{"ip saddr != { 10.0.0.0/8,192.0.2.0/24 }"}, "ip saddr != { 10.0.0.0/8, 192.0.2.0/24 }"},
+		{false, []string{"ip saddr {192.0.2.1,192.0.2.2}"}, "ip saddr { 192.0.2.1, 192.0.2.2 }"},
+		{false, []string{"ip saddr {255.255.255.0/24,192.0.2.2}"}, "ip saddr { 255.255.255.0/24, 192.0.2.2 }"},
+		{true, []string{"ip6 saddr 2001:db8::/32", "-s 2001:db8::/32"}, "ip6 saddr 2001:db8::/32"},
+		{true, []string{"ip6 daddr != 2001:db8::1", "! -d 2001:db8::1"}, "ip6 daddr != 2001:db8::1"},
+		{true, []string{"ip6 saddr {2001:db8::/32,fd00::1}"}, "ip6 saddr { 2001:db8::/32, fd00::1 }"},
+		{false, []string{"tcp dport 80"}, "tcp dport 80"},
+		{false, []string{"tcp dport 8000-9000", "tcp dport { 8000-9000 }"}, "tcp dport 8000-9000"},
+		{false, []string{"udp sport != 1024-65535"}, "udp sport != 1024-65535"},
+		{false, []string{"tcp dport {80,443,8000-9000}"}, "tcp dport { 80, 443, 8000-9000 }"},
+		{false, []string{"meta l4proto tcp th dport 80", "-p tcp --dport 80", "-p tcp -m tcp --dport 80"}, "meta l4proto tcp th dport 80"},
+		{false, []string{"-p udp -m multiport --sports 53,1024:2000"}, "meta l4proto udp th sport { 53, 1024-2000 }"},
+		{false, []string{"meta l4proto { tcp, udp }"}, "meta l4proto { tcp, udp }"},
+		{false, []string{"iifname eth0", `iifname "eth0"`, "meta iifname == eth0", "-i eth0"}, `iifname "eth0"`},
+		{false, []string{"iifname != eth0", "! -i eth0", "! --in-interface eth0"}, `iifname != "eth0"`},
+		{false, []string{"iifname eth*", "-i eth+"}, `iifname "eth*"`},
+		{false, []string{"oifname lo", "-o lo"}, `oifname "lo"`},
+		{false, []string{"iifname { eth0, eth1 }"}, `iifname { "eth0", "eth1" }`},
+		{false, []string{"meta mark 0x10", "mark 16", "-m mark --mark 0x10"}, "meta mark 0x10"},
+		{false, []string{"meta mark & 0xff != 0x10", "-m mark ! --mark 0x10/0xff"}, "meta mark and 0xff != 0x10"},
+		{false, []string{"ct state new,established", "-m conntrack --ctstate NEW,ESTABLISHED"}, "ct state established,new"},
+		{false, []string{"ether saddr 02:00:00:00:00:01", "-m mac --mac-source 02:00:00:00:00:01"}, "ether saddr 02:00:00:00:00:01"},
+		{false, []string{"iifname eth0 ip saddr 10.0.0.0/8 tcp dport {80,443} ip daddr {192.0.2.1,192.0.2.2}"},
+			`iifname "eth0" ip saddr 10.0.0.0/8 tcp dport { 80, 443 } ip daddr { 192.0.2.1, 192.0.2.2 }`},
+	}
+	s := kerneltest.New(t)
+	for _, c := range cases {
+		family := "ip"
+		expressions := family4()
+		if c.six {
+			family, expressions = "ip6", family6()
+		}
+		list := func() string {
+			out := s.Run("nft list ruleset")
+			s.Run("nft flush ruleset")
+			// How an implied family is shown depends on what follows it.
+			return strings.ReplaceAll(out, "meta nfproto ipv4 ", "")
+		}
+		s.Run("nft 'table inet t { chain c { type nat hook prerouting priority 0; meta nfproto " + family[:2] + "v" + map[bool]string{false: "4", true: "6"}[c.six] + " " + c.rule + " accept; }; }'")
+		want := strings.ReplaceAll(list(), "meta nfproto ipv6 ", "")
+		for _, words := range c.words {
+			conditions, err := parseConditions(strings.Fields(words), c.six)
+			if err != nil {
+				t.Errorf("%s: %v", words, err)
+				continue
+			}
+			r := compile(conditions, profileIDs)
+			r.exprs = append(append(expressions[:2:2], r.exprs...), verdict(1, ""))
+			tab := &table{family: unix.NFPROTO_INET, name: "t", chains: []chain{{name: "c", hook: &hook{"nat", 0, 0}, rules: []rule{r}}}}
+			conn, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch := tab.static()
+			// Neither a comment nor the set of the layout.
+			batch = append([]message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, tab.family, []attr{stringAttr(unix.NFTA_TABLE_NAME, "t")}}}, batch[2:]...)
+			err = conn.commit(batch, 0)
+			conn.Close()
+			if err != nil {
+				t.Errorf("%s: %v", words, err)
+				continue
+			}
+			s.Same(words, want, strings.ReplaceAll(list(), "meta nfproto ipv6 ", ""))
+		}
+	}
+}
+
+// TestConditionErrors names the word and what would be understood.
+func TestConditionErrors(t *testing.T) {
+	for words, part := range map[string]string{
+		"ip6 saddr ::1":                     `ip6 does not match what these conditions are for: ip does`,
+		"ip saddr":                          "it ends where a value is wanted",
+		"ip saddr 10.0.0.0/33":              `"10.0.0.0/33" is not understood`,
+		"ip saddr 2001:db8::1":              "an IPv4 address",
+		"ip ttl 3":                          `"ttl" is not understood: saddr, daddr`,
+		"socket cgroupv2":                   `"socket" is not understood: ip or ip6 saddr`,
+		"tcp dport http":                    `"http" is not understood: a port's number`,
+		"tcp dport 70000":                   `"70000" is not understood`,
+		"tcp dport {80":                     "',' or '}'",
+		"tcp dport {}":                      `"}" is not understood: a value`,
+		"ct state old":                      `"old" is not understood: new, established`,
+		"iifname averylonginterface":        "an interface's name",
+		"-j ACCEPT":                         `"-j" is not understood: -s, -d`,
+		"-s":                                "an IPv4 address",
+		"--dport 80 -p tcp":                 "a port needs -p",
+		"-m string --string x":              `"string" is not understood: -m with tcp`,
+		"ip saddr 10.0.0.1 } ; add table x": `"}" is not understood`,
+	} {
+		_, err := parseConditions([]string{words}, false)
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: %v, and %q is wanted", words, err, part)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is portmap's own part of the network configuration.
+type Conf struct {
+	Backend       *string       `json:"backend" enum:"nftables,iptables" default:"nftables" doc:"what leads the ports"`
+	SNAT          *bool         `json:"snat" default:"true" doc:"masquerade the connections whose answers would not find back otherwise: the subnet's own and those to 127.0.0.1"`
+	MasqAll       bool          `json:"masqAll" doc:"masquerade the connections of all clients"`
+	MarkMasqBit   *int          `json:"markMasqBit" min:"0" max:"31" default:"13" doc:"bit of the packets' mark that asks for masquerading"`
+	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"chain of iptables that sets the mark; not with nftables"`
+	ConditionsV4  Conditions    `json:"conditionsV4" doc:"what IPv4 packets must match besides, in the words of nft or iptables"`
+	ConditionsV6  Conditions    `json:"conditionsV6" doc:"what IPv6 packets must match besides, in the words of nft or iptables"`
+	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+
+	ports   []port
+	profile *nft.Profile
+}
+
+// RuntimeConfig is the values of the capabilities that portmap looks at.
+type RuntimeConfig struct {
+	PortMappings []PortMapping `json:"portMappings" doc:"capability portMappings: the host's ports that lead to the pod"`
+}
+
+// PortMapping is a port as runtimes give it.
+type PortMapping struct {
+	HostPort      int    `json:"hostPort" min:"1" max:"65535" doc:"the host's port"`
+	ContainerPort int    `json:"containerPort" min:"1" max:"65535" doc:"the pod's port"`
+	Protocol      string `json:"protocol" default:"tcp" doc:"tcp, udp or sctp"`
+	HostIP        string `json:"hostIP" doc:"the host's address; without it, or with 0.0.0.0 or ::, every address of the family"`
+}
+
+// Conditions are words, in a list or in one string.
+type Conditions []string
+
+// UnmarshalJSON takes a list of strings or one string.
+func (c *Conditions) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*c = strings.Fields(text)
+		return nil
+	}
+	var list []string
+	if err := json.Unmarshal(b, &list); err != nil {
+		return errors.New("conditions are a list of strings, or one string")
+	}
+	*c = strings.Fields(strings.Join(list, " "))
+	return nil
+}
+
+// JSONSchema describes what UnmarshalJSON takes.
+func (Conditions) JSONSchema() map[string]any {
+	text := map[string]any{"type": "string"}
+	return map[string]any{"anyOf": []any{text, map[string]any{"type": "array", "items": text}}}
+}
+
+// port is a valid PortMapping. A host that is not valid is every address of
+// both families.
+type port struct {
+	protocol  uint8
+	host      netip.Addr
+	from, to  uint16
+	mentioned string // as the configuration has it, for errors
+}
+
+// validate refuses before anything is touched.
+func validate(_ *plugin.At, c *Conf) error {
+	bit := nft.DefaultMarkBit
+	if c.MarkMasqBit != nil && c.masquerades() != nft.NoSources {
+		bit = *c.MarkMasqBit
+	}
+	errs := []error{c.conflicts()}
+	for i, m := range c.RuntimeConfig.PortMappings {
+		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
+		errs = append(errs, err)
+		c.ports = append(c.ports, p)
+	}
+	var err error
+	c.profile, err = nft.NewProfile(bit, c.ConditionsV4, c.ConditionsV6)
+	return errors.Join(append(errs, err)...)
+}
+
+func (c *Conf) conflicts() error {
+	chain := c.SetMarkChain != nil && *c.SetMarkChain != ""
+	switch {
+	case c.Backend != nil && *c.Backend == "":
+		return errors.New(`backend is "", and can be nftables`)
+	case c.Backend != nil && *c.Backend == "iptables":
+		err := cni.Errorf(cni.CodeUnsupported, "backend iptables: this version maps ports with nftables alone")
+		return cni.Hint(err, "leave backend out, or set it to nftables; both work beside the iptables rules of others")
+	case chain && c.MarkMasqBit != nil:
+		return errors.New("markMasqBit and externalSetMarkChain exclude one another: the chain sets a mark of its own")
+	case chain:
+		err := errors.New("externalSetMarkChain is a chain of iptables, and ports are mapped with nftables")
+		return cni.Hint(err, "leave it out, or set markMasqBit to the bit that the chain would set")
+	}
+	return nil
+}
+
+func (c *Conf) masquerades() nft.Sources {
+	switch {
+	case c.SNAT != nil && !*c.SNAT:
+		return nft.NoSources
+	case c.MasqAll:
+		return nft.AllSources
+	}
+	return nft.LocalSources
+}
+
+var protocols = map[string]uint8{"": unix.IPPROTO_TCP, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+func (m PortMapping) read(where string) (port, error) {
+	protocol, known := protocols[strings.ToLower(m.Protocol)]
+	if !known {
+		return port{}, fmt.Errorf("%s.protocol is %q, and can be tcp, udp or sctp", where, m.Protocol)
+	}
+	p := port{protocol: protocol, from: uint16(m.HostPort), to: uint16(m.ContainerPort), mentioned: where}
+	if m.HostIP == "" {
+		return p, nil
+	}
+	host, err := netip.ParseAddr(m.HostIP)
+	if err != nil || host.Zone() != "" {
+		return port{}, fmt.Errorf("%s.hostIP is %q, which is no IP address", where, m.HostIP)
+	}
+	p.host = host.Unmap()
+	return p, nil
+}

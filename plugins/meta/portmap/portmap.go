@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/conntrack"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/route"
+)
+
+var portmap = plugin.Plugin[Conf]{
+	Name: "portmap", Chained: true, HostOnly: true,
+	Validate: validate, Complete: complete, Want: want,
+	Ready: func(*kernel.Kernel, Conf) error { return nft.Ready() },
+	Present: func(*kernel.Kernel) ([]name.Attachment, error) {
+		return nft.Attachments(nft.KindPorts, nft.KindLocalnet)
+	},
+	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+}
+
+// want lists what holds while host ports lead to the pod. The ports come first:
+// they are refused where another pod has one of them. The guard of the link
+// comes before what it guards against.
+func want(at plugin.At, c Conf) plan.Plan {
+	mappings, _ := c.mappings(at)
+	local := localnet(mappings, c)
+	return plan.Plan{
+		nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile),
+		nft.Localnet{Owner: at.Attachment, Pod: local},
+		route.Localnet{Pod: local, Own: at.HostLink()},
+		conntrack.Forget(nft.Flows(mappings)),
+	}
+}
+
+// localnet is the pod's address that 127.0.0.1 is to lead to. IPv6 has no such
+// thing: nothing answers to ::1 but the host itself.
+func localnet(mappings []nft.Mapping, c Conf) netip.Addr {
+	four := slices.IndexFunc(mappings, func(m nft.Mapping) bool { return m.Host.Is4() })
+	if four < 0 || c.masquerades() == nft.NoSources {
+		return netip.Addr{}
+	}
+	return mappings[four].Pod.Addr()
+}
+
+// complete refuses mappings that nothing can come of. The result is the one of
+// the plugin before.
+func complete(at plugin.At, c Conf) error {
+	_, err := c.mappings(at)
+	return err
+}
+
+// mappings are the ports with the pod's addresses that they lead to: the first
+// of each family.
+func (c *Conf) mappings(at plugin.At) ([]nft.Mapping, error) {
+	if len(c.ports) == 0 {
+		return nil, nil
+	}
+	pods := addresses(at)
+	var all []nft.Mapping
+	for _, p := range c.ports {
+		all = append(all, p.mappings(pods)...)
+	}
+	for _, p := range c.ports {
+		if len(p.mappings(pods)) == 0 && !p.elsewhere(all) {
+			return nil, p.unfit(at, pods)
+		}
+	}
+	return nft.Merge(all)
+}
+
+// addresses are the pod's first addresses of each family.
+func addresses(at plugin.At) (pods []netip.Prefix) {
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		p := cni.Prefix(ip.Address)
+		same := func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }
+		if p.IsValid() && !slices.ContainsFunc(pods, same) {
+			pods = append(pods, p)
+		}
+	}
+	return pods
+}
+
+func (p port) mappings(pods []netip.Prefix) (out []nft.Mapping) {
+	for _, pod := range pods {
+		host := p.host
+		if !host.IsValid() {
+			host = unspecified(pod.Addr())
+		}
+		if host.Is4() == pod.Addr().Is4() {
+			out = append(out, nft.Mapping{Protocol: p.protocol, Host: host, HostPort: p.from, Pod: pod, PodPort: p.to})
+		}
+	}
+	return out
+}
+
+func unspecified(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// elsewhere reports whether a wildcard of a family that the pod does not have
+// is of a port that leads to the pod by the other family: runtimes ask for both
+// wildcards whatever the pod has.
+func (p port) elsewhere(all []nft.Mapping) bool {
+	return p.host.IsUnspecified() && slices.ContainsFunc(all, func(m nft.Mapping) bool {
+		return m.Protocol == p.protocol && m.HostPort == p.from
+	})
+}
+
+func (p port) unfit(at plugin.At, pods []netip.Prefix) error {
+	if len(pods) == 0 {
+		return fmt.Errorf("%s: prevResult has no address of %s that port %d could lead to", p.mentioned, at.IfName, p.from)
+	}
+	return fmt.Errorf("%s: hostIP is %v, and %s has no address of that family but %v", p.mentioned, p.host, at.IfName, pods)
+}

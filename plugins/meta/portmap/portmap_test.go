@@ -1,0 +1,352 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// attachment is what want sees: the result of a plugin that made eth0, as
+// runtimes hand it on.
+func attachment(network, id string, addresses ...string) plugin.At {
+	at := plugin.At{Attachment: name.Attachment{Network: network, ContainerID: id, IfName: "eth0"}, Netns: "/run/netns/" + id, Result: cni.NewResult()}
+	at.Result.Interfaces = []*cni.Interface{{Name: "br0"}, {Name: "eth0", Sandbox: at.Netns}}
+	pod := 1
+	for _, a := range addresses {
+		at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Interface: &pod, Address: cni.IPNet(netip.MustParsePrefix(a))})
+	}
+	return at
+}
+
+func planFor(t testing.TB, at plugin.At, c Conf) plan.Plan {
+	t.Helper()
+	if err := validate(&at, &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := complete(at, c); err != nil {
+		t.Fatal(err)
+	}
+	return want(at, c)
+}
+
+func mapping(list ...PortMapping) RuntimeConfig { return RuntimeConfig{PortMappings: list} }
+
+// shifted are mappings of n host ports from host on to the pod's from pod on.
+func shifted(n, host, pod int) (list []PortMapping) {
+	for i := range n {
+		list = append(list, PortMapping{HostPort: host + i, ContainerPort: pod + i})
+	}
+	return list
+}
+
+func full() Conf {
+	return Conf{RuntimeConfig: mapping(
+		PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "TCP"},
+		PortMapping{HostPort: 53, ContainerPort: 53, Protocol: "udp"},
+		PortMapping{HostPort: 54, ContainerPort: 54, Protocol: "udp"},
+		PortMapping{HostPort: 9000, ContainerPort: 9000, Protocol: "sctp", HostIP: "192.0.2.2"},
+		PortMapping{HostPort: 9000, ContainerPort: 9001, Protocol: "sctp", HostIP: "192.0.2.3"},
+	)}
+}
+
+var dual = []string{"10.1.2.3/24", "fd00:1:2::3/64"}
+
+func no() *bool { b := false; return &b }
+
+func bit(n int) *int { return &n }
+
+// TestWant needs no kernel and no root.
+func TestWant(t *testing.T) {
+	c1 := attachment("n", "c1", dual...)
+	conditional := Conf{ConditionsV4: Conditions{"ip", "saddr", "10.0.0.0/8"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})}
+	for file, p := range map[string]plan.Plan{
+		"full":     planFor(t, c1, full()),
+		"none":     planFor(t, c1, Conf{}),
+		"nosnat":   planFor(t, c1, Conf{SNAT: no(), RuntimeConfig: full().RuntimeConfig}),
+		"masqall":  planFor(t, c1, Conf{MasqAll: true, RuntimeConfig: full().RuntimeConfig}),
+		"profile":  planFor(t, c1, conditional),
+		"range":    planFor(t, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 8000)...)}),
+		"shifted":  planFor(t, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 18000)...)}),
+		"families": planFor(t, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 2, ContainerPort: 2, HostIP: "::"})}),
+		"implied": planFor(t, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "192.0.2.2"},
+			PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0", Protocol: "tcp"})}),
+		"four": planFor(t, attachment("n", "c1", "10.1.2.3/24", "10.9.9.9/8"), Conf{RuntimeConfig: mapping(
+			PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "::"})}),
+	} {
+		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
+	}
+}
+
+// bridged is the host's side and the pod's as a bridge plugin leaves them.
+func bridged(s *kerneltest.Sandbox) {
+	s.Run(`ip link add br0 type bridge
+		ip link set br0 up
+		ip addr add 10.1.2.1/24 dev br0
+		ip addr add fd00:1:2::1/64 dev br0 nodad
+		ip link add port1 type veth peer name eth0 netns "$POD"
+		ip link set port1 master br0 up
+		pod ip addr add 10.1.2.3/24 dev eth0
+		pod ip addr add fd00:1:2::3/64 dev eth0 nodad
+		pod ip link set eth0 up
+		pod ip route add default via 10.1.2.1`)
+}
+
+func TestLaws(t *testing.T) {
+	kerneltest.Prove(t, kerneltest.Case{
+		Plan:  planFor(t, attachment("n", "c1", dual...), full()),
+		Other: planFor(t, attachment("n", "c0", "10.1.2.9/24"), full()),
+		Setup: bridged,
+		Undo: []kerneltest.Undo{
+			{Fact: `^nft  ports`, Command: "nft delete element inet catena shift4 { tcp . 0.0.0.0-255.255.255.255 . 8080 }"},
+			{Fact: `^nft  localnet`, Command: "nft delete element inet catena localnet { br0 }"},
+			{Fact: `^sysctl host`, Command: "sysctl -q net.ipv4.conf.br0.route_localnet=0"},
+			{Fact: `^forget`, Command: ""},
+		},
+	})
+}
+
+func TestLawsOfProfile(t *testing.T) {
+	c := full()
+	c.ConditionsV4, c.MarkMasqBit = Conditions{"ip saddr { 10.0.0.0/8, 192.0.2.0/24 }"}, bit(20)
+	kerneltest.Prove(t, kerneltest.Case{
+		Plan:  planFor(t, attachment("n", "c1", dual...), c),
+		Other: planFor(t, attachment("n", "c0", "10.1.2.9/24"), c),
+		Setup: bridged,
+		Undo: []kerneltest.Undo{
+			{Fact: `^nft  ports`, Command: `nft flush set inet catena $(nft list sets inet | sed -n 's/.*set \(snat4_[0-9a-f]*\) .*/\1/p')`},
+			{Fact: ``, Command: ""},
+		},
+	})
+}
+
+// TestCheckMembers: CHECK sees every single member that is gone.
+func TestCheckMembers(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	p := planFor(t, attachment("n", "c1", dual...), full())
+	if err := p.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []string{"dnat4", "dnat6", "shift4", "shift6", "snat4", "snat6"} {
+		kind := "map"
+		if strings.HasPrefix(set, "snat") {
+			kind = "set"
+		}
+		kept := s.Run("nft list " + kind + " inet catena " + set)
+		s.Run("nft flush " + kind + " inet catena " + set)
+		if err := p.Check(s.Kernel()); err == nil || !strings.Contains(err.Error(), set+" { ") {
+			t.Errorf("without the members of %s: %v", set, err)
+		}
+		s.Run("nft -f - <<'X'\n" + kept + "\nX")
+		if err := p.Check(s.Kernel()); err != nil {
+			t.Errorf("with the members of %s again: %v", set, err)
+		}
+	}
+}
+
+// TestConflict: who comes second is told who was first, whatever the overlap;
+// who is gone for good is replaced.
+func TestConflict(t *testing.T) {
+	tcp := func(host string, from int) PortMapping {
+		return PortMapping{HostPort: from, ContainerPort: 80, HostIP: host}
+	}
+	for what, c := range map[string]struct {
+		first, second []PortMapping
+		free          bool
+	}{
+		"the same":                  {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("", 80)}, false},
+		"an address of all":         {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("192.0.2.2", 80)}, false},
+		"all with an address":       {[]PortMapping{tcp("192.0.2.2", 80)}, []PortMapping{tcp("", 80)}, false},
+		"a range around":            {[]PortMapping{tcp("", 8080)}, shifted(1000, 8000, 8000), false},
+		"within a range":            {shifted(1000, 8000, 8000), []PortMapping{tcp("", 8080)}, false},
+		"a range crosswise":         {shifted(1000, 8000, 8000), shifted(1000, 8500, 8500), false},
+		"another port":              {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("", 81)}, true},
+		"another address":           {[]PortMapping{tcp("192.0.2.2", 80)}, []PortMapping{tcp("192.0.2.3", 80)}, true},
+		"another protocol":          {[]PortMapping{tcp("", 80)}, []PortMapping{{HostPort: 80, ContainerPort: 80, Protocol: "udp"}}, true},
+		"the same of another mark":  {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("", 80)}, false},
+		"the same under conditions": {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("", 80)}, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := kerneltest.New(t)
+			bridged(s)
+			second := Conf{RuntimeConfig: mapping(c.second...)}
+			switch what {
+			case "the same of another mark":
+				second.MarkMasqBit = bit(3)
+			case "the same under conditions":
+				second.ConditionsV4, second.ConditionsV6 = Conditions{"-s", "10.9.0.0/16"}, Conditions{"-s", "fd09::/16"}
+			}
+			if err := planFor(t, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.first...)}).Add(s.Kernel()); err != nil {
+				t.Fatal(err)
+			}
+			// What the second brings to the table stays; its members do not.
+			p2 := planFor(t, attachment("n", "c2", "10.1.2.4/24"), second)
+			before := s.Text()
+			err := p2.Add(s.Kernel())
+			if c.free {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "is held by n/c1/eth0") || cni.AsError(err).Code != cni.CodeExists ||
+				!strings.Contains(cni.AsError(err).Details, "detach (DEL) n/c1/eth0 first") {
+				t.Fatalf("%v", err)
+			}
+			s.Same("a refused ADD", before, s.Text())
+			// The first one's namespace goes without a DEL.
+			s.Run(`umount -l "$POD"; rm "$POD"`)
+			s.NewPod(s.Pod)
+			if err := p2.Add(s.Kernel()); err != nil {
+				t.Fatalf("the holder is gone, and: %v", err)
+			}
+			if text := s.Text(); strings.Contains(text, "n/c1/eth0") || !strings.Contains(text, "n/c2/eth0") {
+				t.Errorf("the dead holder still has something, or the new one nothing:\n%s", text)
+			}
+		})
+	}
+}
+
+// TestExactlyOwn: DEL of one attachment leaves those of the same container in
+// another network, of another interface, and of another container with the same
+// address.
+func TestExactlyOwn(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	one := func(port int) Conf {
+		return Conf{RuntimeConfig: mapping(PortMapping{HostPort: port, ContainerPort: 80}, PortMapping{HostPort: port, ContainerPort: 80, Protocol: "udp"})}
+	}
+	base := planFor(t, attachment("n", "c1", dual...), one(1))
+	network := planFor(t, attachment("m", "c1", dual...), one(2))
+	container := planFor(t, attachment("n", "c2", dual...), one(3))
+	at := attachment("n", "c1", dual...)
+	at.IfName, at.Result.Interfaces[1].Name = "eth1", "eth1"
+	ifname := planFor(t, at, one(4))
+	all := []plan.Plan{base, network, container, ifname}
+	for _, p := range all {
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, p := range all {
+		if err := p.Del(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+		for _, o := range all[i+1:] {
+			if err := o.Check(s.Kernel()); err != nil {
+				t.Errorf("after DEL of %v: %v", p[0], err)
+			}
+		}
+	}
+	if text := s.Text(); strings.Contains(text, "comment \"n/") || strings.Contains(text, "comment \"m/") {
+		t.Errorf("something was left:\n%s", text)
+	}
+}
+
+// TestManyPorts: a thousand ports in a row are one member; a thousand that lead
+// elsewhere are quick all the same.
+func TestManyPorts(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	for _, c := range []struct {
+		what    string
+		list    []PortMapping
+		set     string
+		members int
+	}{
+		{"in a row", shifted(1000, 20000, 20000), "dnat4", 1},
+		{"shifted, their claim", shifted(1000, 20000, 30000), "dnat4", 1},
+		{"shifted", shifted(1000, 20000, 30000), "shift4", 1000},
+	} {
+		p := planFor(t, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
+		start := time.Now()
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		added := time.Since(start)
+		n := strings.Count(s.Run("nft list map inet catena "+c.set), "n/c1/eth0")
+		if n != c.members {
+			t.Errorf("%s: %d members in %s, and %d are wanted", c.what, n, c.set, c.members)
+		}
+		start = time.Now()
+		if err := p.Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("1000 ports %s: ADD %v, DEL %v", c.what, added, time.Since(start))
+		if added > 2*time.Second {
+			t.Errorf("ADD took %v", added)
+		}
+	}
+}
+
+// TestOwnLink: the link of the attachment alone loses its guard with it.
+func TestOwnLink(t *testing.T) {
+	s := kerneltest.New(t)
+	at := attachment("n", "c1", "10.1.2.3/24")
+	host := at.HostLink()
+	s.Run(fmt.Sprintf(`ip link add %[1]s type veth peer name eth0 netns "$POD"; ip link set %[1]s up; ip route add 10.1.2.3 dev %[1]s`, host))
+	p := planFor(t, at, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})})
+	if err := p.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	guarded := func() string {
+		return s.Run("nft list set inet catena localnet; sysctl net.ipv4.conf." + host + ".route_localnet")
+	}
+	if text := guarded(); !strings.Contains(text, host) || !strings.Contains(text, "route_localnet = 1") {
+		t.Errorf("after ADD:\n%s", text)
+	}
+	if err := p.Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if err := p.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if text := guarded(); strings.Contains(text, `"`+host+`"`) || !strings.Contains(text, "route_localnet = 0") {
+		t.Errorf("after DEL:\n%s", text)
+	}
+}
+
+// TestProfiles: a profile comes in once, and stays when the static part is sent
+// again.
+func TestProfiles(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	profiled := func(id string, port int) plan.Plan {
+		return planFor(t, attachment("n", id, dual...), Conf{
+			ConditionsV4: Conditions{"iifname eth9"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: port, ContainerPort: 80}),
+		})
+	}
+	for i, id := range []string{"c1", "c2"} {
+		if err := profiled(id, 80+i).Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	marked := planFor(t, attachment("n", "c3", dual...), Conf{MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 99, ContainerPort: 80})})
+	if err := marked.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	text := s.Run("nft list chain inet catena profiles; nft list chain inet catena marks")
+	if n := strings.Count(text, "jump ports_"); n != 4 {
+		t.Errorf("two profiles of two families have %d jumps:\n%s", n, text)
+	}
+	if n := strings.Count(text, "iifname"); n != 1 {
+		t.Errorf("one condition is there %d times:\n%s", n, text)
+	}
+	s.Run("nft delete set inet catena layout1")
+	if err := planFor(t, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Same("the static part again", text, s.Run("nft list chain inet catena profiles; nft list chain inet catena marks"))
+	if err := profiled("c1", 80).Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+}
