@@ -193,6 +193,12 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 		return err
 	}
 	out, err := r.Delegate(r.Conf.IPAM.Type, cni.Add)
+	var refused *cni.Error
+	if errors.As(err, &refused) || errors.Is(err, fs.ErrNotExist) {
+		// What says no has taken nothing, and the attachment may have an
+		// address from before: that is what was refused.
+		return nil, err
+	}
 	if err == nil {
 		at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
 	}
