@@ -58,11 +58,11 @@ func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) 
 	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p}
 	claims := runs(mappings, func(first, m Mapping) bool { return true })
 	for _, c := range claims {
-		m.Elements = append(m.Elements, c.element("dnat"+p.claimSuffix(), c.Pod.Addr().AsSlice(), c.Pod.Addr()))
+		m.Elements = append(m.Elements, c.element("dnat", p.claimSuffix(), c.Pod.Addr().AsSlice(), c.Pod.Addr()))
 	}
 	shifted := slices.DeleteFunc(slices.Clone(mappings), func(m Mapping) bool { return m.HostPort == m.PodPort })
 	for _, s := range runs(shifted, func(first, m Mapping) bool { return m.PodPort == first.PodPort }) {
-		m.Elements = append(m.Elements, s.element("shift"+p.claimSuffix(),
+		m.Elements = append(m.Elements, s.element("shift", p.claimSuffix(),
 			fields(s.Pod.Addr().AsSlice(), be16(s.PodPort)), fmt.Sprintf("%v . %d", s.Pod.Addr(), s.PodPort)))
 	}
 	for _, c := range claims {
@@ -73,17 +73,27 @@ func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) 
 
 // Merge orders mappings and drops those that others imply. Two that lead one
 // port to two places are an error.
-func Merge(mappings []Mapping) ([]Mapping, error) {
-	var out []Mapping
+func Merge(mappings []Mapping) (out []Mapping, err error) {
+	type where struct {
+		protocol uint8
+		host     netip.Addr
+		port     uint16
+	}
+	taken := map[where]Mapping{}
 	for _, m := range slices.SortedStableFunc(slices.Values(mappings), byPort) {
-		i := slices.IndexFunc(out, func(o Mapping) bool {
-			return o.Protocol == m.Protocol && o.HostPort == m.HostPort && (o.Host == m.Host || o.Host.IsUnspecified() && o.Host.Is4() == m.Host.Is4())
-		})
+		at := where{m.Protocol, m.Host, m.HostPort}
+		everywhere := at
+		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
+		before, found := taken[everywhere]
+		if !found {
+			before, found = taken[at]
+		}
 		switch {
-		case i < 0:
+		case !found:
+			taken[at] = m
 			out = append(out, m)
-		case out[i].PodPort != m.PodPort:
-			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", out[i], out[i].PodPort, m, m.PodPort)
+		case before.PodPort != m.PodPort:
+			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", before, before.PodPort, m, m.PodPort)
 		}
 	}
 	return out, nil
@@ -135,18 +145,13 @@ func (r run) key() (first, end []byte, text string) {
 	return first, end, fmt.Sprintf("%s . %s . %s", ProtocolName(r.Protocol), where, ports)
 }
 
-// element is the run in a map. A profile's suffix comes behind the family.
-func (r run) element(set string, data []byte, to any) Element {
-	first, end, text := r.key()
-	return Element{Set: r.in(set), Key: first, End: end, Data: data, Text: fmt.Sprintf("%s : %v", text, to)}
-}
+// set is the name of the set that has a run of this family.
+func (r run) set(base, suffix string) string { return base + version(r.Host) + suffix }
 
-func (r run) in(set string) string {
-	base, suffix, _ := strings.Cut(set, "_")
-	if suffix != "" {
-		suffix = "_" + suffix
-	}
-	return base + version(r.Host) + suffix
+// element is the run in a map.
+func (r run) element(base, suffix string, data []byte, to any) Element {
+	first, end, text := r.key()
+	return Element{Set: r.set(base, suffix), Key: first, End: end, Data: data, Text: fmt.Sprintf("%s : %v", text, to)}
 }
 
 // loopback is where the host's own connections to 127.0.0.1 come from.
@@ -165,7 +170,7 @@ func (r run) masqueraded(from Sources, suffix string) (out []Element) {
 	first, end, text := r.key()
 	for _, s := range sources {
 		out = append(out, Element{
-			Set: r.in("snat" + suffix), Key: append(first[:len(first):len(first)], s.Addr().AsSlice()...), End: append(end[:len(end):len(end)], last(s)...),
+			Set: r.set("snat", suffix), Key: append(first[:len(first):len(first)], s.Addr().AsSlice()...), End: append(end[:len(end):len(end)], last(s)...),
 			Text: fmt.Sprintf("%s . %v", text, s),
 		})
 	}
