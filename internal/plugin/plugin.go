@@ -193,10 +193,9 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 		return err
 	}
 	out, err := r.Delegate(r.Conf.IPAM.Type, cni.Add)
-	var refused *cni.Error
-	if errors.As(err, &refused) || errors.Is(err, fs.ErrNotExist) {
-		// What says no has taken nothing, and the attachment may have an
-		// address from before: that is what was refused.
+	if err != nil && cni.AsError(err).Code == cni.CodeExists {
+		// The attachment has an address from before, in a namespace that is
+		// alive: to give that one back would be worse than to keep it.
 		return nil, err
 	}
 	if err == nil {
