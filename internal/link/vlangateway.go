@@ -76,7 +76,7 @@ func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
 			return err
 		}
 	}
-	if err := sysctl.RefuseRouterAdvertisements(g.Name()).Add(k); err != nil {
+	if err := sysctl.TowardsPods(g.Name()).Add(k); err != nil {
 		return err
 	}
 	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, foot))
