@@ -25,18 +25,17 @@ type Mapping struct {
 }
 
 func (m Mapping) String() string {
-	return fmt.Sprintf("%s %v", ProtocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
+	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
 }
 
-// ProtocolName is the word for a protocol that has ports.
-func ProtocolName(number uint8) string {
-	switch number {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
+// Protocols are those that have ports.
+var Protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+func protocolName(number uint8) string {
+	for name, n := range Protocols {
+		if n == number {
+			return name
+		}
 	}
 	return fmt.Sprint(number)
 }
@@ -142,7 +141,7 @@ func (r run) key() (first, end []byte, text string) {
 	if r.last != r.HostPort {
 		ports = fmt.Sprintf("%d-%d", r.HostPort, r.last)
 	}
-	return first, end, fmt.Sprintf("%s . %s . %s", ports, ProtocolName(r.Protocol), where)
+	return first, end, fmt.Sprintf("%s . %s . %s", ports, protocolName(r.Protocol), where)
 }
 
 // set is the name of the set that has a run of this family.
