@@ -160,12 +160,16 @@ func (a *attempt) messages(e Element) []message {
 
 // remedy changes the attempt so that it may succeed, or says why it cannot.
 func (a *attempt) remedy(c conn, refused batchError, at []int) error {
+	about := -1
+	if refused.index >= 0 && refused.index < len(at) {
+		about = at[refused.index]
+	}
 	var element *Element
-	if refused.index >= 0 && refused.index < len(at) && at[refused.index] >= 0 {
-		element = &a.Elements[at[refused.index]]
+	if about >= 0 {
+		element = &a.Elements[about]
 	}
 	switch {
-	case errors.Is(refused, unix.EEXIST) && refused.index >= 0 && at[refused.index] == theProfile:
+	case errors.Is(refused, unix.EEXIST) && about == theProfile:
 		a.profiled = true
 		return nil
 	case errors.Is(refused, unix.ENOENT) && !a.static:

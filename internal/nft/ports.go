@@ -25,18 +25,17 @@ type Mapping struct {
 }
 
 func (m Mapping) String() string {
-	return fmt.Sprintf("%s %v", ProtocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
+	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
 }
 
-// ProtocolName is the word for a protocol that has ports.
-func ProtocolName(number uint8) string {
-	switch number {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
+// Protocols are those that have ports.
+var Protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+func protocolName(number uint8) string {
+	for name, n := range Protocols {
+		if n == number {
+			return name
+		}
 	}
 	return fmt.Sprint(number)
 }
@@ -136,13 +135,13 @@ func (r run) key() (first, end []byte, text string) {
 		host = netip.PrefixFrom(r.Host, 0)
 		where = host.String()
 	}
-	first = fields([]byte{r.Protocol}, host.Addr().AsSlice(), be16(r.HostPort))
-	end = fields([]byte{r.Protocol}, last(host), be16(r.last))
+	first = fields(be16(r.HostPort), []byte{r.Protocol}, host.Addr().AsSlice())
+	end = fields(be16(r.last), []byte{r.Protocol}, last(host))
 	ports := fmt.Sprint(r.HostPort)
 	if r.last != r.HostPort {
 		ports = fmt.Sprintf("%d-%d", r.HostPort, r.last)
 	}
-	return first, end, fmt.Sprintf("%s . %s . %s", ProtocolName(r.Protocol), where, ports)
+	return first, end, fmt.Sprintf("%s . %s . %s", ports, protocolName(r.Protocol), where)
 }
 
 // set is the name of the set that has a run of this family.
@@ -200,10 +199,9 @@ func flows(elements []Element) (out []conntrack.Flow) {
 		if len(e.Key) < 8+size || len(e.End) < 8+size {
 			continue
 		}
-		host, _ := netip.AddrFromSlice(e.Key[4 : 4+size])
+		host, _ := netip.AddrFromSlice(e.Key[8 : 8+size])
 		out = append(out, conntrack.Flow{
-			Protocol: e.Key[0], Host: host, Pod: pod,
-			First: binary.BigEndian.Uint16(e.Key[4+size:]), Last: binary.BigEndian.Uint16(e.End[4+size:]),
+			Protocol: e.Key[4], Host: host, Pod: pod, First: binary.BigEndian.Uint16(e.Key), Last: binary.BigEndian.Uint16(e.End),
 		})
 	}
 	return out

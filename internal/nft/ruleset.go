@@ -131,9 +131,11 @@ func snatSets(suffix string) []set {
 	}
 }
 
+// What tells most members apart comes first: the kernel removes a member by
+// comparing it with all that came before it, field by field.
 var (
-	port4 = []datatype{inetProto, ipv4Addr, inetService}
-	port6 = []datatype{inetProto, ipv6Addr, inetService}
+	port4 = []datatype{inetService, inetProto, ipv4Addr}
+	port6 = []datatype{inetService, inetProto, ipv6Addr}
 )
 
 // portRules mark and redirect what is for a host port. The numbers of their
@@ -177,12 +179,12 @@ func pair(a, b, size uint32) []expr {
 		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, b, size, reg(int(size/4))))
 }
 
-// port loads protocol, destination address and destination port.
+// port loads destination port, protocol and destination address.
 func port(daddr, size uint32) []expr {
 	return one(
-		meta(unix.NFT_META_L4PROTO, reg(0)),
-		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(1)),
-		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(1+int(size/4))),
+		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(0)),
+		meta(unix.NFT_META_L4PROTO, reg(1)),
+		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(2)),
 	)
 }
 
