@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -66,6 +67,7 @@ func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) 
 	}
 	for _, c := range claims {
 		m.Elements = append(m.Elements, c.masqueraded(from, p.snatSuffix())...)
+		m.Elements = append(m.Elements, c.hint()...)
 	}
 	return m
 }
@@ -210,3 +212,38 @@ func flows(elements []Element) (out []conntrack.Flow) {
 // isClaim tells the sets whose members say which host ports are taken. Who has
 // a port there has it in the others.
 func isClaim(set string) bool { return strings.HasPrefix(set, "dnat") }
+
+// hosted is the set of the ports that somebody has at one of the host's
+// addresses alone. It is no more than a hint where to look: nothing is ever
+// taken out of it.
+const hosted = "hosted"
+
+// hint is the members of hosted for a run at one address.
+func (r run) hint() (out []Element) {
+	if r.Host.IsUnspecified() {
+		return nil
+	}
+	for port := int(r.HostPort); port <= int(r.last); port++ {
+		out = append(out, Element{
+			Set: hosted, Shared: true, Key: fields(be16(uint16(port)), []byte{r.Protocol}),
+			Text: fmt.Sprintf("%d . %s", port, protocolName(r.Protocol)),
+		})
+	}
+	return out
+}
+
+// mayHold reports whether a claim may hold another one inside: it is of several
+// ports, or of every address while somebody has the port at one.
+func (c conn) mayHold(t *table, e Element) (bool, error) {
+	if !isClaim(e.Set) || len(e.Key) < 8 || len(e.End) != len(e.Key) {
+		return false, nil
+	}
+	if !bytes.Equal(e.Key[:2], e.End[:2]) {
+		return true, nil
+	}
+	if bytes.Equal(e.Key[8:], e.End[8:]) {
+		return false, nil
+	}
+	_, there, err := c.get(t, Element{Set: hosted, Key: e.Key[:8]})
+	return there, err
+}

@@ -44,6 +44,7 @@ var inet = &table{
 		set{name: "masq6", key: []datatype{ipv6Addr}},
 		set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
 		set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
+		set{name: hosted, key: []datatype{inetService, inetProto}},
 		set{name: "localnet", key: []datatype{ifnameType}},
 	),
 	chains: []chain{
