@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -26,10 +27,17 @@ func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVer
 // is of the configuration's.
 func ParseResult(data []byte, confVersion string) (*Result, error) {
 	var own struct {
-		CNIVersion string `json:"cniVersion"`
+		CNIVersion string             `json:"cniVersion"`
+		Interfaces []*json.RawMessage `json:"interfaces"`
+		IPs        []*json.RawMessage `json:"ips"`
+		Routes     []*json.RawMessage `json:"routes"`
 	}
 	if err := json.Unmarshal(data, &own); err != nil {
 		return nil, Errorf(CodeDecode, "result: %w", err)
+	}
+	// The library does not look for nulls in lists, and neither need a plugin.
+	if slices.Contains(slices.Concat(own.Interfaces, own.IPs, own.Routes), nil) {
+		return nil, Errorf(CodeDecode, "result: null stands in a list of interfaces, ips or routes")
 	}
 	if own.CNIVersion == "" {
 		own.CNIVersion = confVersion
