@@ -77,6 +77,11 @@ func (g Gateway) displace(k *kernel.Kernel) error {
 		if err := g.remove(k, p); err != nil {
 			return fmt.Errorf("take %v away: %w", p, err)
 		}
+		// An address goes together with the first one of its subnet, which the
+		// other was (promote_secondaries in ip-sysctl).
+		if err := g.addr(g.Prefix).Add(k); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -32,15 +33,17 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 		IPs        []*json.RawMessage `json:"ips"`
 		Routes     []*json.RawMessage `json:"routes"`
 	}
-	if err := json.Unmarshal(data, &own); err != nil {
-		return nil, Errorf(CodeDecode, "result: %w", err)
-	}
-	// The library does not look for nulls in lists, and neither need a plugin.
+	err := json.Unmarshal(data, &own)
+	// The library does not look for nulls in lists, and a plugin need not.
 	if slices.Contains(slices.Concat(own.Interfaces, own.IPs, own.Routes), nil) {
-		return nil, Errorf(CodeDecode, "result: null stands in a list of interfaces, ips or routes")
+		err = errors.Join(err, errors.New("null stands in a list of interfaces, ips or routes"))
 	}
-	if own.CNIVersion == "" {
+	if err == nil && own.CNIVersion == "" {
 		own.CNIVersion = confVersion
+		data, err = withVersion(data, confVersion)
+	}
+	if err != nil {
+		return nil, Errorf(CodeDecode, "result: %w", err)
 	}
 	versioned, err := create.Create(own.CNIVersion, data)
 	if err != nil {
@@ -51,6 +54,15 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
 	}
 	return r, nil
+}
+
+func withVersion(result []byte, version string) ([]byte, error) {
+	members := map[string]json.RawMessage{}
+	if err := json.Unmarshal(result, &members); err != nil || members == nil {
+		return nil, errors.Join(err, errors.New("it is no object"))
+	}
+	members["cniVersion"], _ = json.Marshal(version)
+	return json.Marshal(members)
 }
 
 // PrevResult reads what the plugin before this one in the chain printed, or
@@ -66,13 +78,34 @@ func (r *Request) PrevResult() (*Result, error) {
 	return result, nil
 }
 
-// Print gives a result's JSON text in the version that was asked for.
+// Print gives a result's JSON text in the version that was asked for. Those
+// before 0.3.0 name the gateway with each route.
 func Print(r *Result, version string) ([]byte, error) {
+	if !AtLeast(version, "0.3.0") {
+		r = withGateways(r)
+	}
 	versioned, err := r.GetAsVersion(version)
 	if err != nil {
 		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)
 	}
 	return json.MarshalIndent(versioned, "", "    ")
+}
+
+// withGateways is the result with the family's first gateway in every route that
+// names none.
+func withGateways(r *Result) *Result {
+	c := *r
+	c.Routes = nil
+	for _, route := range r.Routes {
+		full := *route
+		for _, ip := range r.IPs {
+			if full.GW == nil && Address(ip.Gateway).IsValid() && Address(ip.Gateway).Is4() == Prefix(full.Dst).Addr().Is4() {
+				full.GW = ip.Gateway
+			}
+		}
+		c.Routes = append(c.Routes, &full)
+	}
+	return &c
 }
 
 // Prefix is an address of a result with its prefix length, or the zero value.

@@ -111,7 +111,7 @@ func unknownKey(path, key string, known map[string]field) error {
 
 // nearest finds the known key that a slip of the hand may have meant.
 func nearest(key string, known map[string]field) string {
-	best, distance := "", max(2, len(key)/3)+1
+	best, distance := "", max(1, len(key)/3)+1
 	var names []string
 	for lower := range known {
 		names = append(names, lower)
@@ -125,22 +125,26 @@ func nearest(key string, known map[string]field) string {
 	return best
 }
 
-// edits counts the insertions, deletions and replacements from a to b.
+// edits counts the insertions, deletions, replacements and exchanges of
+// neighbours from a to b.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, row := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
+		next := make([]int, len(b)+1)
+		next[0] = i
 		for j := 1; j <= len(b); j++ {
-			cost := diagonal
+			next[j] = row[j-1]
 			if a[i-1] != b[j-1] {
-				cost = 1 + min(diagonal, row[j], row[j-1])
+				next[j] = 1 + min(row[j-1], row[j], next[j-1])
 			}
-			diagonal, row[j] = row[j], cost
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				next[j] = min(next[j], before[j-2]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }

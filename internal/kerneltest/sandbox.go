@@ -46,6 +46,8 @@ func New(t testing.TB) *Sandbox {
 	host, err := netns.New()
 	s.must(err)
 	s.must(host.Close())
+	// A view of its own into /sys/class/net: that of the namespace that mounts it.
+	s.must(unix.Mount("sysfs", "/sys", "sysfs", 0, ""))
 	s.Run("ip link set lo up")
 	return s
 }

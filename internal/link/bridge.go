@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -92,6 +93,9 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 	if b.MTU != 0 && l.MTU != b.MTU {
 		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
+	if drifts(b.Name) {
+		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, l.MAC))
+	}
 	if b.Promisc != nil && *b.Promisc != promiscuous(l) {
 		change |= unix.IFF_PROMISC
 		if *b.Promisc {
@@ -113,6 +117,14 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 		return nil
 	}
 	return k.SetLink(kernel.Host, l, flags, change, attrs...)
+}
+
+// drifts reports whether the bridge takes its address from its ports, as one
+// does that somebody made without giving it an address.
+func drifts(bridge string) bool {
+	const set = "3\n" // NET_ADDR_SET of linux/netdevice.h
+	how, err := os.ReadFile("/sys/class/net/" + bridge + "/addr_assign_type")
+	return err == nil && string(how) != set
 }
 
 // filter turns VLAN filtering on. A kernel without it takes the message and

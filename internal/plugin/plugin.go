@@ -141,7 +141,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		return nil, errors.Join(err, release())
 	}
 	undo = func() error { return errors.Join(facts.Del(k), release()) }
-	if err := p.fillIn(k, at); err != nil {
+	if err := p.fillIn(k, r, at); err != nil {
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil
@@ -212,10 +212,14 @@ func (p Plugin[C]) dns(r *cni.Request, at *At) {
 }
 
 // fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
-// the interfaces that the plan has made. They are remembered from the making.
-func (p Plugin[C]) fillIn(k *kernel.Kernel, at *At) error {
+// the interfaces that the plan has made or found. Most are remembered from that.
+func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
+	if p.Chained {
+		return nil // they are not its own
+	}
+	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")
 	for _, i := range at.Result.Interfaces {
-		if i.Mac != "" {
+		if i.Mac != "" && !withMTU {
 			continue
 		}
 		side := kernel.Host
@@ -226,7 +230,12 @@ func (p Plugin[C]) fillIn(k *kernel.Kernel, at *At) error {
 		if err != nil {
 			return err
 		}
-		i.Mac, i.Mtu = l.MAC.String(), l.MTU
+		if i.Mac == "" {
+			i.Mac = l.MAC.String()
+		}
+		if withMTU {
+			i.Mtu = l.MTU
+		}
 	}
 	return nil
 }

@@ -75,16 +75,6 @@ func (s Setting) Check(k *kernel.Kernel) error {
 	})
 }
 
-// Forwarding is the host passing packets on between its interfaces, for IPv6
-// where six is set. It stays on when the last pod is gone: others need it too.
-func Forwarding(six bool) Setting {
-	key := "net/ipv4/ip_forward"
-	if six {
-		key = "net/ipv6/conf/all/forwarding"
-	}
-	return Setting{Side: kernel.Host, Pairs: Pairs{{key, "1"}}}
-}
-
 // RefuseRouterAdvertisements keeps what is behind a link of the host from
 // changing the host's routes (CVE-2020-10749). A kernel without IPv6 needs none.
 func RefuseRouterAdvertisements(link string) Setting {

@@ -95,7 +95,7 @@ func gateways(at plugin.At, c Conf) (p plan.Plan) {
 	}
 	for six, there := range families {
 		if there {
-			p = append(p, sysctl.Forwarding(six == 1))
+			p = append(p, sysctl.Forwarding{Six: six == 1})
 		}
 	}
 	return p

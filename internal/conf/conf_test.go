@@ -1,0 +1,142 @@
+package conf
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+type inner struct {
+	ID *int `json:"id" min:"1" max:"9" doc:"a number"`
+}
+
+type sample struct {
+	Name    string            `json:"name" doc:"a name"`
+	Backend string            `json:"backend" enum:"one,two" default:"one"`
+	Count   int               `json:"count" min:"0" max:"10" default:"3"`
+	On      *bool             `json:"on"`
+	List    []inner           `json:"list"`
+	Map     map[string]string `json:"map"`
+	Addr    netip.Addr        `json:"addr"`
+	Raw     json.RawMessage   `json:"raw"`
+	Runtime inner             `json:"runtimeConfig" lint:"-"`
+}
+
+func TestDecode(t *testing.T) {
+	for _, row := range []struct {
+		in    string
+		err   error
+		words []string
+	}{
+		{`{"name":"n","COUNT":4,"on":null,"list":[null,{"id":3}]}`, nil, nil},
+		{"{\n  \"name\": \"n\",\n  \"count\": }", ErrSyntax, []string{"line 3", "column 12"}},
+		{`{"name":"n"`, ErrSyntax, []string{"line 1"}},
+		{``, ErrSyntax, []string{"line 1"}},
+		{`{"count":"3"}`, ErrType, []string{"count", "whole number", "string"}},
+		{`{"on":1}`, ErrType, []string{"on", "true or false"}},
+		{`{"list":[{"id":"x"}]}`, ErrType, []string{"list.id", "whole number"}},
+		{`{"list":{}}`, ErrType, []string{"list", "a list", "object"}},
+		{`[]`, ErrType, []string{"the configuration", "an object"}},
+		{`{"addr":"10.1.2"}`, ErrType, []string{"10.1.2"}},
+	} {
+		var s sample
+		err := Decode([]byte(row.in), &s)
+		if !errors.Is(err, row.err) {
+			t.Errorf("%s: %v", row.in, err)
+		}
+		for _, w := range row.words {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: the error does not say %q: %v", row.in, w, err)
+			}
+		}
+	}
+}
+
+// TestDecodeReadsTheRest: a DEL does what it can with a broken configuration.
+func TestDecodeReadsTheRest(t *testing.T) {
+	var s sample
+	if err := Decode([]byte(`{"count":"x","name":"n"}`), &s); err == nil || s.Name != "n" {
+		t.Errorf("%v %+v", err, s)
+	}
+}
+
+func TestLint(t *testing.T) {
+	for _, row := range []struct {
+		in   string
+		want string
+	}{
+		{`{"name":"n","Count":1,"list":[{"ID":1}],"map":{"anything":"x"},"raw":{"anything":1},"runtimeConfig":{"other":1}}`, ""},
+		{`{"nmae":"n"}`, "unknown key nmae: did you mean name?"},
+		{`{"list":[{"id":1},{"idd":2}]}`, "unknown key list[].idd: did you mean id?"},
+		{`{"somethingElseAltogether":1}`, "unknown key somethingElseAltogether"},
+		{`{"x":{"name":1},"name":"n"}`, "unknown key x"},
+	} {
+		unknown, twice := Lint([]byte(row.in), new(sample))
+		got := ""
+		if len(unknown) > 0 {
+			got = errors.Join(unknown...).Error()
+		}
+		if got != row.want || twice != nil {
+			t.Errorf("%s: %q, %v", row.in, got, twice)
+		}
+	}
+	if _, twice := Lint([]byte(`{"map":{"a":"1","a":"2"}}`), new(sample)); !errors.Is(twice, ErrValue) {
+		t.Errorf("a key that stands twice: %v", twice)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	n := func(i int) *int { return &i }
+	for _, row := range []struct {
+		in    sample
+		words string
+	}{
+		{sample{Backend: "one", Count: 10, List: []inner{{n(1)}, {}}}, ""},
+		{sample{Backend: "three"}, `backend is "three", and can be one, two`},
+		{sample{Count: 11}, "count is 11, and can be 0 to 10"},
+		{sample{Count: -1}, "count is -1"},
+		{sample{List: []inner{{n(1)}, {n(0)}}}, "list[1].id is 0"},
+	} {
+		err := Validate(&row.in)
+		if row.words == "" && err != nil || row.words != "" && (!errors.Is(err, ErrValue) || !strings.Contains(err.Error(), row.words)) {
+			t.Errorf("%+v: %v", row.in, err)
+		}
+	}
+}
+
+func TestSchema(t *testing.T) {
+	b, err := Schema("sample", new(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Type       string
+		Properties map[string]map[string]any
+		Additional *bool `json:"additionalProperties"`
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	count := s.Properties["count"]
+	switch {
+	case s.Type != "object" || s.Additional == nil || *s.Additional:
+		t.Errorf("%s", b)
+	case count["type"] != "integer" || count["minimum"] != 0.0 || count["maximum"] != 10.0 || count["default"] != 3.0:
+		t.Errorf("count: %v", count)
+	case s.Properties["addr"]["type"] != "string", s.Properties["list"]["type"] != "array", s.Properties["name"]["description"] != "a name":
+		t.Errorf("%s", b)
+	}
+}
+
+func FuzzLint(f *testing.F) {
+	f.Add([]byte(`{"name":"n","list":[{"id":1}]}`))
+	f.Add([]byte(`{"a":[[[{"b":`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var s sample
+		_ = Decode(in, &s)
+		_, _ = Lint(in, new(sample))
+		_ = Validate(&s)
+	})
+}

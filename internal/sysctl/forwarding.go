@@ -1,0 +1,61 @@
+package sysctl
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Forwarding is the host passing packets on between its interfaces. It stays on
+// when the last pod is gone: others need it too.
+type Forwarding struct{ Six bool }
+
+func (f Forwarding) setting() Setting {
+	key := "net/ipv4/ip_forward"
+	if f.Six {
+		key = "net/ipv6/conf/all/forwarding"
+	}
+	return Setting{Side: kernel.Host, Pairs: Pairs{{key, "1"}}}
+}
+
+func (f Forwarding) String() string { return f.setting().String() }
+
+// Add turns it on. For IPv6 that would make the host deaf to the routers of its
+// uplinks, unless their interfaces are told to listen all the same.
+func (f Forwarding) Add(k *kernel.Kernel) error {
+	if !f.Six || f.Check(k) == nil {
+		return f.setting().Add(k)
+	}
+	return errors.Join(keepListening(), f.setting().Add(k))
+}
+
+// keepListening lets the interfaces that accept router advertisements accept
+// them from a host that forwards too (accept_ra=2 in ip-sysctl).
+func keepListening() error {
+	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+	if err != nil {
+		return err
+	}
+	for _, i := range interfaces {
+		key := filepath.Join("net/ipv6/conf", i.Name(), "accept_ra")
+		if i.Name() == "all" || i.Name() == "default" || i.Name() == "lo" {
+			continue
+		}
+		if now, err := Read(key); err != nil || now != "1" {
+			continue
+		}
+		if err := Write(key, "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Del does nothing: see Forwarding.
+func (f Forwarding) Del(*kernel.Kernel) error { return nil }
+
+// Check looks whether the host forwards.
+func (f Forwarding) Check(k *kernel.Kernel) error { return f.setting().Check(k) }
