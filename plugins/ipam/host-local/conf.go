@@ -25,11 +25,13 @@ type Conf struct {
 	requested []netip.Addr
 }
 
-// IPAM is host-local's own configuration. A range that stands in it directly
-// is a set of its own before those of ranges.
+// IPAM is host-local's own configuration.
 type IPAM struct {
-	Type string `json:"type" doc:"host-local"`
-	Range
+	Type       string    `json:"type" doc:"host-local"`
+	Subnet     string    `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
+	Start      string    `json:"rangeStart" doc:"first address of that range"`
+	End        string    `json:"rangeEnd" doc:"last address of that range"`
+	Gateway    string    `json:"gateway" doc:"gateway of that range"`
 	Ranges     [][]Range `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
 	Routes     []Route   `json:"routes" doc:"routes of the pod, for the result"`
 	DataDir    string    `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
@@ -103,7 +105,8 @@ func (c *Conf) places() (all []place) {
 		all = append(all, place{key: fmt.Sprintf("runtimeConfig.ipRanges[%d]", i), ranges: set})
 	}
 	if c.IPAM.Subnet != "" {
-		all = append(all, place{key: "ipam", ranges: []Range{c.IPAM.Range}, alone: true})
+		own := Range{Subnet: c.IPAM.Subnet, Start: c.IPAM.Start, End: c.IPAM.End, Gateway: c.IPAM.Gateway}
+		all = append(all, place{key: "ipam", ranges: []Range{own}, alone: true})
 	}
 	for i, set := range c.IPAM.Ranges {
 		all = append(all, place{key: fmt.Sprintf("ipam.ranges[%d]", i), ranges: set})

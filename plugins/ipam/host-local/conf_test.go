@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -271,5 +274,54 @@ func TestResolvConf(t *testing.T) {
 	d := parseResolvConf(resolvConf)
 	if got := fmt.Sprint(d); got != "{[10.0.0.53 fd00::53] b.example [x y z] [ndots:5 rotate]}" {
 		t.Error(got)
+	}
+}
+
+// TestNoPanic puts something else in the place of every value, in turn.
+func TestNoPanic(t *testing.T) {
+	w := aWorld(t)
+	text := with(w.full(t, "1.0.0"), `"runtimeConfig":{"ipRanges":[[{"subnet":"10.7.0.0/24"}]],"ips":["10.7.0.9"]},"args":{"cni":{"ips":["fd00::9"]}}`)
+	var whole any
+	must(t, json.Unmarshal([]byte(text), &whole))
+	refused, accepted := 0, 0
+	vary(whole, func() {
+		data, err := json.Marshal(whole)
+		must(t, err)
+		var c Conf
+		at := plugin.At{Attachment: name.Attachment{Network: "n", ContainerID: "c", IfName: "eth0"}, Netns: w.netns}
+		err = errors.Join(conf.Decode(data, &c), conf.Validate(&c))
+		// Also as on DEL, where validation has not been done or has stopped half-way.
+		for _, err := range []error{err, validate(&at, &c)} {
+			if _, foreseen := foresee(at, c); err != nil || foreseen != nil {
+				refused++
+				continue
+			}
+			accepted++
+		}
+	})
+	if refused < 100 || accepted < 50 {
+		t.Errorf("%d were refused, %d accepted: the test does not vary as it should", refused, accepted)
+	}
+}
+
+// vary calls try with every value below v replaced by others.
+func vary(v any, try func()) {
+	replace := func(old any, set func(any)) {
+		for _, other := range []any{nil, true, -1.5, "", "x", "::/0", "255.255.255.255/32", []any{}, []any{nil}, []any{[]any{nil}}, map[string]any{}} {
+			set(other)
+			try()
+		}
+		set(old)
+		vary(old, try)
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for key, old := range v {
+			replace(old, func(other any) { v[key] = other })
+		}
+	case []any:
+		for i, old := range v {
+			replace(old, func(other any) { v[i] = other })
+		}
 	}
 }
