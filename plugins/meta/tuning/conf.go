@@ -145,7 +145,9 @@ func path(key, ifname string) (string, error) {
 			return c
 		}, key)
 	}
-	file = strings.Replace(file, "IFNAME", ifname, 1)
+	if ifname != "" { // as it is for STATUS and GC
+		file = strings.Replace(file, "IFNAME", ifname, 1)
+	}
 	if !strings.HasPrefix(file, "net/") || filepath.Clean(file) != file || !filepath.IsLocal(file) || strings.ContainsRune(file, 0) {
 		return "", fmt.Errorf("sysctl %q is not below net: only the network's settings are the pod's own", key)
 	}
