@@ -49,7 +49,14 @@ echo "./build_linux.sh"
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
-# The second kernel is prepared and its tests are built while nothing else runs; it then runs beside the first.
+# What the tests of single packages execute is what was just built.
+export CATENA_BIN=$PWD/bin
+
+# -count=1 since the results hang on the kernel and on bin/, of which go's cache knows nothing.
+echo "go test ./..."
+go test -count=1 -timeout 30m -v "$@" ./... 2>&1 | tee "$log/first" || failed+=("go test")
+
+# Every package whose tests need a kernel runs on a second, fuller one too.
 packages=$(go list -f '{{range .TestImports}}{{if eq . "github.com/catena-cni/catena/internal/kerneltest"}}{{$.ImportPath}}
 {{end}}{{end}}{{range .XTestImports}}{{if eq . "github.com/catena-cni/catena/internal/kerneltest"}}{{$.ImportPath}}
 {{end}}{{end}}' ./internal/... ./plugins/... | sed '/^$/d' | sort -u)
@@ -68,14 +75,12 @@ for half in 0 1; do
 	mv "$log/list.$half" "$log/$half/list"
 done
 integration/vmtest.sh --prepare || die "the second kernel could not be had"
-echo "go test ./... here, and the kernel's part of it on a second kernel"
+echo "the kernel's part of it on a second kernel, which takes some minutes"
 for half in 0 1; do
-	VMTEST_TIMEOUT=3600 CATENA_BIN=$PWD/bin integration/vmtest.sh integration/second-kernel.sh "$log/$half" >"$log/second.$half" 2>&1 &
+	VMTEST_TIMEOUT=3600 integration/vmtest.sh integration/second-kernel.sh "$log/$half" >"$log/second.$half" 2>&1 &
 	vms+=($!)
 done
 
-# -count=1 since the results hang on the kernel and on bin/, of which go's cache knows nothing.
-go test -count=1 -timeout 30m -v "$@" ./... 2>&1 | tee "$log/first" || failed+=("go test")
 for vm in "${vms[@]}"; do
 	wait "$vm" || failed+=("go test on the second kernel")
 done

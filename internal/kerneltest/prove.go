@@ -52,7 +52,8 @@ func Prove(t *testing.T, c Case) {
 		if plan.Idle(fact) {
 			continue
 		}
-		t.Run("check sees "+fact.String(), func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
+		text := fact.String()
+		t.Run("check sees "+text[:min(60, len(text))], func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
 	}
 }
 
