@@ -120,7 +120,8 @@ func Write(key, value string) error {
 	if err != nil {
 		return fmt.Errorf("sysctl: %w", err)
 	}
-	_, err = f.WriteString(value)
+	// The line's end makes a write of an empty value, which would else be none.
+	_, err = f.WriteString(value + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", key, value, err)
 	}
