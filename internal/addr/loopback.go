@@ -24,11 +24,14 @@ func (l Loopback) String() string {
 // Add gives the address where the kernel has not. A pod without IPv6 does
 // without.
 func (l Loopback) Add(k *kernel.Kernel) error {
-	if l.addr().Check(k) == nil || l.without(k) {
+	if l.There(k) || l.without(k) {
 		return nil
 	}
 	return l.addr().Add(k)
 }
+
+// There reports whether the interface has the address.
+func (l Loopback) There(k *kernel.Kernel) bool { return l.addr().Check(k) == nil }
 
 // without reports whether the pod has no IPv6.
 func (l Loopback) without(k *kernel.Kernel) bool {

@@ -61,6 +61,9 @@ type Plugin[C any] struct {
 	// Complete makes IPAM's or the previous result the attachment's own: its
 	// interfaces, gateways and routes. Hardware addresses are filled in later.
 	Complete func(At, C) error
+	// Report adds to the result what only the kernel can tell, once the facts are
+	// true.
+	Report func(*kernel.Kernel, At) error
 	// Want lists the facts. On DEL it knows the attachment alone.
 	Want func(At, C) plan.Plan
 	// Ready looks whether an ADD could succeed now.
@@ -155,7 +158,11 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		return nil, errors.Join(err, release())
 	}
 	undo = func() error { return errors.Join(facts.Del(k), release()) }
-	if err := p.fillIn(k, r, at); err != nil {
+	err = p.fillIn(k, r, at)
+	if err == nil && p.Report != nil {
+		err = p.Report(k, *at)
+	}
+	if err != nil {
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil

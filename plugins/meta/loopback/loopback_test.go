@@ -43,6 +43,9 @@ func TestForms(t *testing.T) {
 			if !strings.Contains(out, "127.0.0.1/8") || !json.Valid([]byte(out)) {
 				t.Errorf("%s", out)
 			}
+			if six := strings.Contains(out, "::1/128"); six == (row.name == "no IPv6") {
+				t.Errorf("::1 is in the result: %t", six)
+			}
 			s.Run("pod ping -c 1 -W 1 127.0.0.1")
 			call.Verb = "DEL"
 			s.Must(call)
