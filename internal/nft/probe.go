@@ -1,13 +1,22 @@
 package nft
 
-import "fmt"
+import (
+	"fmt"
 
-// Ready looks whether this kernel and this process can do what members need. It
-// has the kernel look at the whole static part and forget it again.
+	"github.com/catena-cni/catena/internal/store"
+)
+
+// Ready looks whether this kernel and this process can do what members need.
+// Where the table is there, they could. Else the kernel looks at the whole
+// static part and forgets it again, which takes it some milliseconds, and so is
+// done once in a boot: runtimes ask every few seconds.
 func Ready() error { return ready(inet) }
 
 // GuardReady is Ready for Guard.
 func GuardReady() error { return ready(bridge) }
+
+// rehearsed has a file for each table that this boot's kernel has looked at.
+const rehearsed = store.Folder("/run/catena/nft/ready")
 
 func ready(t *table) error {
 	c, err := dial()
@@ -15,8 +24,20 @@ func ready(t *table) error {
 		return err
 	}
 	defer c.Close()
-	if err := c.rehearse(append(t.static(), t.touch())); err != nil {
+	_, there, err := c.get(t, Element{Set: layout.name, Key: native(1)})
+	if there {
+		return nil
+	}
+	key := fmt.Sprintf("%d-%s", t.family, layout.name)
+	if err == nil {
+		if _, err := rehearsed.Read(key); err == nil {
+			return nil
+		}
+		err = c.rehearse(append(t.static(), t.touch()))
+	}
+	if err != nil {
 		return fmt.Errorf("nftables table %s: %w", t.name, missing(err))
 	}
+	_ = rehearsed.Replace(key, nil) // without it the next call looks again
 	return nil
 }

@@ -103,6 +103,7 @@ func TestVLANLaws(t *testing.T) {
 			{Fact: `^vlan`, Command: "bridge vlan del dev " + host + " vid 8"},
 			{Fact: `^addr host br0.100`, Command: "ip addr del 10.1.2.1/24 dev br0.100"},
 			{Fact: `^sysctl host net/ipv4`, Command: "sysctl -q net.ipv4.ip_forward=0"},
+			{Fact: `^sysctl pod`},
 			{Fact: `^addr pod eth0`, Command: "pod ip addr del 10.1.2.3/24 dev eth0"},
 			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
 			{Fact: `^tell`},
