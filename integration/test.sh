@@ -54,7 +54,9 @@ export CATENA_BIN=$PWD/bin
 
 # -count=1 since the results hang on the kernel and on bin/, of which go's cache knows nothing.
 echo "go test ./..."
-go test -count=1 -timeout 30m -v "$@" ./... 2>&1 | tee "$log/first" || failed+=("go test")
+go test -count=1 -timeout 30m -json "$@" ./... 2>"$log/errors" | tee "$log/json" | jq -rj 'select(.Action == "output" or .Action == "build-output") | .Output' |
+	tee "$log/first" || failed+=("go test")
+cat "$log/errors"
 
 # Every package whose tests need a kernel runs on a second, fuller one too.
 packages=$(go list -f '{{range .TestImports}}{{if eq . "github.com/catena-cni/catena/internal/kerneltest"}}{{$.ImportPath}}
@@ -88,13 +90,14 @@ cat "$log"/second.* >"$log/second"
 grep -v '^=== ' "$log/second" | grep -v '^ *--- PASS' || true
 
 # What is left to the second kernel must have passed there; nothing else may be left out.
-while read -r name reason; do
-	if [[ $reason != "left to the second kernel"* ]]; then
-		failed+=("skipped: $name")
-	elif ! grep -q "^ *--- PASS: $name " "$log/second"; then
-		failed+=("left to the second kernel, and not passed there: $name")
-	fi
-done < <(awk '/^ *--- SKIP: /{name=$3; getline; sub(/^ *[^:]*:[0-9]*: /, ""); print name, $0}' "$log/first")
+jq -r 'select(.Action == "output" and (.Output | contains("left to the second kernel"))) | .Package + " " + .Test' "$log/json" | sort -u >"$log/left"
+awk -v root="$PWD/" '/^package /{at=$2; sub(root, "", at)} /^ *--- PASS: /{print "github.com/catena-cni/catena/" at, $3}' "$log/second" | sort -u >"$log/passed"
+while read -r package test; do
+	failed+=("skipped: $package $test")
+done < <(jq -r 'select(.Action == "skip" and .Test != null) | .Package + " " + .Test' "$log/json" | sort -u | comm -23 - "$log/left")
+while read -r package test; do
+	failed+=("left to the second kernel, and not passed there: $package $test")
+done < <(comm -23 "$log/left" "$log/passed")
 while read -r name; do
 	failed+=("$name")
 done < <(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p; s/^FAIL[[:space:]]\([^ ]*\).*\[.*failed\]$/\1/p' "$log/first" "$log/second")
@@ -109,7 +112,7 @@ verdict() { # FILE PACKAGE
 echo
 printf '%-30s %-28s %s\n' "" "kernel $(uname -r)" "$(grep -m 1 '^kernel ' "$log/second" || echo 'no second kernel')"
 for package in $(cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,," | sort); do
-	left=$(awk -v want="$package" '/^ *--- SKIP: /{getline; if (/left to the second kernel/) n++} $1 == "ok" && $2 == "github.com/catena-cni/catena/" want {print n+0} /^(ok|FAIL|\?)[[:space:]]/{n=0}' "$log/first")
+	left=$(grep -c "^github.com/catena-cni/catena/$package " "$log/left" || true)
 	printf '%-30s %-28s %s\n' "$package" "$(verdict "$log/first" "$package")$([[ ${left:-0} == 0 ]] || echo ", $left left")" "$(verdict "$log/second" "$package")"
 done
 

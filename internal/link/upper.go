@@ -1,6 +1,7 @@
 package link
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/route"
 )
@@ -50,15 +52,15 @@ func (u Upper) side() kernel.Side {
 
 // Below finds the master.
 func (u Upper) Below(k *kernel.Kernel) (*kernel.Link, error) {
-	name := u.Master
-	if name == "" {
+	master := u.Master
+	if master == "" {
 		out, err := route.Default(k, u.side())
 		if err != nil {
 			return nil, cni.Hint(fmt.Errorf("master is not given, and %w", err), "name the master in the configuration")
 		}
-		name = out.Link
+		master = out.Link
 	}
-	l, err := k.Link(u.side(), name)
+	l, err := k.Link(u.side(), master)
 	if err != nil {
 		return nil, fmt.Errorf("master: %w", err)
 	}
@@ -88,6 +90,9 @@ func (u Upper) add(k *kernel.Kernel, kind string, info ...netlink.Attr) error {
 		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, u.MAC))
 	}
 	err = k.CreateLink(u.side(), u.Link, kind, info, attrs...)
+	if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, kernel.Pod, u.Link) == nil {
+		err = u.renamed(k, kind, info, attrs)
+	}
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return u.busy(k, master, kind, err)
@@ -95,6 +100,25 @@ func (u Upper) add(k *kernel.Kernel, kind string, info ...netlink.Attr) error {
 		return u.taken(k, master, kind, err)
 	}
 	return err
+}
+
+// renamed makes the link under a name of its own and then gives it the wanted
+// one. Kernels before 6.14 refuse a name in the pod that the host has too, as
+// eth0 is in many places.
+func (u Upper) renamed(k *kernel.Kernel, kind string, info, attrs []netlink.Attr) error {
+	h := name.Hash("upper\x00" + k.PodPath() + "\x00" + u.Link)
+	own := "tmp" + hex.EncodeToString(h[:6])
+	if err := k.CreateLink(kernel.Host, own, kind, info, attrs...); err != nil {
+		return err
+	}
+	l, err := k.Link(kernel.Pod, own)
+	if err == nil {
+		err = k.SetLink(kernel.Pod, l, 0, 0, netlink.String(unix.IFLA_IFNAME, u.Link))
+	}
+	if err != nil {
+		return errors.Join(err, remove(k, kernel.Pod, own))
+	}
+	return nil
 }
 
 // taken tells an interface of that name in the pod from what else is there
