@@ -75,8 +75,10 @@ func TestLaws(t *testing.T) {
 
 func TestLawsLayer2(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
-		Setup: func(s *kerneltest.Sandbox) { s.Run("pod ip link add br0 address 02:00:00:00:00:b0 type bridge; pod ip link set br0 up mtu 1400") },
-		Plan:  planOf(t, "c1", all()),
+		Setup: func(s *kerneltest.Sandbox) {
+			s.Run("pod ip link add br0 address 02:00:00:00:00:b0 type bridge; pod ip link set br0 up mtu 1400")
+		},
+		Plan: planOf(t, "c1", all()),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link set eth0 nomaster"},
 			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
