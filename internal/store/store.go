@@ -36,6 +36,13 @@ func (f Folder) Claim(key string, content []byte) error {
 	if err != nil {
 		return err
 	}
+	if file, err := f.nameless(); err == nil {
+		defer file.Close()
+		if _, err := file.Write(content); err != nil {
+			return err
+		}
+		return give(file, path)
+	}
 	temp, err := f.temporary(content)
 	if err != nil {
 		return err
