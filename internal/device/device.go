@@ -60,6 +60,9 @@ func (d Device) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
+	if l.Flags&unix.IFF_LOOPBACK != 0 {
+		return fmt.Errorf("%s%s cannot leave its network namespace", l.Name, kindText(l))
+	}
 	r, err := describe(k, d.Owner, l)
 	if err != nil {
 		return err

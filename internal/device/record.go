@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -128,7 +130,7 @@ func (r record) busy() error {
 // same reports whether a link is the device that was written down.
 func (r record) same(l *kernel.Link) bool {
 	switch {
-	case l.Kind != r.Kind:
+	case l.Kind != r.Kind, l.Flags&unix.IFF_LOOPBACK != 0:
 		return false
 	case r.PermMAC != "":
 		return l.PermMAC.String() == r.PermMAC

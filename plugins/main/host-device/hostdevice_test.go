@@ -39,7 +39,8 @@ ip link add up0 mtu 1450 address 02:00:00:00:00:aa type veth peer name up1; ip l
 ip link set up0 up alias 'the uplink'
 ip link add br0 address 02:00:00:00:00:b0 type bridge; ip link set br0 up; ip link set up0 master br0
 ip addr add 192.0.2.5/24 dev up0 broadcast + label up0:one; ip addr add 192.0.2.9 peer 198.51.100.1/32 dev up0 metric 7
-ip addr add 2001:db8::5/64 dev up0 nodad noprefixroute`
+ip addr add 2001:db8::5/64 dev up0 nodad noprefixroute
+until ip -6 route show table local | grep -q 2001:db8::5; do sleep 0.01; done`
 
 // state is all of a host's device that a move could lose.
 func state(s *kerneltest.Sandbox) string {
