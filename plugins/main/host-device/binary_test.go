@@ -300,7 +300,7 @@ func TestKilled(t *testing.T) {
 	w.Must(w.call("ADD", ""))
 	whole := time.Since(start)
 	w.Must(w.call("DEL", ""))
-	const moments = 60
+	const moments = 24
 	for i := range moments {
 		for _, verb := range []string{"ADD", "DEL"} {
 			if verb == "DEL" {
