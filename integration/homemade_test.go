@@ -62,8 +62,10 @@ func TestBesideHomeMade(t *testing.T) {
 	if out, err := a.Pod.Run("ip", "-o", "link", "show", "dev", "eth0"); err != nil || !strings.Contains(out, " mtu 1500 ") {
 		t.Errorf("after DEL: %v %s", err, out)
 	}
-	must(t, a.Pod.Remove()) // which takes the pair along that the script forgot
-	_, err = n.Run("sysctl", "-q", "net.ipv4.ip_forward=0")
-	must(t, err)
+	must(t, a.Pod.Remove())
+	for _, forgotten := range []string{"ip link del homemade0", "sysctl -q net.ipv4.ip_forward=0"} {
+		_, err = n.Run("sh", "-c", forgotten)
+		must(t, err)
+	}
 	noneLeft(t, n, before)
 }

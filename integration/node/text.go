@@ -103,6 +103,7 @@ var (
 		`sysctl net/ipv[46]/.*forward`,
 		`nft table `,
 		`nft (chain|rule|set|map|counter) \w+ catena `,
+		`nft element \w+ catena (layout[0-9]+|same[46]|localnet|hosted) `,
 		`nft chain (ip|ip6|bridge) (nat|filter|mangle|raw) (PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) `,
 		`nft chain (ip|ip6) nat CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$`,
 		`nft rule (ip|ip6) nat CNI-HOSTPORT-(MASQ|SETMARK) `,

@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -63,22 +64,44 @@ func Find(plugin, path string) (string, error) {
 	return "", Hint(err, "install the plugin's program into one of the folders of CNI_PATH")
 }
 
+// run executes a program to its end. It does without os/exec, which is made for
+// more and is no small part of a small binary.
 func run(path string, args, env []string, stdin []byte) ([]byte, error) {
-	var out bytes.Buffer
-	c := exec.Command(path, args...)
-	c.Env, c.Stdin, c.Stdout, c.Stderr = env, bytes.NewReader(stdin), &out, os.Stderr
-	// A runtime that loses patience kills this process. What it would leave
-	// running could take an address after the DEL that follows.
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := c.Run()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return out.Bytes(), nil
-	case errors.As(err, &exit):
-		return nil, printedBy(filepath.Base(path), out.Bytes(), exit)
+	// The kernel sends the signal when the thread ends that started the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	in, feed, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("execute %s: %w", path, err)
 	}
-	return nil, fmt.Errorf("execute %s: %w", path, err)
+	defer feed.Close()
+	out, answer, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("execute %s: %w", path, err), in.Close())
+	}
+	defer out.Close()
+	process, err := os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{
+		Env: env, Files: []*os.File{in, answer, os.Stderr},
+		// A runtime that loses patience kills this process. What it would leave
+		// running could take an address after the DEL that follows.
+		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	})
+	if err = errors.Join(err, in.Close(), answer.Close()); err != nil {
+		return nil, fmt.Errorf("execute %s: %w", path, err)
+	}
+	go func() {
+		_, _ = feed.Write(stdin) // a program need not read its input
+		_ = feed.Close()
+	}()
+	printed, rerr := io.ReadAll(out)
+	state, err := process.Wait()
+	switch {
+	case errors.Join(err, rerr) != nil:
+		return nil, fmt.Errorf("execute %s: %w", path, errors.Join(err, rerr))
+	case !state.Success():
+		return nil, printedBy(filepath.Base(path), printed, errors.New(state.String()))
+	}
+	return printed, nil
 }
 
 // printedBy reads the error that a plugin printed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -27,9 +28,16 @@ func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVer
 // is of the configuration's.
 func ParseResult(data []byte, confVersion string) (*Result, error) {
 	var own struct {
-		CNIVersion string `json:"cniVersion"`
+		CNIVersion string             `json:"cniVersion"`
+		Interfaces []*json.RawMessage `json:"interfaces"`
+		IPs        []*json.RawMessage `json:"ips"`
+		Routes     []*json.RawMessage `json:"routes"`
 	}
 	err := json.Unmarshal(data, &own)
+	// The library does not look for nulls in lists, and a plugin need not.
+	if slices.Contains(slices.Concat(own.Interfaces, own.IPs, own.Routes), nil) {
+		err = errors.Join(err, errors.New("null stands in a list of interfaces, ips or routes"))
+	}
 	if err == nil && own.CNIVersion == "" {
 		own.CNIVersion = confVersion
 		data, err = withVersion(data, confVersion)

@@ -42,9 +42,36 @@ func Decode(data []byte, into any) error {
 	case errors.As(err, &kind):
 		line, column := place(data, kind.Offset)
 		return fmt.Errorf("%w: %s is to be %s, not %s (line %d, column %d)",
-			ErrType, orRoot(kind.Field), kindName(kind.Type), kind.Value, line, column)
+			ErrType, orRoot(keyPath(kind.Field, reflect.TypeOf(into))), kindName(kind.Type), kind.Value, line, column)
 	}
 	return fmt.Errorf("%w: %v", ErrType, err)
+}
+
+// keyPath drops from a path of fields the embedded structs, which are no keys.
+func keyPath(path string, t reflect.Type) string {
+	var out []string
+	for segment := range strings.SplitSeq(path, ".") {
+		for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map) {
+			t = t.Elem()
+		}
+		if t == nil || t.Kind() != reflect.Struct {
+			out = append(out, segment)
+			continue
+		}
+		if f, ok := t.FieldByName(segment); ok && f.Anonymous {
+			t = f.Type
+			continue
+		}
+		out = append(out, segment)
+		next := t
+		t = nil
+		for _, f := range fields(next) {
+			if strings.EqualFold(f.key, segment) {
+				t = f.typ
+			}
+		}
+	}
+	return strings.Join(out, ".")
 }
 
 func orRoot(field string) string {

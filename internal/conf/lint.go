@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 )
 
 // Lint looks through a configuration for what decoding passes over in silence:
 // keys that none of the shapes knows, each as an ErrKey that names the nearest
-// known one, and keys that stand twice in one object.
+// known one, and keys that stand twice in one object. A map among the shapes
+// says that the object has other keys, which somebody else reads.
 func Lint(data []byte, shapes ...any) (unknown []error, twice error) {
 	l := linter{dec: json.NewDecoder(bytes.NewReader(data))}
 	l.dec.UseNumber()
@@ -86,7 +88,7 @@ func known(types []reflect.Type) (byKey map[string]field, closed bool) {
 	for key, f := range keys(structs) {
 		byKey[strings.ToLower(key)] = f
 	}
-	return byKey, len(structs) > 0
+	return byKey, len(structs) > 0 && !slices.ContainsFunc(types, isMap)
 }
 
 // element is what reads the members of a list or a map.

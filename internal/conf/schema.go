@@ -3,6 +3,7 @@ package conf
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,9 +22,21 @@ func object(types []reflect.Type) map[string]any {
 	for key, f := range keys(types) {
 		p := schemaOf(f.typ)
 		describe(p, f)
+		if f.tag.Get("lint") == "-" {
+			loosen(p)
+		}
 		properties[key] = p
 	}
-	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	return map[string]any{"type": "object", "properties": properties, "additionalProperties": slices.ContainsFunc(types, isMap)}
+}
+
+// loosen allows other keys, in the object and in those below it.
+func loosen(schema map[string]any) {
+	delete(schema, "additionalProperties")
+	properties, _ := schema["properties"].(map[string]any)
+	for _, p := range properties {
+		loosen(p.(map[string]any))
+	}
 }
 
 // Schemer is a type that reads its own JSON and says how it is written.

@@ -46,6 +46,8 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
+func isMap(t reflect.Type) bool { return t.Kind() == reflect.Map }
+
 // opaque types read their JSON themselves: nothing is known of their keys.
 func opaque(t reflect.Type) bool {
 	return t == nil || t.Kind() == reflect.Interface || reflect.PointerTo(t).Implements(jsonUnmarshaler)
@@ -61,6 +63,9 @@ func textual(t reflect.Type) bool {
 func keys(types []reflect.Type) map[string]field {
 	all := map[string]field{}
 	for _, t := range types {
+		if isMap(t) {
+			continue
+		}
 		for _, f := range fields(t) {
 			if have, ok := all[f.key]; ok && !opaque(have.typ) {
 				continue

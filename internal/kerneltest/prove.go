@@ -21,6 +21,8 @@ type Case struct {
 	// Setup prepares the sandbox, such as with the link that a plugin before
 	// this one in a chain has made.
 	Setup func(*Sandbox)
+	// Look is a shell command that shows what Sandbox.Text does not.
+	Look string
 	// Undo says how an administrator breaks each fact by hand.
 	Undo []Undo
 	// Needs are features of the kernel.
@@ -50,7 +52,8 @@ func Prove(t *testing.T, c Case) {
 		if plan.Idle(fact) {
 			continue
 		}
-		t.Run("check sees "+fact.String(), func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
+		text := fact.String()
+		t.Run("check sees "+text[:min(60, len(text))], func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
 	}
 }
 
@@ -70,9 +73,16 @@ func (c Case) start(t *testing.T) (*Sandbox, *kernel.Kernel) {
 	return s, s.Kernel()
 }
 
+func (c Case) text(s *Sandbox) string {
+	if c.Look == "" {
+		return s.Text()
+	}
+	return s.Text() + s.Run(c.Look)
+}
+
 func (c Case) addCheckDel(t *testing.T) {
 	s, k := c.start(t)
-	before := s.Text()
+	before := c.text(s)
 	if err := c.Plan.Add(k); err != nil {
 		t.Fatal(err)
 	}
@@ -84,19 +94,19 @@ func (c Case) addCheckDel(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	s.Same("DEL", before, s.Text())
+	s.Same("DEL", before, c.text(s))
 }
 
 // everyStepFails stops the plan at each of its facts in turn.
 func (c Case) everyStepFails(t *testing.T) {
 	s, _ := c.start(t)
-	before := s.Text()
+	before := c.text(s)
 	for i := range len(c.Plan) + 1 {
 		broken := append(slices.Clone(c.Plan[:i]), fault{})
 		if err := broken.Add(s.Kernel()); !errors.Is(err, errFault) {
 			t.Fatalf("step %d: %v", i, err)
 		}
-		s.Same("rollback", before, s.Text())
+		s.Same("rollback", before, c.text(s))
 	}
 }
 
@@ -105,7 +115,7 @@ func (c Case) secondAdd(t *testing.T) {
 	if err := c.Plan.Add(k); err != nil {
 		t.Fatal(err)
 	}
-	whole := s.Text()
+	whole := c.text(s)
 	err := c.Plan.Add(s.Kernel())
 	if !c.Again && !errors.Is(err, os.ErrExist) {
 		t.Errorf("second ADD: %v", err)
@@ -113,7 +123,7 @@ func (c Case) secondAdd(t *testing.T) {
 	if c.Again && err != nil {
 		t.Errorf("second ADD: %v", err)
 	}
-	s.Same("second ADD", whole, s.Text())
+	s.Same("second ADD", whole, c.text(s))
 	if err := c.Plan.Check(s.Kernel()); err != nil {
 		t.Errorf("after a second ADD: %v", err)
 	}

@@ -19,7 +19,7 @@ func countCalls(t *testing.T, test, dir string) map[string]int {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed")
+		t.Fatal("strace is not installed")
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command(strace, "-f", "-o", trace, os.Args[0], "-test.run=^"+test+"$", "-test.count=1")

@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/name"
 )
 
 // The index answers "what does this owner hold" without reading every lease,
@@ -21,7 +22,7 @@ import (
 //
 //	.catena/<key> -> catena1 <boot> <dev>:<inode> <address>@<ns>,... <path>
 //
-//	key      sha256 of containerID NUL ifname, its first 32 hex digits
+//	key      a hash of containerID NUL ifname, in 32 hex digits
 //	boot     /proc/sys/kernel/random/boot_id at the time of the ADD, or -
 //	dev...   of the network namespace, 0:0 if unknown
 //	address  every one the owner holds, with the change time of its file; the
@@ -119,7 +120,7 @@ func (r record) speaksOf(e entry) bool {
 }
 
 func (o Owner) key() string {
-	sum := sha256.Sum256([]byte(o.ContainerID + "\x00" + o.IfName))
+	sum := name.Hash(o.ContainerID + "\x00" + o.IfName)
 	return hex.EncodeToString(sum[:])[:keyLen]
 }
 

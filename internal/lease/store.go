@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,39 @@ var ErrFull = errors.New("no address is free")
 // ErrInvalid is met by errors.Is in the error of a call whose network name,
 // owner or requested addresses cannot be right, whatever the folder holds.
 var ErrInvalid = errors.New("invalid")
+
+// An AliveError refuses an owner that comes again while its lease is alive.
+type AliveError struct {
+	Owner   Owner
+	Address netip.Addr
+	Netns   string
+}
+
+func (e *AliveError) Error() string {
+	return fmt.Sprintf("%s already holds %s: its network namespace %s is alive", e.Owner, e.Address, e.Netns)
+}
+
+// Is makes the error os.ErrExist.
+func (*AliveError) Is(target error) bool { return target == os.ErrExist }
+
+// An InUseError refuses a requested address that another owner holds.
+type InUseError struct {
+	Address netip.Addr
+	Holder  Owner
+	Netns   string // of the holder, where that is known
+	File    string // that holds the lease
+}
+
+func (e *InUseError) Error() string {
+	text := fmt.Sprintf("requested address %s is in use by %s", e.Address, e.Holder)
+	if e.Netns != "" {
+		text += " in network namespace " + e.Netns
+	}
+	return text
+}
+
+// Is makes the error os.ErrExist.
+func (*InUseError) Is(target error) bool { return target == os.ErrExist }
 
 // nameMax is the longest file name that every Linux file system takes.
 const nameMax = 255

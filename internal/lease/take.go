@@ -41,9 +41,9 @@ type Lease struct {
 
 // Add reserves one address of each set, in the order of the sets, or none.
 //
-// An owner that comes again while its lease is alive is refused, and the
-// error is os.ErrExist; so is that of a requested address that another owner
-// holds. If the attachment that left the lease is gone, or upstream made it
+// An owner that comes again while its lease is alive is refused with an
+// AliveError, and a requested address that another owner holds with an
+// InUseError; both are os.ErrExist. If the attachment that left the lease is gone, or upstream made it
 // so that nothing is known of it, the owner gets the same address again.
 func (s *Store) Add(req Request) ([]Lease, error) { return s.add(req, making) }
 
@@ -160,8 +160,7 @@ func (t *taking) mine(s Set, wanted netip.Addr) (*entry, error) {
 			continue
 		}
 		if st, ns := t.state(e); st == alive {
-			return nil, fmt.Errorf("%s already holds %s, in network namespace %s which is alive; "+
-				"the runtime must run DEL before it runs ADD again: %w", e.holder(), e.addr, ns.path, unix.EEXIST)
+			return nil, &AliveError{Owner: e.owner, Address: e.addr, Netns: ns.path}
 		}
 		if mine == nil || e.addr == wanted {
 			mine = &e
@@ -185,7 +184,8 @@ func (t *taking) request(s Set, addr netip.Addr) error {
 		return fmt.Errorf("requested address %s is in use: %w, and its holder is unknown: %w", addr, unix.EEXIST, readErr)
 	}
 	if t.abandoned(e) == "" {
-		return fmt.Errorf("requested address %s is in use by %s: %w", addr, e.holder(), unix.EEXIST)
+		_, ns := t.state(e)
+		return &InUseError{Address: addr, Holder: e.owner, Netns: ns.path, File: t.file(addr)}
 	}
 	return t.takeOver(e)
 }
@@ -291,9 +291,7 @@ func (f *folder) full(s Set, left []entry) error {
 			containers[e.owner.ContainerID] = true
 		}
 	}
-	return fmt.Errorf("%w in %s: %d held by %d containers, none of them provably gone; "+
-		"compare the files in %s with the containers that run, and let the runtime run DEL or GC for the others, or widen the range",
-		ErrFull, s, held, len(containers), f.path)
+	return fmt.Errorf("%w in %s: %d held by %d containers in %s, none of them provably gone", ErrFull, s, held, len(containers), f.path)
 }
 
 // settle gives back what was replaced and tells the index what the owner

@@ -128,7 +128,7 @@ func TestSameContainerAgain(t *testing.T) {
 				t.Errorf("files became %s", files(t, dir))
 			}
 			if !c.kept {
-				wantErr(t, err, os.ErrExist, "10.0.0.2", "container a", ns, "DEL")
+				wantErr(t, err, os.ErrExist, "10.0.0.2", "container a", ns)
 				wantErr(t, dryErr, os.ErrExist)
 				return
 			}

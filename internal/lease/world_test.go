@@ -23,7 +23,7 @@ func elsewhere(t *testing.T) (string, bool) {
 	}
 	t.Parallel()
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to mount")
+		t.Fatal("needs root, to mount")
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "LEASE_TEST_WORLD="+t.TempDir())

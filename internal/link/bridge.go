@@ -104,7 +104,7 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 	}
 	if !l.Up() {
 		flags, change = flags|unix.IFF_UP, change|unix.IFF_UP
-		if err := sysctl.RefuseRouterAdvertisements(b.Name).Add(k); err != nil {
+		if err := sysctl.TowardsPods(b.Name).Add(k); err != nil {
 			return err
 		}
 	}

@@ -93,15 +93,13 @@ func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error)
 	return host, pod, nil
 }
 
-// raise names the host's end's owner and brings it up. A pod must not be able
-// to change the host's routes by router advertisements, so those are refused
-// before the link is up.
+// raise names the host's end's owner and brings it up.
 func (v Veth) raise(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Host, v.Owner.HostLink())
 	if err != nil {
 		return err
 	}
-	if err := sysctl.RefuseRouterAdvertisements(l.Name).Add(k); err != nil {
+	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
 		return err
 	}
 	return k.SetUp(kernel.Host, l, netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias()))

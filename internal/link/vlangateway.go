@@ -1,7 +1,6 @@
 package link
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
@@ -28,7 +28,7 @@ func (g VLANGateway) Name() string { return fmt.Sprintf("%s.%d", g.Bridge, g.VLA
 
 // port is the end in the bridge.
 func (g VLANGateway) port() string {
-	h := sha256.Sum256([]byte("vlan gateway\x00" + g.Name()))
+	h := name.Hash("vlan gateway\x00" + g.Name())
 	return "veth" + hex.EncodeToString(h[:])[:11]
 }
 
@@ -76,7 +76,7 @@ func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
 			return err
 		}
 	}
-	if err := sysctl.RefuseRouterAdvertisements(g.Name()).Add(k); err != nil {
+	if err := sysctl.TowardsPods(g.Name()).Add(k); err != nil {
 		return err
 	}
 	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, foot))

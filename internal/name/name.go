@@ -4,7 +4,6 @@
 package name
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -27,9 +26,7 @@ func (a Attachment) String() string {
 
 // digest hashes the attachment for one purpose. The separator cannot occur in
 // any part, so ("a", "bc") and ("ab", "c") differ.
-func (a Attachment) digest(purpose string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(purpose + "\x00" + a.String()))
-}
+func (a Attachment) digest(purpose string) [16]byte { return Hash(purpose + "\x00" + a.String()) }
 
 // hostLinkDigits fills up the 15 characters that an interface name may have.
 const hostLinkDigits = 11

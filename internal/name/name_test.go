@@ -1,6 +1,7 @@
 package name
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -53,6 +54,31 @@ func TestBounded(t *testing.T) {
 	for _, bad := range []string{"", "a/b", "a//c", "a/b/c/d", "just a text"} {
 		if at, err := Parse(bad); err == nil {
 			t.Errorf("%q was read as %v", bad, at)
+		}
+	}
+}
+
+// TestHashSpreads: of a hundred thousand alike texts none share a host link,
+// and every digit is used alike.
+func TestHashSpreads(t *testing.T) {
+	links := map[string]bool{}
+	var digits [16]int
+	const n = 100000
+	for i := range n {
+		link := Attachment{"net", "container" + strconv.Itoa(i), "eth0"}.HostLink()
+		if links[link] {
+			t.Fatalf("%s twice", link)
+		}
+		links[link] = true
+		digit, err := strconv.ParseUint(link[4:5], 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digits[digit]++
+	}
+	for digit, times := range digits {
+		if times < n/16*9/10 || times > n/16*11/10 {
+			t.Errorf("%x comes %d times first", digit, times)
 		}
 	}
 }

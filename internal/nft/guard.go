@@ -1,9 +1,12 @@
 package nft
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"slices"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -19,4 +22,55 @@ func Guard(owner name.Attachment, mac net.HardwareAddr) Members {
 		{Set: "guarded", Key: ifnameBytes(link), Text: fmt.Sprintf("%q", link)},
 		{Set: "macs", Key: fields(ifnameBytes(link), mac), Text: fmt.Sprintf("%q . %v", link, mac)},
 	}}
+}
+
+// KindGuardMAC is the members of GuardMAC.
+const KindGuardMAC = "guard-mac"
+
+// GuardMAC lets a guarded pod send under another address too: the one that it
+// is given later in the chain. A pod that is not guarded needs none.
+type GuardMAC struct {
+	Owner name.Attachment
+	MAC   net.HardwareAddr
+}
+
+func (g GuardMAC) members() Members {
+	m := Members{Owner: g.Owner, Kind: KindGuardMAC, table: bridge}
+	if g.MAC != nil {
+		link := g.Owner.HostLink()
+		m.Elements = []Element{{Set: "macs", Key: fields(ifnameBytes(link), g.MAC), Text: fmt.Sprintf("%q . %v", link, g.MAC)}}
+	}
+	return m
+}
+
+func (g GuardMAC) String() string { return fmt.Sprintf("nft  guard allows %v", g.MAC) }
+
+// Idle says that no address is given.
+func (g GuardMAC) Idle() bool { return g.MAC == nil }
+
+// guarded reports whether there is a guard, and it knows another address.
+func (g GuardMAC) guarded() bool {
+	r, err := readRecord(Guard(g.Owner, nil).key())
+	return err == nil && !slices.ContainsFunc(r.Elements, func(e Element) bool {
+		return bytes.Equal(e.Key, fields(ifnameBytes(g.Owner.HostLink()), g.MAC))
+	})
+}
+
+// Add allows the address where there is a guard.
+func (g GuardMAC) Add(k *kernel.Kernel) error {
+	if g.Idle() || !g.guarded() {
+		return nil
+	}
+	return g.members().Add(k)
+}
+
+// Del takes the permission back.
+func (g GuardMAC) Del(k *kernel.Kernel) error { return g.members().Del(k) }
+
+// Check looks for the permission where there is a guard.
+func (g GuardMAC) Check(k *kernel.Kernel) error {
+	if g.Idle() || !g.guarded() {
+		return nil
+	}
+	return g.members().Check(k)
 }

@@ -84,18 +84,18 @@ const tries = 100
 func (m Members) insert(c conn) error {
 	try := attempt{Members: m}
 	for range tries {
-		generation, err := try.survey(c)
-		if err != nil {
-			return err
-		}
 		batch, at := try.batch()
-		err = c.commit(batch, generation)
+		err := c.commit(batch, 0)
 		var refused batchError
 		switch {
-		case err == nil || !errors.As(err, &refused):
-			return err
-		case errors.Is(err, unix.ERESTART):
+		case err == nil:
+			alone, err := try.alone(c)
+			if err != nil || alone {
+				return err
+			}
 			continue
+		case !errors.As(err, &refused):
+			return err
 		}
 		if err := try.remedy(c, refused, at); err != nil {
 			return err
@@ -160,12 +160,16 @@ func (a *attempt) messages(e Element) []message {
 
 // remedy changes the attempt so that it may succeed, or says why it cannot.
 func (a *attempt) remedy(c conn, refused batchError, at []int) error {
+	about := -1
+	if refused.index >= 0 && refused.index < len(at) {
+		about = at[refused.index]
+	}
 	var element *Element
-	if refused.index >= 0 && refused.index < len(at) && at[refused.index] >= 0 {
-		element = &a.Elements[at[refused.index]]
+	if about >= 0 {
+		element = &a.Elements[about]
 	}
 	switch {
-	case errors.Is(refused, unix.EEXIST) && refused.index >= 0 && at[refused.index] == theProfile:
+	case errors.Is(refused, unix.EEXIST) && about == theProfile:
 		a.profiled = true
 		return nil
 	case errors.Is(refused, unix.ENOENT) && !a.static:
@@ -174,8 +178,8 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
 		return a.converge(c, *element)
 	case errors.Is(refused, unix.EEXIST) && element != nil && a.Exclusive:
-		holder, err := c.holder(a.table, *element)
-		if err != nil {
+		holder, err := c.holder(a.table, *element, a.Owner.Comment())
+		if err != nil || holder == "" { // who is gone again need not be asked
 			return err
 		}
 		return a.yield(c, *element, holder)
@@ -189,43 +193,37 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	return fmt.Errorf("table %s: %w", a.table.name, refused.err)
 }
 
-// survey looks for what exclusive members would overlap, and gives the
-// generation of the ruleset in which they do not. The kernel refuses a range
-// that begins or ends inside another, but not one that holds another.
-func (a *attempt) survey(c conn) (generation uint32, err error) {
+// alone makes sure that exclusive members overlap nobody else's. The kernel
+// refuses one that begins or ends inside another, but not one that holds
+// another. As this looks after the members are there, of two pods that come at
+// the same time one at least sees the other. Where it finds somebody it takes
+// the members away again, and then the other's if that pod is gone.
+func (a *attempt) alone(c conn) (bool, error) {
 	if !a.Exclusive {
-		return 0, nil
+		return true, nil
 	}
-	if generation, err = c.generation(); err != nil {
-		return 0, err
-	}
-	lists := map[string][]found{}
 	for _, e := range a.Elements {
-		if !isClaim(e.Set) {
+		may, err := c.mayHold(a.table, e)
+		if err != nil {
+			return false, errors.Join(err, a.takeBack(c))
+		}
+		if !may {
 			continue
 		}
-		s, err := a.table.setNamed(e.Set)
-		if err != nil {
-			return 0, err
+		holder, err := c.holder(a.table, e, a.Owner.Comment())
+		if err == nil && holder == "" {
+			continue
 		}
-		have, listed := lists[e.Set]
-		if !listed {
-			if have, err = c.dump(a.table, e.Set); err != nil {
-				return 0, err
-			}
-			lists[e.Set] = have
+		if err = errors.Join(err, a.takeBack(c)); err != nil {
+			return false, err
 		}
-		for _, f := range have {
-			if !overlap(s.key, f.key, f.end, e.Key, e.End) {
-				continue
-			}
-			if err := a.yield(c, e, f.comment); err != nil {
-				return 0, err
-			}
-			return a.survey(c)
-		}
+		return false, a.yield(c, e, holder)
 	}
-	return generation, nil
+	return true, nil
+}
+
+func (a *attempt) takeBack(c conn) error {
+	return c.remove(record{Owner: a.Owner, Family: a.table.family, Profile: a.profile, Elements: a.Elements})
 }
 
 // yield takes a member over where its holder's network namespace is gone, and
@@ -241,22 +239,22 @@ func (a *attempt) yield(c conn, e Element, holder string) error {
 	return cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
 }
 
-// holder finds who has a member that overlaps another.
-func (c conn) holder(t *table, e Element) (string, error) {
+// holder finds whose member overlaps another, of those that are not one's own.
+func (c conn) holder(t *table, e Element, own string) (string, error) {
 	have, err := c.dump(t, e.Set)
 	if err != nil {
 		return "", err
 	}
 	s, err := t.setNamed(e.Set)
 	if err != nil {
-		s.key = nil
+		return "", err
 	}
 	for _, f := range have {
-		if overlap(s.key, f.key, f.end, e.Key, e.End) {
+		if f.comment != own && overlap(s.key, f.key, f.end, e.Key, e.End) {
 			return f.comment, nil
 		}
 	}
-	return "somebody who is gone already", nil
+	return "", nil
 }
 
 // overlap compares two concatenations of ranges part by part.

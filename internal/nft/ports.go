@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -25,18 +26,17 @@ type Mapping struct {
 }
 
 func (m Mapping) String() string {
-	return fmt.Sprintf("%s %v", ProtocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
+	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
 }
 
-// ProtocolName is the word for a protocol that has ports.
-func ProtocolName(number uint8) string {
-	switch number {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
+// Protocols are those that have ports.
+var Protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
+
+func protocolName(number uint8) string {
+	for name, n := range Protocols {
+		if n == number {
+			return name
+		}
 	}
 	return fmt.Sprint(number)
 }
@@ -58,32 +58,43 @@ func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) 
 	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p}
 	claims := runs(mappings, func(first, m Mapping) bool { return true })
 	for _, c := range claims {
-		m.Elements = append(m.Elements, c.element("dnat"+p.claimSuffix(), c.Pod.Addr().AsSlice(), c.Pod.Addr()))
+		m.Elements = append(m.Elements, c.element("dnat", p.claimSuffix(), c.Pod.Addr().AsSlice(), c.Pod.Addr()))
 	}
 	shifted := slices.DeleteFunc(slices.Clone(mappings), func(m Mapping) bool { return m.HostPort == m.PodPort })
 	for _, s := range runs(shifted, func(first, m Mapping) bool { return m.PodPort == first.PodPort }) {
-		m.Elements = append(m.Elements, s.element("shift"+p.claimSuffix(),
+		m.Elements = append(m.Elements, s.element("shift", p.claimSuffix(),
 			fields(s.Pod.Addr().AsSlice(), be16(s.PodPort)), fmt.Sprintf("%v . %d", s.Pod.Addr(), s.PodPort)))
 	}
 	for _, c := range claims {
 		m.Elements = append(m.Elements, c.masqueraded(from, p.snatSuffix())...)
+		m.Elements = append(m.Elements, c.hint()...)
 	}
 	return m
 }
 
 // Merge orders mappings and drops those that others imply. Two that lead one
 // port to two places are an error.
-func Merge(mappings []Mapping) ([]Mapping, error) {
-	var out []Mapping
+func Merge(mappings []Mapping) (out []Mapping, err error) {
+	type where struct {
+		protocol uint8
+		host     netip.Addr
+		port     uint16
+	}
+	taken := map[where]Mapping{}
 	for _, m := range slices.SortedStableFunc(slices.Values(mappings), byPort) {
-		i := slices.IndexFunc(out, func(o Mapping) bool {
-			return o.Protocol == m.Protocol && o.HostPort == m.HostPort && (o.Host == m.Host || o.Host.IsUnspecified() && o.Host.Is4() == m.Host.Is4())
-		})
+		at := where{m.Protocol, m.Host, m.HostPort}
+		everywhere := at
+		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
+		before, found := taken[everywhere]
+		if !found {
+			before, found = taken[at]
+		}
 		switch {
-		case i < 0:
+		case !found:
+			taken[at] = m
 			out = append(out, m)
-		case out[i].PodPort != m.PodPort:
-			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", out[i], out[i].PodPort, m, m.PodPort)
+		case before.PodPort != m.PodPort:
+			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", before, before.PodPort, m, m.PodPort)
 		}
 	}
 	return out, nil
@@ -126,27 +137,22 @@ func (r run) key() (first, end []byte, text string) {
 		host = netip.PrefixFrom(r.Host, 0)
 		where = host.String()
 	}
-	first = fields([]byte{r.Protocol}, host.Addr().AsSlice(), be16(r.HostPort))
-	end = fields([]byte{r.Protocol}, last(host), be16(r.last))
+	first = fields(be16(r.HostPort), []byte{r.Protocol}, host.Addr().AsSlice())
+	end = fields(be16(r.last), []byte{r.Protocol}, last(host))
 	ports := fmt.Sprint(r.HostPort)
 	if r.last != r.HostPort {
 		ports = fmt.Sprintf("%d-%d", r.HostPort, r.last)
 	}
-	return first, end, fmt.Sprintf("%s . %s . %s", ProtocolName(r.Protocol), where, ports)
+	return first, end, fmt.Sprintf("%s . %s . %s", ports, protocolName(r.Protocol), where)
 }
 
-// element is the run in a map. A profile's suffix comes behind the family.
-func (r run) element(set string, data []byte, to any) Element {
+// set is the name of the set that has a run of this family.
+func (r run) set(base, suffix string) string { return base + version(r.Host) + suffix }
+
+// element is the run in a map.
+func (r run) element(base, suffix string, data []byte, to any) Element {
 	first, end, text := r.key()
-	return Element{Set: r.in(set), Key: first, End: end, Data: data, Text: fmt.Sprintf("%s : %v", text, to)}
-}
-
-func (r run) in(set string) string {
-	base, suffix, _ := strings.Cut(set, "_")
-	if suffix != "" {
-		suffix = "_" + suffix
-	}
-	return base + version(r.Host) + suffix
+	return Element{Set: r.set(base, suffix), Key: first, End: end, Data: data, Text: fmt.Sprintf("%s : %v", text, to)}
 }
 
 // loopback is where the host's own connections to 127.0.0.1 come from.
@@ -165,7 +171,7 @@ func (r run) masqueraded(from Sources, suffix string) (out []Element) {
 	first, end, text := r.key()
 	for _, s := range sources {
 		out = append(out, Element{
-			Set: r.in("snat" + suffix), Key: append(first[:len(first):len(first)], s.Addr().AsSlice()...), End: append(end[:len(end):len(end)], last(s)...),
+			Set: r.set("snat", suffix), Key: append(first[:len(first):len(first)], s.Addr().AsSlice()...), End: append(end[:len(end):len(end)], last(s)...),
 			Text: fmt.Sprintf("%s . %v", text, s),
 		})
 	}
@@ -195,10 +201,9 @@ func flows(elements []Element) (out []conntrack.Flow) {
 		if len(e.Key) < 8+size || len(e.End) < 8+size {
 			continue
 		}
-		host, _ := netip.AddrFromSlice(e.Key[4 : 4+size])
+		host, _ := netip.AddrFromSlice(e.Key[8 : 8+size])
 		out = append(out, conntrack.Flow{
-			Protocol: e.Key[0], Host: host, Pod: pod,
-			First: binary.BigEndian.Uint16(e.Key[4+size:]), Last: binary.BigEndian.Uint16(e.End[4+size:]),
+			Protocol: e.Key[4], Host: host, Pod: pod, First: binary.BigEndian.Uint16(e.Key), Last: binary.BigEndian.Uint16(e.End),
 		})
 	}
 	return out
@@ -207,3 +212,38 @@ func flows(elements []Element) (out []conntrack.Flow) {
 // isClaim tells the sets whose members say which host ports are taken. Who has
 // a port there has it in the others.
 func isClaim(set string) bool { return strings.HasPrefix(set, "dnat") }
+
+// hosted is the set of the ports that somebody has at one of the host's
+// addresses alone. It is no more than a hint where to look: nothing is ever
+// taken out of it.
+const hosted = "hosted"
+
+// hint is the members of hosted for a run at one address.
+func (r run) hint() (out []Element) {
+	if r.Host.IsUnspecified() {
+		return nil
+	}
+	for port := int(r.HostPort); port <= int(r.last); port++ {
+		out = append(out, Element{
+			Set: hosted, Shared: true, Key: fields(be16(uint16(port)), []byte{r.Protocol}),
+			Text: fmt.Sprintf("%d . %s", port, protocolName(r.Protocol)),
+		})
+	}
+	return out
+}
+
+// mayHold reports whether a claim may hold another one inside: it is of several
+// ports, or of every address while somebody has the port at one.
+func (c conn) mayHold(t *table, e Element) (bool, error) {
+	if !isClaim(e.Set) || len(e.Key) < 8 || len(e.End) != len(e.Key) {
+		return false, nil
+	}
+	if !bytes.Equal(e.Key[:2], e.End[:2]) {
+		return true, nil
+	}
+	if bytes.Equal(e.Key[8:], e.End[8:]) {
+		return false, nil
+	}
+	_, there, err := c.get(t, Element{Set: hosted, Key: e.Key[:8]})
+	return there, err
+}

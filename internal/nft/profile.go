@@ -1,12 +1,13 @@
 package nft
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/name"
 )
 
 // Profile is a way to treat host ports that differs from the default: under
@@ -45,7 +46,7 @@ func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
 		}
 		p.rules[i] = compile(conditions, uint32(profileIDs+100*(i+1)))
 	}
-	h := sha256.Sum256([]byte(p.String()))
+	h := name.Hash(p.String())
 	p.Suffix = "_" + hex.EncodeToString(h[:4])
 	return p, nil
 }

@@ -39,66 +39,75 @@ const DefaultMarkBit = 13
 
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: append(append(claimSets(""), snatSets("")...),
-		set{name: "masq4", key: []datatype{ipv4Addr}},
-		set{name: "masq6", key: []datatype{ipv6Addr}},
-		set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
-		set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
-		set{name: "localnet", key: []datatype{ifnameType}},
-	),
-	chains: []chain{
-		// What profiles add to the static part: see profile.go.
-		{name: "profiles", grows: true},
-		{name: "marks", grows: true},
-		{name: "ports", rules: append([]rule{match(one(jump("profiles")))}, portRules("", "", DefaultMarkBit, staticIDs)...)},
-		{name: "martians", hook: rawPrerouting, rules: []rule{
-			match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
-				loopback4(daddr4), one(drop())),
-			match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
-				loopback4(saddr4), one(drop())),
-		}},
-		{name: "prerouting", hook: natPrerouting, rules: []rule{match(localDestination(), one(jump("ports")))}},
-		{name: "output", hook: natOutput, rules: []rule{
-			// Nothing can answer to ::1, so who asks there is better refused
-			// than left waiting.
-			match(family6(), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr6, 16, reg(0)),
-				cmp(unix.NFT_CMP_EQ, reg(0), loopback6), leave())),
-			match(localDestination(), one(jump("ports"))),
-		}},
-		{name: "postrouting", hook: natPostrouting, rules: []rule{
-			masqueradeMarked(DefaultMarkBit),
-			match(one(jump("marks"))),
-			match(family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
-			match(family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
-			match(family4(), multicast4(), one(leave())),
-			match(family6(), multicast6(), one(leave())),
-			match(family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), masquerade())),
-			match(family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), masquerade())),
-		}},
-		{name: "forward", hook: filterForward, rules: []rule{
-			// What conntrack cannot place is not masqueraded, and would leave
-			// the host under the pod's own address.
-			match(invalid(), family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
-			match(invalid(), family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
-			match(invalid(), family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), drop())),
-			match(invalid(), family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), drop())),
-		}},
+	sets: func() []set {
+		return append(append(claimSets(""), snatSets("")...),
+			set{name: "masq4", key: []datatype{ipv4Addr}},
+			set{name: "masq6", key: []datatype{ipv6Addr}},
+			set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
+			set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
+			set{name: hosted, key: []datatype{inetService, inetProto}},
+			set{name: "localnet", key: []datatype{ifnameType}},
+		)
+	},
+	chains: func() []chain {
+		return []chain{
+			// What profiles add to the static part: see profile.go.
+			{name: "profiles", grows: true},
+			{name: "marks", grows: true},
+			{name: "ports", rules: append([]rule{match(one(jump("profiles")))}, portRules("", "", DefaultMarkBit, staticIDs)...)},
+			{name: "martians", hook: rawPrerouting, rules: []rule{
+				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
+					loopback4(daddr4), one(drop())),
+				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
+					loopback4(saddr4), one(drop())),
+			}},
+			{name: "prerouting", hook: natPrerouting, rules: []rule{match(localDestination(), one(jump("ports")))}},
+			{name: "output", hook: natOutput, rules: []rule{
+				// Nothing can answer to ::1, so who asks there is better refused
+				// than left waiting.
+				match(family6(), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr6, 16, reg(0)),
+					cmp(unix.NFT_CMP_EQ, reg(0), loopback6), leave())),
+				match(localDestination(), one(jump("ports"))),
+			}},
+			{name: "postrouting", hook: natPostrouting, rules: []rule{
+				masqueradeMarked(DefaultMarkBit),
+				match(one(jump("marks"))),
+				match(family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
+				match(family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
+				match(family4(), multicast4(), one(leave())),
+				match(family6(), multicast6(), one(leave())),
+				match(family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), masquerade())),
+				match(family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), masquerade())),
+			}},
+			{name: "forward", hook: filterForward, rules: []rule{
+				// What conntrack cannot place is not masqueraded, and would leave
+				// the host under the pod's own address.
+				match(invalid(), family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
+				match(invalid(), family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
+				match(invalid(), family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), drop())),
+				match(invalid(), family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), drop())),
+			}},
+		}
 	},
 }
 
 var bridge = &table{
 	family: unix.NFPROTO_BRIDGE, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: []set{
-		{name: "guarded", key: []datatype{ifnameType}},
-		{name: "macs", key: []datatype{ifnameType, etherAddr}},
+	sets: func() []set {
+		return []set{
+			{name: "guarded", key: []datatype{ifnameType}},
+			{name: "macs", key: []datatype{ifnameType, etherAddr}},
+		}
 	},
-	chains: []chain{{name: "prerouting", hook: bridgePre, rules: []rule{
-		match(one(
-			meta(unix.NFT_META_IIFNAME, reg(0)), lookup("guarded", reg(0)),
-			meta(unix.NFT_META_IIFNAME, reg(0)), payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(4)),
-			lookupNot("macs", reg(0)), drop(),
-		)),
-	}}},
+	chains: func() []chain {
+		return []chain{{name: "prerouting", hook: bridgePre, rules: []rule{
+			match(one(
+				meta(unix.NFT_META_IIFNAME, reg(0)), lookup("guarded", reg(0)),
+				meta(unix.NFT_META_IIFNAME, reg(0)), payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(4)),
+				lookupNot("macs", reg(0)), drop(),
+			)),
+		}}}
+	},
 }
 
 // Numbers of the anonymous sets of a batch begin above those of the named ones:
@@ -131,9 +140,11 @@ func snatSets(suffix string) []set {
 	}
 }
 
+// What tells most members apart comes first: the kernel removes a member by
+// comparing it with all that came before it, field by field.
 var (
-	port4 = []datatype{inetProto, ipv4Addr, inetService}
-	port6 = []datatype{inetProto, ipv6Addr, inetService}
+	port4 = []datatype{inetService, inetProto, ipv4Addr}
+	port6 = []datatype{inetService, inetProto, ipv6Addr}
 )
 
 // portRules mark and redirect what is for a host port. The numbers of their
@@ -177,12 +188,12 @@ func pair(a, b, size uint32) []expr {
 		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, b, size, reg(int(size/4))))
 }
 
-// port loads protocol, destination address and destination port.
+// port loads destination port, protocol and destination address.
 func port(daddr, size uint32) []expr {
 	return one(
-		meta(unix.NFT_META_L4PROTO, reg(0)),
-		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(1)),
-		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(1+int(size/4))),
+		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(0)),
+		meta(unix.NFT_META_L4PROTO, reg(1)),
+		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(2)),
 	)
 }
 

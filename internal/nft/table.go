@@ -85,8 +85,10 @@ type table struct {
 	family  uint8
 	name    string
 	comment string
-	sets    []set
-	chains  []chain
+	// sets and chains are made when they are needed: most calls send members
+	// alone, and a plugin starts for every pod and verb.
+	sets   func() []set
+	chains func() []chain
 }
 
 // layout is the set whose name tells which static part a table has. Every batch
@@ -108,7 +110,7 @@ func (t *table) static() []message {
 	batch := []message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, t.family, []attr{
 		stringAttr(unix.NFTA_TABLE_NAME, t.name), bytesAttr(tableUserdata, comment(t.comment)),
 	}}}
-	return append(batch, t.parts(append([]set{layout}, t.sets...), t.chains)...)
+	return append(batch, t.parts(append([]set{layout}, t.sets()...), t.chains())...)
 }
 
 // parts adds sets and chains to the table.
@@ -280,7 +282,7 @@ func next(n []byte) ([]byte, bool) {
 // whose name comes before its suffix.
 func (t *table) setNamed(name string) (set, error) {
 	base, _, _ := strings.Cut(name, "_")
-	for _, s := range t.sets {
+	for _, s := range t.sets() {
 		if s.name == base {
 			return s, nil
 		}

@@ -33,47 +33,62 @@ type Interface struct {
 // interface being up, and the result's routes.
 func (i Interface) Facts(at At) plan.Plan {
 	ips := cni.IPsOf(at.Result, at.IfName)
-	var p plan.Plan
-	if slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address).Addr().Is6() }) {
-		p = append(p, i.ipv6On())
-	}
-	var addrs []netip.Addr
+	var four, six []netip.Addr
+	var addrs plan.Plan
 	for _, ip := range ips {
 		prefix := cni.Prefix(ip.Address)
-		addrs = append(addrs, prefix.Addr())
-		p = append(p, addr.Addr{
-			Side: kernel.Pod, Link: i.Name, Prefix: prefix,
-			Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
+		if prefix.Addr().Is6() {
+			six = append(six, prefix.Addr())
+		} else {
+			four = append(four, prefix.Addr())
+		}
+		addrs = append(addrs, addr.Addr{
+			Side: kernel.Pod, Link: i.Name, Prefix: prefix, Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
 		})
 	}
+	var p plan.Plan
+	if pairs := i.settings(len(four) > 0, len(six) > 0); len(pairs) > 0 {
+		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
+	}
+	p = append(p, addrs...)
 	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port})
 	if i.Detect == addr.Wait {
-		p = append(p, addr.Settled{Link: i.Name, Addrs: slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is4)})
+		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}
 	p = append(p, i.First...)
 	for _, r := range Routes(i.Name, at) {
 		p = append(p, r)
 	}
-	if len(addrs) > 0 && !i.Quiet {
-		p = append(p, link.Announce{Link: i.Name, Addrs: addrs})
+	if len(addrs) > 0 && !i.Quiet && i.Port != "" {
+		p = append(p, link.Announce{Link: i.Name})
 	}
 	return p
 }
 
-// ipv6On allows IPv6 on the interface, and on lo, where the container's
-// runtime or an image has turned it off, and keeps addresses when the link goes
-// down for a moment.
-func (i Interface) ipv6On() plan.Fact {
-	var pairs sysctl.Pairs
-	for _, l := range []string{"lo", i.Name} {
-		pairs = append(pairs, sysctl.Pair{Key: "net/ipv6/conf/" + l + "/disable_ipv6", Value: "0"})
+// settings are what the kernel is told before the interface comes up: to allow
+// IPv6 on it, and on lo, where the container's runtime or an image has turned it
+// off; to keep addresses when the link goes down for a moment; to tell the
+// neighbours of them when it comes up.
+func (i Interface) settings(four, six bool) (pairs sysctl.Pairs) {
+	set := func(key, value string) { pairs = append(pairs, sysctl.Pair{Key: key, Value: value}) }
+	if four && !i.Quiet {
+		set("net/ipv4/conf/"+i.Name+"/arp_notify", "1")
+	}
+	if !six {
+		return pairs
 	}
 	own := "net/ipv6/conf/" + i.Name
-	pairs = append(pairs, sysctl.Pair{Key: own + "/keep_addr_on_down", Value: "1"})
-	if i.Detect == addr.Optimistic {
-		pairs = append(pairs, sysctl.Pair{Key: own + "/optimistic_dad", Value: "1"}, sysctl.Pair{Key: own + "/use_optimistic", Value: "1"})
+	set("net/ipv6/conf/lo/disable_ipv6", "0")
+	set(own+"/disable_ipv6", "0")
+	set(own+"/keep_addr_on_down", "1")
+	if !i.Quiet {
+		set(own+"/ndisc_notify", "1")
 	}
-	return sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true}
+	if i.Detect == addr.Optimistic {
+		set(own+"/optimistic_dad", "1")
+		set(own+"/use_optimistic", "1")
+	}
+	return pairs
 }
 
 // Routes are the result's routes as facts. A route without a gateway goes by

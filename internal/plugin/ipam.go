@@ -34,8 +34,10 @@ type IPAM[C any] struct {
 }
 
 func (p IPAM[C]) title() string   { return p.Name }
-func (p IPAM[C]) shapes() []any   { return []any{new(C)} }
 func (p IPAM[C]) needsName() bool { return true }
+
+// shapes leave the keys beside ipam to the plugin that delegates.
+func (p IPAM[C]) shapes() []any { return []any{new(C), map[string]any(nil)} }
 
 func (p IPAM[C]) read(r *cni.Request) (at At, c C, err error) {
 	at = At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}

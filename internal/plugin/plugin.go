@@ -64,6 +64,9 @@ type Plugin[C any] struct {
 	// Complete makes IPAM's or the previous result the attachment's own: its
 	// interfaces, gateways and routes. Hardware addresses are filled in later.
 	Complete func(At, C) error
+	// Report adds to the result what only the kernel can tell, once the facts are
+	// true.
+	Report func(*kernel.Kernel, At) error
 	// Want lists the facts. On DEL it knows the attachment alone.
 	Want func(At, C) plan.Plan
 	// Ready looks whether an ADD could succeed now.
@@ -158,7 +161,11 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		return nil, errors.Join(err, release())
 	}
 	undo = func() error { return errors.Join(facts.Del(k), release()) }
-	if err := p.fillIn(k, r, at); err != nil {
+	err = p.fillIn(k, r, at)
+	if err == nil && p.Report != nil {
+		err = p.Report(k, *at)
+	}
+	if err != nil {
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil
@@ -196,6 +203,11 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 		return err
 	}
 	out, err := r.Delegate(r.Conf.IPAM.Type, cni.Add)
+	if err != nil && cni.AsError(err).Code == cni.CodeExists {
+		// The attachment has an address from before, in a namespace that is
+		// alive: to give that one back would be worse than to keep it.
+		return nil, err
+	}
 	if err == nil {
 		at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
 	}

@@ -158,7 +158,8 @@ func TestResult(t *testing.T) {
 }
 
 // TestFailuresGiveBack: whatever fails, the address is given back and nothing
-// is left.
+// is left. An IPAM plugin that says that the attachment has its address already
+// is not told to give it back: that is a living pod's.
 func TestFailuresGiveBack(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -169,6 +170,7 @@ func TestFailuresGiveBack(t *testing.T) {
 		calls string
 	}{
 		{"IPAM fails", func(t *testing.T, w world) { w.fails(t, "ADD", `{"code":11,"msg":"come back later","details":"d"}`) }, conf("1.0.0", ""), 11, "come back later", "ADD DEL"},
+		{"IPAM has it already", func(t *testing.T, w world) { w.fails(t, "ADD", `{"code":101,"msg":"it has 10.1.2.3"}`) }, conf("1.0.0", ""), 101, "10.1.2.3", "ADD"},
 		{"IPAM gives nothing", func(t *testing.T, w world) { w.answers(t, "ADD", `{"cniVersion":"1.0.0"}`) }, conf("1.0.0", ""), 7, "gave no address", "ADD DEL"},
 		{"IPAM gives no JSON", func(t *testing.T, w world) { w.answers(t, "ADD", `hello`) }, conf("1.0.0", ""), 6, "result", "ADD DEL"},
 		{"IPAM dies silently", func(t *testing.T, w world) { w.fails(t, "ADD", "") }, conf("1.0.0", ""), 100, "home-made printed no error", "ADD DEL"},

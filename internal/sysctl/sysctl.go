@@ -75,10 +75,14 @@ func (s Setting) Check(k *kernel.Kernel) error {
 	})
 }
 
-// RefuseRouterAdvertisements keeps what is behind a link of the host from
-// changing the host's routes (CVE-2020-10749). A kernel without IPv6 needs none.
-func RefuseRouterAdvertisements(link string) Setting {
-	return Setting{Side: kernel.Host, Pairs: Pairs{{"net/ipv6/conf/" + link + "/accept_ra", "0"}}, Optional: true}
+// TowardsPods is what a link of the host is told before it comes up that leads
+// to pods. What is behind it shall not change the host's routes by router
+// advertisements (CVE-2020-10749). And its own link-local address can be used
+// at once, for without one the host cannot even ask for a pod's neighbour. A
+// kernel without IPv6 needs none of it.
+func TowardsPods(link string) Setting {
+	own := "net/ipv6/conf/" + link
+	return Setting{Side: kernel.Host, Pairs: Pairs{{own + "/accept_ra", "0"}, {own + "/accept_dad", "0"}}, Optional: true}
 }
 
 // path contains a key below /proc/sys.
@@ -116,7 +120,8 @@ func Write(key, value string) error {
 	if err != nil {
 		return fmt.Errorf("sysctl: %w", err)
 	}
-	_, err = f.WriteString(value)
+	// The line's end makes a write of an empty value, which would else be none.
+	_, err = f.WriteString(value + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", key, value, err)
 	}

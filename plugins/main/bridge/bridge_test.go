@@ -81,7 +81,7 @@ func TestLaws(t *testing.T) {
 			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
 			{Fact: `^route pod 0.0.0.0/0`, Command: "pod ip route del default"},
 			{Fact: `^route pod ::/0`, Command: "pod ip -6 route del default"},
-			{Fact: `^tell`, Command: ""},
+			{Fact: `^tell`},
 			{Fact: `^neigh`, Command: ""},
 		},
 	})

@@ -45,7 +45,8 @@ func want(at plugin.At, c Conf) plan.Plan {
 		nft.Masquerade(at.Attachment, masqueraded(at, c)),
 		link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)},
 	}
-	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true}
+	// The host is the only neighbour, and the link is new to it.
+	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true, Quiet: true}
 	var gateways []netip.Addr
 	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
 		self, gw := cni.Prefix(ip.Address), cni.Address(ip.Gateway)

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -119,10 +117,12 @@ func (c *Conf) masquerades() nft.Sources {
 	return nft.LocalSources
 }
 
-var protocols = map[string]uint8{"": unix.IPPROTO_TCP, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
-
 func (m PortMapping) read(where string) (port, error) {
-	protocol, known := protocols[strings.ToLower(m.Protocol)]
+	word := strings.ToLower(m.Protocol)
+	if word == "" {
+		word = "tcp"
+	}
+	protocol, known := nft.Protocols[word]
 	if !known {
 		return port{}, fmt.Errorf("%s.protocol is %q, and can be tcp, udp or sctp", where, m.Protocol)
 	}

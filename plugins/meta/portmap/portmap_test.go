@@ -105,7 +105,7 @@ func TestLaws(t *testing.T) {
 		Other: planFor(t, attachment("n", "c0", "10.1.2.9/24"), full()),
 		Setup: bridged,
 		Undo: []kerneltest.Undo{
-			{Fact: `^nft  ports`, Command: "nft delete element inet catena shift4 { tcp . 0.0.0.0-255.255.255.255 . 8080 }"},
+			{Fact: `^nft  ports`, Command: "nft delete element inet catena shift4 { 8080 . tcp . 0.0.0.0-255.255.255.255 }"},
 			{Fact: `^nft  localnet`, Command: "nft delete element inet catena localnet { br0 }"},
 			{Fact: `^sysctl host`, Command: "sysctl -q net.ipv4.conf.br0.route_localnet=0"},
 			{Fact: `^forget`, Command: ""},

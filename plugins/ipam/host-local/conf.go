@@ -1,0 +1,270 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/lease"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is what host-local reads of the configuration of the plugin that
+// delegates to it. Addresses are read as text, so that one which is wrong is
+// named by its key and does not hide the rest from a DEL.
+type Conf struct {
+	CNIVersion    string        `json:"cniVersion" doc:"version of the CNI specification that the configuration is written for"`
+	IPAM          IPAM          `json:"ipam" doc:"which addresses are given out"`
+	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs       Args          `json:"args" lint:"-" doc:"optional arguments"`
+
+	sets      []lease.Set
+	routes    []*cni.Route
+	requested []netip.Addr
+}
+
+// IPAM is host-local's own configuration.
+type IPAM struct {
+	Type       string    `json:"type" doc:"host-local"`
+	Subnet     string    `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
+	Start      string    `json:"rangeStart" doc:"first address of that range"`
+	End        string    `json:"rangeEnd" doc:"last address of that range"`
+	Gateway    string    `json:"gateway" doc:"gateway of that range"`
+	Ranges     [][]Range `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
+	Routes     []Route   `json:"routes" doc:"routes of the pod, for the result"`
+	DataDir    string    `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
+	ResolvConf string    `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
+}
+
+// Range is a run of addresses in one subnet.
+type Range struct {
+	Subnet  string `json:"subnet" doc:"the subnet, as in 10.1.2.0/24"`
+	Start   string `json:"rangeStart" doc:"the first address; the subnet's second where it is not given"`
+	End     string `json:"rangeEnd" doc:"the last address; where it is not given the subnet's last, for IPv4 the last but one"`
+	Gateway string `json:"gateway" doc:"the gateway, which no pod gets; the subnet's second address where it is not given"`
+}
+
+// Route is a route of the result.
+type Route struct {
+	Dst      string `json:"dst" doc:"the destination, as in 0.0.0.0/0"`
+	GW       string `json:"gw" doc:"the gateway; that of the range where it is not given"`
+	MTU      int    `json:"mtu" min:"0" doc:"MTU on this route in bytes"`
+	AdvMSS   int    `json:"advmss" min:"0" doc:"TCP segment size that the pod announces on this route"`
+	Priority int    `json:"priority" min:"0" doc:"metric of the route"`
+	Table    *int   `json:"table" min:"0" doc:"routing table; the main one where it is not given"`
+	Scope    *int   `json:"scope" min:"0" max:"255" doc:"scope of the route: 0 global, 253 link, 254 host"`
+}
+
+// RuntimeConfig is the values of the capabilities that host-local looks at.
+type RuntimeConfig struct {
+	IPRanges [][]Range `json:"ipRanges" doc:"capability ipRanges: sets of ranges before all others"`
+	IPs      []string  `json:"ips" doc:"capability ips: addresses to give"`
+}
+
+// Args are the optional arguments that host-local looks at.
+type Args struct {
+	CNI struct {
+		IPs []string `json:"ips" doc:"addresses to give"`
+	} `json:"cni"`
+}
+
+const defaultDataDir = "/var/lib/cni/networks"
+
+// store is where the network's leases are. It needs no more of the
+// configuration than dataDir, and so it serves a DEL when the rest is wrong.
+func (c Conf) store(network string) (*lease.Store, error) {
+	dir := c.IPAM.DataDir
+	if dir == "" {
+		dir = defaultDataDir
+	}
+	s, err := lease.Open(dir, network)
+	return s, cni.WithCode(cni.CodeConfig, err)
+}
+
+// validate reads the sets, the routes and the requested addresses.
+func validate(at *plugin.At, c *Conf) error {
+	var errs [3]error
+	c.sets, errs[0] = c.readSets()
+	c.routes, errs[1] = c.readRoutes()
+	c.requested, errs[2] = c.readRequested(at.Args)
+	return errors.Join(errs[:]...)
+}
+
+// place is a set of ranges with the key that it stands under. The order of the
+// places numbers the files last_reserved_ip.N.
+type place struct {
+	key    string
+	ranges []Range
+	alone  bool // the key is that of the range itself
+}
+
+func (c *Conf) places() (all []place) {
+	for i, set := range c.RuntimeConfig.IPRanges {
+		all = append(all, place{key: fmt.Sprintf("runtimeConfig.ipRanges[%d]", i), ranges: set})
+	}
+	if c.IPAM.Subnet != "" {
+		own := Range{Subnet: c.IPAM.Subnet, Start: c.IPAM.Start, End: c.IPAM.End, Gateway: c.IPAM.Gateway}
+		all = append(all, place{key: "ipam", ranges: []Range{own}, alone: true})
+	}
+	for i, set := range c.IPAM.Ranges {
+		all = append(all, place{key: fmt.Sprintf("ipam.ranges[%d]", i), ranges: set})
+	}
+	return all
+}
+
+func (c *Conf) readSets() ([]lease.Set, error) {
+	places := c.places()
+	if len(places) == 0 {
+		return nil, errors.New("ipam has neither ranges nor a subnet: there is no address to give")
+	}
+	sets := make([][]lease.Range, len(places))
+	var errs []error
+	for i, p := range places {
+		if len(p.ranges) == 0 {
+			errs = append(errs, fmt.Errorf("%s is empty: a set has one range or more", p.key))
+		}
+		for j, r := range p.ranges {
+			key := fmt.Sprintf("%s[%d]", p.key, j)
+			if p.alone {
+				key = p.key
+			}
+			read, err := r.read(key)
+			errs = append(errs, err)
+			sets[i] = append(sets[i], read)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	all, err := lease.Sets(sets)
+	if err != nil {
+		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
+	}
+	return all, c.fewEnough(all)
+}
+
+func keys(places []place) string {
+	var all []string
+	for _, p := range places {
+		all = append(all, p.key)
+	}
+	return strings.Join(all, ", ")
+}
+
+// fewEnough holds the sets against results of old versions, which have room
+// for one address of each family.
+func (c *Conf) fewEnough(sets []lease.Set) error {
+	four := 0
+	for _, s := range sets {
+		if s.Is4() {
+			four++
+		}
+	}
+	version := c.CNIVersion
+	if version == "" {
+		version = "0.1.0"
+	}
+	if most := max(four, len(sets)-four); most > 1 && !cni.AtLeast(version, "0.3.0") {
+		return fmt.Errorf("there are %d sets of one address family, and a result of cniVersion %s has room for one: raise cniVersion to 0.3.0 or more", most, version)
+	}
+	return nil
+}
+
+// read turns a range's text into addresses, and fills in what is left out.
+func (r Range) read(key string) (lease.Range, error) {
+	if r.Subnet == "" {
+		return lease.Range{}, fmt.Errorf("%s has no subnet", key)
+	}
+	subnet, err := netip.ParsePrefix(r.Subnet)
+	if err != nil {
+		return lease.Range{}, fmt.Errorf("%s.subnet is %q: a subnet is written like 10.1.2.0/24", key, r.Subnet)
+	}
+	out := lease.Range{Subnet: subnet}
+	var errs [3]error
+	out.Start, errs[0] = address(key+".rangeStart", r.Start)
+	out.End, errs[1] = address(key+".rangeEnd", r.End)
+	out.Gateway, errs[2] = address(key+".gateway", r.Gateway)
+	if err := errors.Join(errs[:]...); err != nil {
+		return lease.Range{}, err
+	}
+	out, err = out.Complete()
+	if err != nil {
+		return lease.Range{}, fmt.Errorf("%s: %w", key, err)
+	}
+	return out, nil
+}
+
+// address reads an address that may be left out.
+func address(key, text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%s is %q, which is no IP address", key, text)
+	}
+	return a.Unmap(), nil
+}
+
+func (c *Conf) readRoutes() (routes []*cni.Route, err error) {
+	var errs []error
+	for i, r := range c.IPAM.Routes {
+		read, err := r.read(fmt.Sprintf("ipam.routes[%d]", i))
+		errs = append(errs, err)
+		routes = append(routes, read)
+	}
+	return routes, errors.Join(errs...)
+}
+
+func (r Route) read(key string) (*cni.Route, error) {
+	dst, err := netip.ParsePrefix(r.Dst)
+	if err != nil || dst.Addr().Is4In6() && dst.Bits() < 96 {
+		return nil, fmt.Errorf("%s.dst is %q: a destination is written like 10.0.0.0/8", key, r.Dst)
+	}
+	if dst.Addr().Is4In6() {
+		dst = netip.PrefixFrom(dst.Addr().Unmap(), dst.Bits()-96)
+	}
+	gw, err := address(key+".gw", r.GW)
+	if err != nil {
+		return nil, err
+	}
+	return &cni.Route{
+		Dst: cni.IPNet(dst), GW: gw.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS,
+		Priority: r.Priority, Table: r.Table, Scope: r.Scope,
+	}, nil
+}
+
+// readRequested gathers the addresses that are asked for, from everywhere.
+func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err error) {
+	var errs []error
+	add := func(key, text string, code uint) {
+		a, err := requestedAddress(key, text)
+		errs = append(errs, cni.WithCode(code, err))
+		all = append(all, a)
+	}
+	if text, ok := args["IP"]; ok {
+		add("IP in CNI_ARGS", text, cni.CodeEnvironment)
+	}
+	for i, text := range c.CNIArgs.CNI.IPs {
+		add(fmt.Sprintf("args.cni.ips[%d]", i), text, cni.CodeConfig)
+	}
+	for i, text := range c.RuntimeConfig.IPs {
+		add(fmt.Sprintf("runtimeConfig.ips[%d]", i), text, cni.CodeConfig)
+	}
+	return all, errors.Join(errs...)
+}
+
+// requestedAddress reads one address. A prefix length may stand behind it and
+// means nothing: the range's own counts.
+func requestedAddress(key, text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if p, prefixErr := netip.ParsePrefix(text); prefixErr == nil {
+		a, err = p.Addr(), nil
+	}
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%s is %q, which is no IP address, with or without a prefix length", key, text)
+	}
+	return a.Unmap(), nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const upstreamModule = "github.com/containernetworking/plugins@v1.9.1"
+
+// upstream is the peer's host-local, built from its own module, so that ours
+// does not have its dependencies. UPSTREAM_HOST_LOCAL names a built one.
+var upstream = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("UPSTREAM_HOST_LOCAL"); path != "" {
+		return path, nil
+	}
+	out, err := command("go", "mod", "download", "-json", upstreamModule)
+	if err != nil {
+		return "", err
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(binary), "upstream")
+	_, err = command("go", "build", "-C", module.Dir, "-o", path, "./plugins/ipam/host-local")
+	return path, err
+})
+
+func command(args ...string) ([]byte, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = os.TempDir() // away from our own go.mod
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if exit, ok := err.(*exec.ExitError); ok {
+		err = fmt.Errorf("%v: %w: %s%s", args, err, out, exit.Stderr)
+	}
+	return out, err
+}
+
+func theUpstream(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds upstream's host-local")
+	}
+	path, err := upstream()
+	if err != nil {
+		t.Fatalf("upstream's host-local cannot be built here: %v", err)
+	}
+	return path
+}
+
+// TestSameResults gives both the same work, and expects the same answers and
+// the same files.
+func TestSameResults(t *testing.T) {
+	theirs := theUpstream(t)
+	for _, version := range versions {
+		ours, peers := aWorld(t), aWorld(t)
+		peers.netns = ours.netns
+		file := filepath.Join(filepath.Dir(ours.netns), "resolv.conf")
+		must(t, os.WriteFile(file, []byte(resolvConf), 0o600))
+		members := `"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9","ranges":[[{"subnet":"fd00::/64","gateway":"fd00::fe"}]],
+			"routes":[{"dst":"10.0.0.0/8","gw":"10.1.2.3","mtu":1400,"advmss":1300,"priority":7,"table":0,"scope":0},{"dst":"::/0","gw":"fd00::1","table":100}],"resolvConf":"` + file + `"`
+		for _, env := range []string{"", "CNI_ARGS=IP=10.1.2.77/9", "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=web"} {
+			id := fmt.Sprint("c", len(env))
+			got, _, err := ours.run(binary, "ADD", id, ours.conf(version, members), env)
+			must(t, err)
+			want, _, err := peers.run(theirs, "ADD", id, peers.conf(version, members), env)
+			must(t, err)
+			if got != want {
+				t.Errorf("version %q %s: ours says\n%s\nand upstream's\n%s", version, env, got, want)
+			}
+			for name, text := range peers.files(t) {
+				if got := ours.files(t)[name]; got != text {
+					t.Errorf("the file %s is %q, and upstream's %q", name, got, text)
+				}
+			}
+		}
+	}
+}
+
+// TestTurns lets both work in one folder in random turns: no address is given
+// twice, none is lost, and each frees what the other took.
+func TestTurns(t *testing.T) {
+	theirs := theUpstream(t)
+	const seed = 7
+	rnd := rand.New(rand.NewPCG(seed, seed))
+	w := aWorld(t)
+	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/28"},{"subnet":"10.1.3.0/29"}],[{"subnet":"fd00::/64"}]]`)
+	const room = 13 + 5
+	held := map[string]string{} // container to its addresses
+	var next, full int
+	for step := range 300 {
+		program, who := binary, "ours"
+		if rnd.IntN(2) == 0 {
+			program, who = theirs, "upstream"
+		}
+		switch verb := rnd.IntN(10); {
+		case verb < 5 || len(held) == 0: // ADD
+			id := fmt.Sprint("c", next)
+			next++
+			out, _, err := w.run(program, "ADD", id, conf)
+			if len(held) == room {
+				if full++; err == nil {
+					t.Fatalf("step %d: %s gave %s of a full range", step, who, out)
+				}
+				continue
+			}
+			must(t, err)
+			held[id] = addresses(t, out)
+		case verb < 7: // the same container again, by whichever
+			id := pick(rnd, held)
+			before := w.leases(t)
+			out, _, err := w.run(program, "ADD", id, conf)
+			if err == nil && (program != binary || addresses(t, out) != held[id]) {
+				t.Fatalf("step %d: %s gave %s to %s, which holds %s", step, who, addresses(t, out), id, held[id])
+			}
+			if got := w.leases(t); got != before {
+				t.Fatalf("step %d: the second ADD of %s by %s made %s of %s", step, id, who, got, before)
+			}
+		case verb < 8: // CHECK
+			id := pick(rnd, held)
+			_, _, err := w.run(program, "CHECK", id, with(conf, `"prevResult":`+result1(held[id])))
+			must(t, err)
+		default: // DEL
+			id := pick(rnd, held)
+			_, _, err := w.run(program, "DEL", id, conf)
+			must(t, err)
+			delete(held, id)
+		}
+		var want []string
+		for id, addrs := range held {
+			for addr := range strings.FieldsSeq(addrs) {
+				want = append(want, addr+"="+id+"|eth0")
+			}
+		}
+		if got := w.leases(t); got != sorted(want) {
+			t.Fatalf("step %d by %s: leases %s, want %s", step, who, got, sorted(want))
+		}
+	}
+	t.Logf("%d containers, %d times full", next, full)
+	for id := range held {
+		_, _, err := w.run(binary, "DEL", id, conf)
+		must(t, err)
+	}
+	if got := w.leases(t); got != "" {
+		t.Errorf("left %s", got)
+	}
+}
+
+func pick(rnd *rand.Rand, held map[string]string) string {
+	var ids []string
+	for id := range held {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids[rnd.IntN(len(ids))]
+}
+
+// result1 is a result of version 1.0.0 with the addresses given.
+func result1(addrs string) string {
+	var ips []string
+	for addr := range strings.FieldsSeq(addrs) {
+		length := "/28"
+		if strings.Contains(addr, ":") {
+			length = "/64"
+		}
+		ips = append(ips, `{"address":"`+addr+length+`"}`)
+	}
+	return `{"cniVersion":"1.0.0","ips":[` + strings.Join(ips, ",") + `]}`
+}
+
+// TestBothAtOnce runs both at the same time in one folder.
+func TestBothAtOnce(t *testing.T) {
+	theirs := theUpstream(t)
+	w := aWorld(t)
+	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00::/64"}]]`)
+	programs := []string{binary, theirs}
+	const many = 60
+	var mu sync.Mutex
+	given := map[string]bool{}
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			id := fmt.Sprint("c", i)
+			out, _, err := w.run(programs[i%2], "ADD", id, conf)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			for addr := range strings.FieldsSeq(addresses(t, out)) {
+				if given[addr] {
+					t.Errorf("%s was given twice", addr)
+				}
+				given[addr] = true
+			}
+			mu.Unlock()
+			if i%3 == 0 { // the other one frees it
+				if _, _, err := w.run(programs[1-i%2], "DEL", id, conf); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(strings.Fields(w.leases(t))); got != 2*(many-many/3) {
+		t.Errorf("%d leases are left", got)
+	}
+}

@@ -1,0 +1,7 @@
+// Command host-local gives out addresses of the host's own ranges, and keeps
+// them in files on the host.
+package main
+
+import "github.com/catena-cni/catena/internal/plugin"
+
+func main() { plugin.Main(hostLocal) }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"net/netip"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is loopback's own part of the network configuration: it has none.
+type Conf struct{}
+
+var loopback = plugin.Plugin[Conf]{Name: "loopback", Nameless: true, Complete: complete, Want: want, Report: report}
+
+// lo is the interface, whatever CNI_IFNAME says.
+const lo = "lo"
+
+// own are the addresses that the kernel gives lo by itself, the one of IPv6
+// only where that is on.
+var own = []addr.Loopback{
+	{Link: lo, Prefix: netip.MustParsePrefix("127.0.0.1/8")},
+	{Link: lo, Prefix: netip.MustParsePrefix("::1/128")},
+}
+
+// want lists what holds while a pod's loopback is up.
+func want(plugin.At, Conf) plan.Plan {
+	return plan.Plan{link.Loopback{Name: lo}, own[0], own[1]}
+}
+
+// complete reports the interface. Behind other plugins the result stays theirs.
+func complete(at plugin.At, _ Conf) error {
+	if at.Prev == nil {
+		at.Result.Interfaces = []*cni.Interface{{Name: lo, Mac: "00:00:00:00:00:00", Sandbox: at.Netns}}
+	}
+	return nil
+}
+
+// report adds the addresses that are there.
+func report(k *kernel.Kernel, at plugin.At) error {
+	if at.Prev != nil {
+		return nil
+	}
+	for _, a := range own {
+		if a.There(k) {
+			index := 0
+			at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Interface: &index, Address: cni.IPNet(a.Prefix)})
+		}
+	}
+	return nil
+}

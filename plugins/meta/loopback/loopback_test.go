@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugintest"
+)
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
+func TestLaws(t *testing.T) {
+	kerneltest.Prove(t, kerneltest.Case{
+		// The kernel leaves 127.0.0.1 on an interface that goes down again.
+		Plan: want(plugintest.At("c1"), Conf{}), Other: want(plugintest.At("c0"), Conf{}), Again: true,
+		Undo: []kerneltest.Undo{
+			{Fact: "^up", Command: "pod ip link set lo down"},
+			{Fact: "^addr pod lo 127", Command: "pod ip addr del 127.0.0.1/8 dev lo"},
+			{Fact: "^addr pod lo ::1", Command: "pod ip addr del ::1/128 dev lo"},
+		},
+	})
+}
+
+// TestForms: no name, no version, an address of somebody else's on lo, IPv6 off.
+func TestForms(t *testing.T) {
+	for _, row := range []struct{ name, conf, setup string }{
+		{"nothing but a type", `{"type":"loopback"}`, "true"},
+		{"no name", `{"cniVersion":"0.2.0","type":"loopback"}`, "true"},
+		{"the oldest form", `{"cniVersion":"0.2.0","name":"lo","type":"loopback"}`, "true"},
+		{"the newest form", `{"cniVersion":"1.1.0","name":"lo","type":"loopback"}`, "true"},
+		{"another address", `{"cniVersion":"1.0.0","name":"lo","type":"loopback"}`, "pod ip addr add 10.9.9.9/32 dev lo"},
+		{"no IPv6", `{"cniVersion":"1.0.0","name":"lo","type":"loopback"}`, "pod sysctl -q net.ipv6.conf.lo.disable_ipv6=1"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			bin := kerneltest.Build(t, "plugins/meta/loopback")
+			s := kerneltest.New(t)
+			s.Run(row.setup)
+			call := kerneltest.Call{Bin: bin, Plugin: "loopback", IfName: "eth7", Conf: row.conf}
+			out := s.Must(call).Stdout
+			if !strings.Contains(out, "127.0.0.1/8") || !json.Valid([]byte(out)) {
+				t.Errorf("%s", out)
+			}
+			if six := strings.Contains(out, "::1/128"); six == (row.name == "no IPv6") {
+				t.Errorf("::1 is in the result: %t", six)
+			}
+			s.Run("pod ping -c 1 -W 1 127.0.0.1")
+			call.Verb = "DEL"
+			s.Must(call)
+			s.Must(call)
+			call.Netns = "/nowhere"
+			s.Must(call)
+		})
+	}
+}
+
+// TestPrevResult is printed as it was.
+func TestPrevResult(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/meta/loopback")
+	s := kerneltest.New(t)
+	out := s.Must(kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: `{"cniVersion":"1.0.0","name":"n","type":"loopback","prevResult":{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}}`}).Stdout
+	if strings.Contains(out, "127.0.0.1") || !strings.Contains(out, "10.1.2.3/24") {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	for _, row := range []struct {
+		name, conf, ifname string
+		code               uint
+		words              string
+	}{
+		{"bad JSON", `{`, "", 6, "line 1"},
+		{"wrong type", `{"cniVersion":7}`, "", 6, "cniVersion"},
+		{"unknown version", `{"cniVersion":"7.0.0"}`, "", 1, "7.0.0"},
+		{"unknown key", `{"cniVersion":"1.0.0","strict":true,"mtu":5}`, "", 2, "mtu"},
+		{"interface name", `{"cniVersion":"1.0.0"}`, "../lo", 4, "CNI_IFNAME"},
+		{"broken prevResult", `{"cniVersion":"1.0.0","prevResult":{"ips":7}}`, "", 6, "prevResult"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			bin := kerneltest.Build(t, "plugins/meta/loopback")
+			s := kerneltest.New(t)
+			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: row.conf, IfName: row.ifname}, row.code, row.words)
+		})
+	}
+}

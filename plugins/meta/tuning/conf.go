@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/store"
+	"github.com/catena-cni/catena/internal/sysctl"
+	"github.com/catena-cni/catena/internal/tuned"
+)
+
+// Conf is tuning's own part of the network configuration.
+type Conf struct {
+	Settings
+	Ethtool       map[string]bool `json:"ethtool" doc:"features of the device, as ethtool -k lists them: {\"tx-checksum-ip-generic\": false}"`
+	DataDir       string          `json:"dataDir" default:"/run/cni/tuning" doc:"where the former values are kept"`
+	RuntimeConfig RuntimeConfig   `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs       Args            `json:"args" lint:"-" doc:"optional arguments; those of args.cni come before the configuration's"`
+
+	values tuned.Values
+	pairs  sysctl.Pairs
+}
+
+// Settings can come from the configuration and from args.cni.
+type Settings struct {
+	Sysctl   map[string]string `json:"sysctl" doc:"settings below net of the pod's namespace; IFNAME stands for the interface"`
+	MAC      string            `json:"mac" doc:"hardware address"`
+	Promisc  *bool             `json:"promisc" doc:"promiscuous mode; false leaves it alone"`
+	MTU      int               `json:"mtu" min:"0" max:"65535" doc:"MTU in bytes; 0 leaves it alone"`
+	AllMulti *bool             `json:"allmulti" doc:"reception of all multicast groups"`
+	TxQLen   *int              `json:"txQLen" min:"0" max:"2147483647" doc:"length of the transmit queue in packets"`
+}
+
+// RuntimeConfig is the values of the capabilities that tuning looks at.
+type RuntimeConfig struct {
+	MAC string `json:"mac" doc:"capability mac: the hardware address"`
+}
+
+// Args are the optional arguments.
+type Args struct {
+	CNI Settings `json:"cni"`
+}
+
+// validate merges the places that a value can come from and refuses what cannot
+// be, before anything is touched.
+func validate(at *plugin.At, c *Conf) (err error) {
+	if c.DataDir != "" && !filepath.IsAbs(c.DataDir) {
+		err = fmt.Errorf("dataDir is %q, and must begin with a slash", c.DataDir)
+	}
+	args := c.CNIArgs.CNI
+	v := &c.values
+	var macErr, keyErr error
+	v.MAC, macErr = plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
+	v.MTU = max(c.MTU, 0)
+	if args.MTU != 0 {
+		v.MTU = args.MTU
+	}
+	v.Promisc = onlyTrue(first(args.Promisc, c.Promisc))
+	v.AllMulti = first(args.AllMulti, c.AllMulti)
+	v.TxQLen = first(args.TxQLen, c.TxQLen)
+	c.pairs, keyErr = pairs(at.IfName, c.Sysctl, args.Sysctl)
+	return errors.Join(err, macErr, keyErr, mtuRange(v.MTU), c.features())
+}
+
+func first[T any](a, b *T) *T {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func onlyTrue(b *bool) *bool {
+	if b == nil || !*b {
+		return nil
+	}
+	return b
+}
+
+// mtuMin is the least that IPv4 works with (RFC 791).
+const mtuMin = 68
+
+func mtuRange(mtu int) error {
+	if mtu != 0 && mtu < mtuMin {
+		return fmt.Errorf("mtu is %d, and can be %d or more", mtu, mtuMin)
+	}
+	return nil
+}
+
+func (c *Conf) features() error {
+	for feature := range c.Ethtool {
+		if feature == "" || len(feature) > 31 {
+			return fmt.Errorf("ethtool has %q, which is no feature's name", feature)
+		}
+	}
+	return nil
+}
+
+// pairs merges settings, those of the arguments over the configuration's, in an
+// order that does not depend on chance.
+func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
+	merged := map[string]string{}
+	var errs []error
+	for _, m := range maps {
+		level := map[string]string{}
+		for _, written := range slices.Sorted(keys(m)) {
+			key, err := path(written, ifname)
+			if _, twice := level[key]; twice && err == nil {
+				err = fmt.Errorf("sysctl %q stands there a second time, in another spelling", written)
+			}
+			if strings.ContainsAny(m[written], "\n\x00") || len(m[written]) > 4096 {
+				err = fmt.Errorf("sysctl %q has a value that is no line of text", written)
+			}
+			errs = append(errs, err)
+			level[key] = m[written]
+			merged[key] = m[written]
+		}
+	}
+	var out sysctl.Pairs
+	for _, key := range slices.Sorted(keys(merged)) {
+		out = append(out, sysctl.Pair{Key: key, Value: merged[key]})
+	}
+	return out, errors.Join(errs...)
+}
+
+func keys(m map[string]string) func(func(string) bool) { return maps.Keys(m) }
+
+// path is the file below /proc/sys that a key means. In a key that is written
+// with dots a slash stands for a dot, as in net.ipv4.conf.eth0/100.arp_filter.
+// A key of anything but the network would be the host's.
+func path(key, ifname string) (string, error) {
+	file := key
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
+		file = strings.Map(func(c rune) rune {
+			switch c {
+			case '.':
+				return '/'
+			case '/':
+				return '.'
+			}
+			return c
+		}, key)
+	}
+	if ifname != "" { // as it is for STATUS and GC
+		file = strings.Replace(file, "IFNAME", ifname, 1)
+	}
+	if !strings.HasPrefix(file, "net/") || filepath.Clean(file) != file || !filepath.IsLocal(file) || strings.ContainsRune(file, 0) {
+		return "", fmt.Errorf("sysctl %q is not below net: only the network's settings are the pod's own", key)
+	}
+	return file, nil
+}
+
+// folder is where the values are kept, for a DEL with a broken configuration too.
+func (c *Conf) folder() store.Folder {
+	if !filepath.IsAbs(c.DataDir) {
+		return "/run/cni/tuning"
+	}
+	return store.Folder(c.DataDir)
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/tuned"
+)
+
+var tuning = plugin.Plugin[Conf]{
+	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
+	Validate: validate, Complete: complete, Want: want, Ready: ready,
+	Present: func(*kernel.Kernel) ([]name.Attachment, error) { return nft.Attachments(nft.KindGuardMAC) },
+	Collect: func(network string, valid func(string) bool, c Conf) error {
+		return errors.Join(tuned.Collect(c.folder(), network, valid), nft.Collect(network, valid))
+	},
+}
+
+// want lists what holds while a pod is tuned. What was there before is saved
+// first, and forgotten last.
+func want(at plugin.At, c Conf) plan.Plan {
+	file := tuned.File{Folder: c.folder(), Owner: at.Attachment}
+	return plan.Plan{
+		tuned.Saved{File: file, Link: at.IfName, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
+		tuned.Sysctls{Pairs: c.pairs},
+		nft.GuardMAC{Owner: at.Attachment, MAC: c.values.MAC},
+		tuned.Link{Link: at.IfName, Values: c.values},
+		tuned.Features{Link: at.IfName, Wanted: c.Ethtool},
+	}
+}
+
+// complete reports the settings that a result has members for.
+func complete(at plugin.At, c Conf) error {
+	for _, i := range at.Result.Interfaces {
+		if i.Name != at.IfName || i.Sandbox == "" {
+			continue
+		}
+		if c.values.MAC != nil {
+			i.Mac = c.values.MAC.String()
+		}
+		if c.values.MTU != 0 && i.Mtu != 0 {
+			i.Mtu = c.values.MTU
+		}
+	}
+	return permitted(c.pairs)
+}
+
+func ready(_ *kernel.Kernel, c Conf) error {
+	_, _, err := allowlist()
+	return errors.Join(err, c.folder().Writable())
+}
