@@ -135,6 +135,15 @@ func (k *Kernel) Dial(s Side, groups ...int) (c *netlink.Conn, err error) {
 // PodFD is the descriptor of the pod's namespace.
 func (k *Kernel) PodFD() int { return k.pod }
 
+// HostFD opens the host's namespace: the one that this process runs in.
+func (k *Kernel) HostFD() (int, error) {
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return none, fmt.Errorf("open the host's network namespace: %w", err)
+	}
+	return fd, nil
+}
+
 // PodPath is the path by which the pod's namespace was named.
 func (k *Kernel) PodPath() string { return k.podPath }
 

@@ -22,6 +22,8 @@ type Link struct {
 	Alias string
 	MTU   int
 	MAC   net.HardwareAddr
+	// PermMAC is the address that the hardware came with, if any.
+	PermMAC net.HardwareAddr
 	// Flags are unix.IFF_*.
 	Flags uint32
 	// Operational says that packets pass (RFC 2863 ifOperStatus is up).
@@ -74,13 +76,17 @@ func HeaderIndex(answer []byte) int {
 	return int(binary.NativeEndian.Uint32(answer[4:]))
 }
 
-// Link finds a link by name and remembers it for this call. A missing one is
-// os.ErrNotExist.
+// Link finds a link by its name, or another name that it goes by, and remembers
+// it for this call. A missing one is os.ErrNotExist.
 func (k *Kernel) Link(s Side, name string) (*Link, error) {
 	if l := k.links[s][name]; l != nil {
 		return l, nil
 	}
-	l, err := k.look(s, 0, netlink.String(unix.IFLA_IFNAME, name))
+	by := netlink.String(unix.IFLA_IFNAME, name)
+	if len(name) >= unix.IFNAMSIZ {
+		by = netlink.String(unix.IFLA_ALT_IFNAME, name)
+	}
+	l, err := k.look(s, 0, by)
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", name, err)
 	}
@@ -149,6 +155,8 @@ func parseLink(b []byte) *Link {
 			l.MTU = int(netlink.Uint32(data))
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(data)
+		case unix.IFLA_PERM_ADDRESS:
+			l.PermMAC = net.HardwareAddr(data)
 		case unix.IFLA_OPERSTATE:
 			l.Operational = len(data) > 0 && data[0] == operUp
 		case unix.IFLA_MASTER:

@@ -30,6 +30,9 @@ type At struct {
 	Args map[string]string
 	// IPAM is the type of the plugin that addresses are delegated to, if any.
 	IPAM string
+	// Unseen says that the kernel has no link behind the result's interface, as
+	// where a driver in user space has the device.
+	Unseen bool
 
 	takesAddresses bool
 }
@@ -236,8 +239,8 @@ func (p Plugin[C]) dns(r *cni.Request, at *At) {
 // fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
 // the interfaces that the plan has made or found. Most are remembered from that.
 func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
-	if p.Chained {
-		return nil // they are not its own
+	if p.Chained || at.Unseen {
+		return nil // they are not its own, or not there to be looked at
 	}
 	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")
 	for _, i := range at.Result.Interfaces {

@@ -1,0 +1,219 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+)
+
+// Tap is a link in the pod whose frames a program reads and writes, such as a
+// virtual machine's.
+//
+// It is made without a packet header (IFF_NO_PI) and without a virtio header,
+// as "ip tuntap" makes it. Neither binds anybody: a program says with its own
+// TUNSETIFF which of them it wants, and the kernel takes that over. The number
+// of queues is what has to be said beforehand.
+type Tap struct {
+	Link       string
+	MAC        net.HardwareAddr
+	MTU        int // 0 for the kernel's
+	MultiQueue bool
+	// Owner and Group may open the device without privileges. Nil is nobody.
+	Owner, Group *uint32
+	// SELinux is the label that the device is made under, where the host has
+	// SELinux.
+	SELinux string
+	// Bridge is one inside the pod that the link is to be a port of.
+	Bridge string
+}
+
+func (t Tap) String() string {
+	s := fmt.Sprintf("link pod %s tap mac %v", t.Link, t.MAC) + mtuText(t.MTU)
+	if t.MultiQueue {
+		s += " multi_queue"
+	}
+	if t.Owner != nil {
+		s += fmt.Sprintf(" user %d", *t.Owner)
+	}
+	if t.Group != nil {
+		s += fmt.Sprintf(" group %d", *t.Group)
+	}
+	if t.SELinux != "" {
+		s += " label " + t.SELinux
+	}
+	if t.Bridge != "" {
+		s += " bridge " + t.Bridge
+	}
+	return s
+}
+
+// Attributes and values of a tun device (linux/if_link.h, linux/if_tun.h).
+const (
+	tunType       = 3 // IFLA_TUN_TYPE
+	tunMultiQueue = 7 // IFLA_TUN_MULTI_QUEUE
+	tunIsTap      = 2 // IFF_TAP
+)
+
+// Add makes the device. Until the last step it lives only as long as its file
+// is open here, so a failure, and even a sudden death, leaves nothing.
+func (t Tap) Add(k *kernel.Kernel) error {
+	master, err := t.master(k)
+	if err != nil {
+		return err
+	}
+	file, err := t.open(k)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(file)
+	if err := t.permit(file); err != nil {
+		return err
+	}
+	if err := t.configure(k, master); err != nil {
+		k.Forget(kernel.Pod, t.Link)
+		return err
+	}
+	return ioctl(file, unix.TUNSETPERSIST, 1)
+}
+
+// open gives the open file of a new device in the pod.
+func (t Tap) open(k *kernel.Kernel) (file int, err error) {
+	err = k.Do(kernel.Pod, func() (err error) {
+		file, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) {
+			return fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("/dev/net/tun: %w", err)
+		}
+		if err = setIff(file, t.Link, t.flags(), t.SELinux); err != nil {
+			unix.Close(file)
+		}
+		return err
+	})
+	if errors.Is(err, unix.EBUSY) {
+		return file, fmt.Errorf("interface %s is in the pod's network namespace already: %w", t.Link, fs.ErrExist)
+	}
+	return file, err
+}
+
+// flags ask for a device that is not there yet: without IFF_TUN_EXCL the kernel
+// would open one of that name.
+func (t Tap) flags() uint16 {
+	f := uint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_TUN_EXCL)
+	if t.MultiQueue {
+		f |= unix.IFF_MULTI_QUEUE
+	}
+	return f
+}
+
+// setIff gives an open /dev/net/tun its device.
+func setIff(file int, link string, flags uint16, label string) error {
+	if label != "" && selinux() {
+		return labelled(label, func() error { return inChild(file, link, flags) })
+	}
+	r, err := unix.NewIfreq(link)
+	if err != nil {
+		return err
+	}
+	r.SetUint16(flags)
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(file), unix.TUNSETIFF, uintptr(unsafe.Pointer(r))); e != 0 {
+		return fmt.Errorf("TUNSETIFF: %w", e)
+	}
+	return nil
+}
+
+func ioctl(file int, request uint, value int) error {
+	return unix.IoctlSetInt(file, request, value)
+}
+
+// permit names who may open the device.
+func (t Tap) permit(file int) error {
+	if t.Owner != nil {
+		if err := ioctl(file, unix.TUNSETOWNER, int(*t.Owner)); err != nil {
+			return fmt.Errorf("owner %d: %w", *t.Owner, err)
+		}
+	}
+	if t.Group != nil {
+		if err := ioctl(file, unix.TUNSETGROUP, int(*t.Group)); err != nil {
+			return fmt.Errorf("group %d: %w", *t.Group, err)
+		}
+	}
+	return nil
+}
+
+// master finds the pod's bridge, nil where none is wanted.
+func (t Tap) master(k *kernel.Kernel) (*kernel.Link, error) {
+	if !k.Has(kernel.Pod) {
+		return nil, kernel.ErrNoPod
+	}
+	if t.Bridge == "" {
+		return nil, nil
+	}
+	l, err := k.Link(kernel.Pod, t.Bridge)
+	if err != nil {
+		return nil, fmt.Errorf("bridge in the pod: %w", err)
+	}
+	return l, isKind(l, "bridge")
+}
+
+// configure sets in one message what the ioctls cannot.
+func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
+	l, err := k.Link(kernel.Pod, t.Link)
+	if err != nil {
+		return err
+	}
+	attrs := []netlink.Attr{netlink.Bytes(unix.IFLA_ADDRESS, t.MAC)}
+	if t.MTU != 0 {
+		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(t.MTU)))
+	}
+	if master != nil {
+		attrs = append(attrs, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
+	}
+	return k.SetLink(kernel.Pod, l, 0, 0, attrs...)
+}
+
+// Del removes it.
+func (t Tap) Del(k *kernel.Kernel) error { return Upper{Link: t.Link}.del(k, "tun") }
+
+// Check looks at the device, its queues, addresses and master.
+func (t Tap) Check(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Pod, t.Link)
+	if err != nil {
+		return err
+	}
+	if err := isKind(l, "tun"); err != nil {
+		return err
+	}
+	if b := netlink.Find(l.Info, tunType); len(b) == 1 && b[0] != tunIsTap {
+		return errors.New("it is a tun device, not a tap device")
+	}
+	b := netlink.Find(l.Info, tunMultiQueue)
+	switch {
+	case len(b) == 1 && (b[0] != 0) != t.MultiQueue:
+		return fmt.Errorf("its multi_queue is %t", b[0] != 0)
+	case t.MAC != nil && l.MAC.String() != t.MAC.String():
+		return fmt.Errorf("its mac is %v", l.MAC)
+	case t.MTU != 0 && l.MTU != t.MTU:
+		return fmt.Errorf("its mtu is %d", l.MTU)
+	}
+	return t.checkMaster(k, l)
+}
+
+func (t Tap) checkMaster(k *kernel.Kernel, l *kernel.Link) error {
+	master, err := t.master(k)
+	if err != nil || master == nil {
+		return err
+	}
+	if l.Master != master.Index {
+		return fmt.Errorf("it is no port of %s", master.Name)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/device"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is host-device's own part of the network configuration.
+type Conf struct {
+	Device        string        `json:"device" doc:"name of the device on the host"`
+	HWAddr        string        `json:"hwaddr" doc:"the device by its hardware address, where no device is given"`
+	KernelPath    string        `json:"kernelpath" doc:"the device by its folder below /sys/devices, where neither of these is given"`
+	PCIBusID      string        `json:"pciBusID" doc:"the device by its PCI address, as in 0000:03:00.0, where none of these is given"`
+	DPDKMode      bool          `json:"dpdkMode" doc:"a driver in user space has the device; found out by the driver of the PCI device whatever is given"`
+	DAD           string        `json:"dad" enum:"wait,optimistic,off" default:"wait" doc:"whether duplicates of the pod's IPv6 addresses are looked for before they are used, meanwhile, or not"`
+	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+
+	selected device.Selector
+	// userspace says that a driver in user space has the device; unusable why
+	// the device's driver cannot be told.
+	userspace bool
+	unusable  error
+}
+
+// RuntimeConfig is the values of the capabilities that host-device looks at.
+type RuntimeConfig struct {
+	DeviceID string `json:"deviceID" doc:"capability deviceID: a PCI or auxiliary device, instead of pciBusID"`
+}
+
+var hostDevice = plugin.Plugin[Conf]{
+	Name: "host-device", Behind: true,
+	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: device.Attachments,
+}
+
+func validate(at *plugin.At, c *Conf) error {
+	s := device.Selector{Name: c.Device, Path: c.KernelPath, PCI: c.PCIBusID, DeviceID: c.RuntimeConfig.DeviceID}
+	switch {
+	case !isLinkName(c.Device):
+		return fmt.Errorf("device is %q, which is no interface name: one has no '/', ':' and blanks", c.Device)
+	case c.KernelPath != "" && !device.ValidPath(c.KernelPath):
+		return fmt.Errorf("kernelpath is %q: a folder below /sys/devices is wanted, without \"..\"", c.KernelPath)
+	case c.PCIBusID != "" && !device.ValidID(c.PCIBusID):
+		return fmt.Errorf("pciBusID is %q: a PCI address is wanted, as in 0000:03:00.0", c.PCIBusID)
+	case s.DeviceID != "" && !device.ValidID(s.DeviceID):
+		return fmt.Errorf("deviceID is %q, which is no name of a device", s.DeviceID)
+	case c.DPDKMode && c.PCIBusID == "" && s.DeviceID == "":
+		return errors.New("dpdkMode is for PCI devices: give pciBusID or the capability deviceID")
+	}
+	if c.KernelPath != "" {
+		s.Path = path.Clean(c.KernelPath)
+	}
+	if c.HWAddr != "" {
+		mac, err := net.ParseMAC(c.HWAddr)
+		if err != nil {
+			return fmt.Errorf("hwaddr is %q: a hardware address is wanted, as in 02:00:5e:10:00:01", c.HWAddr)
+		}
+		s.MAC = mac
+	}
+	c.selected = s
+	c.userspace, c.unusable = s.Userspace()
+	at.Unseen = c.userspace
+	return nil
+}
+
+// isLinkName holds a name against the kernel's rule for names and alternative
+// names of interfaces.
+func isLinkName(n string) bool {
+	const max = 127 // ALTIFNAMSIZ less its final zero byte
+	return n != "." && n != ".." && len(n) <= max && !strings.ContainsAny(n, "/: \t\n\v\f\r\x00")
+}
+
+func complete(at plugin.At, c Conf) error {
+	if c.selected.Empty() {
+		return errors.New("no device is given: one of device, hwaddr, kernelpath, pciBusID and the capability deviceID is wanted")
+	}
+	if c.unusable != nil {
+		return c.unusable
+	}
+	return at.AddInterface()
+}
+
+func ready(k *kernel.Kernel, c Conf) error {
+	if c.userspace {
+		return nil
+	}
+	return c.selected.Ready(k)
+}
+
+// want lists what holds while a pod is attached. A device in user space's hands
+// is nothing that the kernel could configure. What a former configuration moved
+// DEL finds all the same.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{device.Device{Owner: at.Attachment, Select: c.selected, Userspace: c.userspace, MAC: reported(at)}}
+	if c.userspace {
+		return p
+	}
+	return append(p, plugin.Interface{Name: at.IfName, Detect: detection(c.DAD)}.Facts(at)...)
+}
+
+// reported is the hardware address that the result says the interface has, which
+// a plugin after this one may have changed. On ADD it says none yet.
+func reported(at plugin.At) net.HardwareAddr {
+	for _, i := range at.Result.Interfaces {
+		if i.Name == at.IfName && i.Sandbox != "" {
+			mac, _ := net.ParseMAC(i.Mac)
+			return mac
+		}
+	}
+	return nil
+}
+
+// detection is the addr package's word for a dad policy.
+func detection(dad string) addr.Detection {
+	switch dad {
+	case "off":
+		return addr.Off
+	case "optimistic":
+		return addr.Optimistic
+	}
+	return addr.Wait
+}

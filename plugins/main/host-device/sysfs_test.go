@@ -1,0 +1,263 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+// tree is a small /sys with the device up0 on every bus. The links in it are
+// those of the real one.
+const tree = `
+mkdir -p $S/bus/pci/devices $S/bus/auxiliary/devices $S/class/net $S/bus/pci/drivers/vfio-pci $S/bus/pci/drivers/e1000
+pci() { mkdir -p $S/devices/pci0000:00/$1/$2; ln -s ../../../devices/pci0000:00/$1 $S/bus/pci/devices/$1; [ -z "$3" ] || ln -s ../../../bus/pci/drivers/$3 $S/devices/pci0000:00/$1/driver; }
+pci 0000:00:01.0 net/up0 e1000
+pci 0000:00:02.0 virtio2/net/up0 e1000
+pci 0000:00:03.0 . vfio-pci
+pci 0000:00:04.0 net/up0 e1000; mkdir $S/devices/pci0000:00/0000:00:04.0/net/up7
+pci 0000:00:05.0 net/up0 e1000; mkdir $S/devices/pci0000:00/0000:00:05.0/net/rep0; echo pf0vf1 > $S/devices/pci0000:00/0000:00:05.0/net/rep0/phys_port_name
+pci 0000:00:06.0 . e1000
+pci 0000:00:07.0 net/up0
+pci 0000:af:00.0 net/up0 e1000
+mkdir -p $S/devices/pci0000:00/0000:00:01.0/mlx5_core.sf.4/net/up0; ln -s ../../../devices/pci0000:00/0000:00:01.0/mlx5_core.sf.4 $S/bus/auxiliary/devices/mlx5_core.sf.4
+ln -s ../../etc $S/devices/outside
+mkdir -p $S/class/net/up0; ln -s ../../../devices/pci0000:00/0000:00:01.0 $S/class/net/up0/device
+mount --bind $S /sys`
+
+func withTree(t *testing.T) world {
+	t.Helper()
+	w := newWorld(t)
+	w.Run("S=" + t.TempDir() + tree)
+	return w
+}
+
+// selecting is a configuration with other selectors than the name.
+func selecting(keys string) string {
+	return `{"cniVersion":"1.1.0","name":"n","type":"host-device","ipam":{"type":"home-made"},` + keys + `}`
+}
+
+func TestSysfs(t *testing.T) {
+	for _, row := range []struct {
+		name, keys string
+		code       uint
+		words      string
+	}{
+		{name: "PCI", keys: `"pciBusID":"0000:00:01.0"`},
+		{name: "PCI by capability", keys: `"pciBusID":"0000:00:06.0","runtimeConfig":{"deviceID":"0000:00:01.0"}`},
+		{name: "capital letters", keys: `"pciBusID":"0000:AF:00.0"`},
+		{name: "virtio", keys: `"pciBusID":"0000:00:02.0"`},
+		{name: "beside a representor", keys: `"pciBusID":"0000:00:05.0"`},
+		{name: "kernelpath", keys: `"kernelpath":"/sys/devices/pci0000:00/0000:00:01.0"`},
+		{name: "kernelpath with a slash too many", keys: `"kernelpath":"/sys/devices/pci0000:00//0000:00:01.0/"`},
+		{name: "auxiliary", keys: `"runtimeConfig":{"deviceID":"mlx5_core.sf.4"}`},
+		{name: "the name counts before PCI", keys: `"device":"up0","pciBusID":"0000:00:99.0"`},
+		{name: "the path counts before PCI", keys: `"kernelpath":"/sys/devices/pci0000:00/0000:00:01.0","pciBusID":"0000:00:06.0"`},
+		{name: "two ports", keys: `"pciBusID":"0000:00:04.0"`, code: 100, words: "has the interfaces up0, up7"},
+		{name: "no interface", keys: `"pciBusID":"0000:00:06.0"`, code: 102, words: "no network interface"},
+		{name: "no driver", keys: `"pciBusID":"0000:00:07.0"`, code: 7, words: "0000:00:07.0 has no driver"},
+		{name: "unknown PCI device", keys: `"pciBusID":"0000:00:99.0"`, code: 7, words: "PCI device 0000:00:99.0"},
+		{name: "unknown device", keys: `"runtimeConfig":{"deviceID":"nothing"}`, code: 7, words: "nothing is neither on the PCI nor on the auxiliary bus"},
+		{name: "no such path", keys: `"kernelpath":"/sys/devices/nowhere"`, code: 102, words: "/sys/devices/nowhere"},
+		{name: "a path that leads out", keys: `"kernelpath":"/sys/devices/outside"`, code: 100, words: "not below /sys/devices"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := withTree(t)
+			c := w.call("ADD", "")
+			c.Conf = selecting(row.keys)
+			if row.code != 0 {
+				w.Refuses(c, row.code, row.words)
+				return
+			}
+			out := w.Must(c).Stdout
+			if text := w.Run("pod ip link show eth0"); !strings.Contains(text, "alias up0") {
+				t.Error(text)
+			}
+			c.Verb, c.Conf = "CHECK", selecting(row.keys+`,"prevResult":`+out)
+			w.Must(c)
+			c.Verb = "DEL"
+			w.Run("umount /sys; mount -t tmpfs t /sys") // the device is pulled out, as far as the host sees
+			w.Must(c)
+			w.home(t, row.name)
+		})
+	}
+}
+
+// TestDPDK: a driver in user space has the device: addresses are taken, and
+// nothing is moved.
+func TestDPDK(t *testing.T) {
+	for _, keys := range []string{`"pciBusID":"0000:00:03.0"`, `"runtimeConfig":{"deviceID":"0000:00:03.0"}`, `"device":"up0","dpdkMode":false,"pciBusID":"0000:00:03.0"`} {
+		t.Run(keys, func(t *testing.T) {
+			t.Parallel()
+			w := withTree(t)
+			before := w.Text()
+			c := w.call("STATUS", "")
+			c.Conf = selecting(keys)
+			w.Must(c)
+			c.Verb = "ADD"
+			out := w.Must(c).Stdout
+			if !strings.Contains(out, `"name": "eth0"`) || !strings.Contains(out, "10.1.2.3/24") || strings.Contains(out, `"mac"`) {
+				t.Error(out)
+			}
+			w.Same("ADD", before, w.Text())
+			c.Verb, c.Conf = "CHECK", selecting(keys+`,"prevResult":`+out)
+			w.Must(c)
+			c.Verb = "DEL"
+			for range 2 {
+				w.Must(c)
+			}
+			w.Same("DEL", before, w.Text())
+			if calls := w.calls(); calls != "STATUS ADD CHECK DEL DEL" {
+				t.Errorf("IPAM was called for %s", calls)
+			}
+		})
+	}
+}
+
+// TestHWAddr: of links that share an address the one below is meant.
+func TestHWAddr(t *testing.T) {
+	for _, row := range []struct{ name, needs, setup, words string }{
+		{name: "alone"},
+		{name: "a VLAN on it has the same", needs: "vlan", setup: "ip link add link up0 name up0.5 type vlan id 5"},
+		{name: "its bridge has the same", setup: "ip link set br0 address 02:00:00:00:00:aa"},
+		{name: "two that stand side by side", setup: "ip link add v8 address 02:00:00:00:00:aa type veth peer name v9", words: "is that of"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if row.needs != "" {
+				kerneltest.Needs(t, row.needs)
+			}
+			w := newWorld(t)
+			if row.setup != "" {
+				w.Run(row.setup)
+			}
+			c := w.call("ADD", "")
+			c.Conf = selecting(`"hwaddr":"02:00:00:00:00:AA"`)
+			if row.words != "" {
+				w.Refuses(c, 100, row.words, "up0 (a veth)", "v8 (a veth)")
+				return
+			}
+			w.Must(c)
+			if text := w.Run("pod ip link show eth0"); !strings.Contains(text, "alias up0") {
+				t.Error(text)
+			}
+			c.Verb = "DEL"
+			w.Must(c)
+			w.Run("ip link set br0 address 02:00:00:00:00:b0")
+			w.home(t, row.name)
+		})
+	}
+}
+
+// TestHardwareComesLate: the kernel sends a device home when it gets round to
+// it, and DEL waits for that.
+func TestHardwareComesLate(t *testing.T) {
+	t.Parallel()
+	w := withTree(t)
+	w.Must(w.call("ADD", ""))
+	// Another path keeps the namespace, for a while.
+	w.Run("touch $POD.kept; mount --bind $POD $POD.kept; umount $POD")
+	late := exec.Command("sh", "-c", fmt.Sprintf("sleep 0.7; exec nsenter --net=%s.kept ip link set eth0 netns %d", w.Pod, pid(t)))
+	if err := late.Start(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	w.Must(w.call("DEL", ""))
+	if err := late.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	w.home(t, "DEL")
+	if took := time.Since(start); took < 500*time.Millisecond || took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+
+	// Where somebody holds the namespace open for good, DEL ends, IPAM is told,
+	// and the record stays for the next one.
+	w.Run("umount $POD.kept; rm $POD $POD.kept")
+	w.NewPod(w.Pod)
+	w.Must(w.call("ADD", ""))
+	w.Run("touch $POD.kept; mount --bind $POD $POD.kept; umount $POD")
+	w.calls()
+	w.Must(w.call("DEL", ""))
+	if calls := w.calls(); calls != "DEL" {
+		t.Errorf("IPAM was called for %s", calls)
+	}
+	w.Run("nsenter --net=$POD.kept ip link set eth0 netns $$; umount $POD.kept")
+	w.Must(w.call("GC", `,"cni.dev/valid-attachments":[]`))
+	w.home(t, "GC")
+}
+
+// pid is a process in the host's namespace that lives as long as the test.
+func pid(t *testing.T) int {
+	t.Helper()
+	c := exec.Command("sleep", "60")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	return c.Process.Pid
+}
+
+// TestBadInput: a clear error, and nothing has changed.
+func TestBadInput(t *testing.T) {
+	for _, row := range []struct {
+		name, keys string
+		setup      string
+		netns      string
+		code       uint
+		words      string // separated by bars
+	}{
+		{name: "nothing selected", keys: `"hwaddr":""`, code: 7, words: "no device is given|pciBusID"},
+		{name: "wrong type", keys: `"device":5`, code: 6, words: "device|string"},
+		{name: "a path for a name", keys: `"device":"../up0"`, code: 7, words: "no interface name"},
+		{name: "no such device", keys: `"device":"up9"`, code: 102, words: "link up9"},
+		{name: "an alternative name that nobody has", keys: `"device":"a-name-of-more-than-15-bytes"`, code: 102, words: "a-name-of-more"},
+		{name: "no hwaddr", keys: `"hwaddr":"zz"`, code: 7, words: `hwaddr is "zz"`},
+		{name: "unknown hwaddr", keys: `"hwaddr":"02:00:00:00:00:99"`, code: 102, words: "no link of the host has hwaddr"},
+		{name: "relative path", keys: `"kernelpath":"devices/x"`, code: 7, words: "kernelpath"},
+		{name: "path elsewhere", keys: `"kernelpath":"/sys/class/net/up0"`, code: 7, words: "below /sys/devices"},
+		{name: "path upwards", keys: `"kernelpath":"/sys/devices/../class/net/up0"`, code: 7, words: "kernelpath"},
+		{name: "PCI address upwards", keys: `"pciBusID":"../../../etc"`, code: 7, words: "pciBusID"},
+		{name: "PCI address of dots", keys: `"pciBusID":".."`, code: 7, words: "pciBusID"},
+		{name: "deviceID upwards", keys: `"runtimeConfig":{"deviceID":"../x"}`, code: 7, words: "deviceID"},
+		{name: "dpdkMode without PCI", keys: `"device":"up0","dpdkMode":true`, code: 7, words: "dpdkMode is for PCI devices"},
+		{name: "unknown policy", keys: `"device":"up0","dad":"maybe"`, code: 7, words: "dad|optimistic"},
+		{name: "loopback", keys: `"device":"lo"`, code: 100, words: "lo (the loopback device) cannot leave"},
+		{name: "a bridge", keys: `"device":"br0"`, code: 100, words: "br0 (a bridge) cannot leave"},
+		{name: "interface exists", keys: `"device":"up0"`, setup: "pod ip link add eth0 type veth peer name x", code: 101, words: "eth0|already"},
+		{name: "no namespace", keys: `"device":"up0"`, netns: "/nowhere", code: 102, words: "/nowhere"},
+		{name: "no IPAM plugin", keys: `"device":"up0","ipam":{"type":"nowhere"}`, code: 102, words: `find plugin "nowhere"`},
+		{name: "unknown key, strict", keys: `"strict":true,"devise":"up0"`, code: 2, words: "did you mean device"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if row.setup != "" {
+				w.Run(row.setup)
+			}
+			c := w.call("ADD", "")
+			c.Netns = row.netns
+			c.Conf = `{"cniVersion":"1.0.0","name":"n","type":"host-device",` + row.keys + `}`
+			w.Refuses(c, row.code, strings.Split(row.words, "|")...)
+			w.home(t, row.name)
+		})
+	}
+}
+
+// TestAlternativeName: a device is found by another name that it goes by, and
+// comes home under its own.
+func TestAlternativeName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Run("ip link property add dev up0 altname enx-a-name-of-more-than-15-bytes")
+	w.before = state(w.Sandbox)
+	c := w.call("ADD", "")
+	c.Conf = selecting(`"device":"enx-a-name-of-more-than-15-bytes"`)
+	w.Must(c)
+	w.Must(w.call("DEL", ""))
+	w.home(t, "DEL")
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"unicode"
+
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is tap's own part of the network configuration.
+type Conf struct {
+	MultiQueue     bool          `json:"multiQueue" doc:"let a program open several queues of the device"`
+	MTU            int           `json:"mtu" min:"0" max:"65521" doc:"MTU in bytes; 0 takes the kernel's default"`
+	MAC            string        `json:"mac" doc:"hardware address of the device"`
+	Owner          *uint32       `json:"owner" max:"4294967294" doc:"number of the user who may open the device"`
+	Group          *uint32       `json:"group" max:"4294967294" doc:"number of the group whose members may open the device"`
+	SELinuxContext string        `json:"selinuxContext" doc:"SELinux label that the device is made under; without SELinux it does nothing"`
+	Bridge         string        `json:"bridge" doc:"bridge inside the pod that the device becomes a port of"`
+	RuntimeConfig  RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs        Args          `json:"args" lint:"-" doc:"optional arguments"`
+
+	mac net.HardwareAddr
+}
+
+// RuntimeConfig is the values of the capabilities that tap looks at.
+type RuntimeConfig struct {
+	MAC string `json:"mac" doc:"capability mac: the hardware address"`
+}
+
+// Args are the optional arguments that tap looks at.
+type Args struct {
+	CNI struct {
+		MAC string `json:"mac" doc:"the hardware address"`
+	} `json:"cni"`
+}
+
+var tap = plugin.Plugin[Conf]{
+	Name: "tap", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
+	Validate: validate, Complete: complete, Want: want,
+}
+
+func validate(at *plugin.At, c *Conf) (err error) {
+	switch {
+	case c.MTU != 0 && c.MTU < mtuMin:
+		return fmt.Errorf("mtu is %d, and can be %d to 65521, or 0", c.MTU, mtuMin)
+	case c.Bridge != "" && !link.ValidName(c.Bridge):
+		return fmt.Errorf("bridge is %q, which is no interface name: one has 1 to 15 bytes, without '/', ':' and blanks", c.Bridge)
+	case c.Bridge != "" && c.Bridge == at.IfName:
+		return fmt.Errorf("bridge is %q, which is the name of the device itself", c.Bridge)
+	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):
+		return fmt.Errorf("selinuxContext is %q: user:role:type is wanted, or user:role:type:level", c.SELinuxContext)
+	}
+	c.mac, err = plugin.FirstMAC(c.RuntimeConfig.MAC, c.CNIArgs.CNI.MAC, at.Args["MAC"], c.MAC)
+	if c.mac == nil {
+		c.mac = at.MAC("pod")
+	}
+	return err
+}
+
+// mtuMin is the smallest MTU of a tap device (ETH_MIN_MTU).
+const mtuMin = 68
+
+// isLabel looks at the form of an SELinux label.
+func isLabel(s string) bool {
+	parts := strings.SplitN(s, ":", 4)
+	for _, p := range parts {
+		if p == "" {
+			return false
+		}
+	}
+	return len(parts) >= 3 && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+}
+
+func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+
+// want lists what holds while a pod is attached. Addresses do not wait: the
+// device has no carrier until a program opens it.
+func want(at plugin.At, c Conf) plan.Plan {
+	p := plan.Plan{link.Tap{
+		Link: at.IfName, MAC: c.mac, MTU: c.MTU, MultiQueue: c.MultiQueue,
+		Owner: c.Owner, Group: c.Group, SELinux: c.SELinuxContext, Bridge: c.Bridge,
+	}}
+	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)
+}
