@@ -16,7 +16,7 @@ var probes = map[string]string{
 	"dummy":          "ip link add dev probe0 type dummy",
 	"vrf":            "ip link add dev probe0 type vrf table 10",
 	"vlan filtering": "ip link add dev probe0 type bridge vlan_filtering 1",
-	"sctp":           "grep -q ' sctp' /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
+	"sctp":           "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
 }
 
 // Needs leaves the calling test to the second kernel where this one lacks a

@@ -99,7 +99,7 @@ func (s *Sandbox) Try(command string) (string, error) {
 // what the kernel changes in its own time: the state of carriers and link-local
 // addresses.
 const look = `
-still() { sed -E '/^(local |anycast |)fe80::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
+still() { sed -E '/^(local |anycast |)fe80::/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
 for side in ${SIDES:-host pod}; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue

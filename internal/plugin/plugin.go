@@ -35,6 +35,8 @@ type At struct {
 	Unseen bool
 
 	takesAddresses bool
+	// inherited is how many interfaces of the result are of plugins before.
+	inherited int
 }
 
 // Plugin is a name and pure functions from an attachment and its configuration
@@ -194,7 +196,7 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 	}
 	if r.Conf.IPAM.Type == "" {
 		if p.Behind && at.Prev != nil {
-			at.Result = at.Prev
+			at.Result, at.inherited = at.Prev, len(at.Prev.Interfaces)
 		}
 		return nothing, p.withoutIPAM()
 	}
@@ -243,7 +245,7 @@ func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
 		return nil // they are not its own, or not there to be looked at
 	}
 	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")
-	for _, i := range at.Result.Interfaces {
+	for _, i := range at.Result.Interfaces[at.inherited:] {
 		if i.Mac != "" && !withMTU {
 			continue
 		}

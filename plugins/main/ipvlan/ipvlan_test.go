@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -48,4 +49,27 @@ func TestLaws(t *testing.T) {
 			{Fact: `^tell`},
 		},
 	})
+}
+
+// TestBehind: the master is the one interface of the plugins before, and their
+// addresses are taken over.
+func TestBehind(t *testing.T) {
+	for name, row := range map[string]struct {
+		interfaces []*cni.Interface
+		master     string
+		inPod      bool
+	}{
+		"on the host": {[]*cni.Interface{{Name: "up0"}}, "up0", false},
+		"in the pod":  {[]*cni.Interface{{Name: "net0", Sandbox: "/n"}}, "net0", true},
+		"two":         {[]*cni.Interface{{Name: "a"}, {Name: "b"}}, "", false},
+		"none":        {nil, "", false},
+	} {
+		at := plugintest.At("c1", "10.1.2.3/24")
+		at.IPAM, at.Result.Interfaces, at.Prev = "", row.interfaces, at.Result
+		var c Conf
+		err := validate(&at, &c)
+		if (err == nil) != (row.master != "") || c.Master != row.master || c.InPod != row.inPod {
+			t.Errorf("%s: master %q, in the pod %t, %v", name, c.Master, c.InPod, err)
+		}
+	}
 }

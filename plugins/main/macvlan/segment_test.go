@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
+// segment makes the master, whose other end is everybody else.
+func segment(s *kerneltest.Sandbox) {
+	s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+}
+
+// TestNeighboursAreTold: an address that moves here is reachable at once.
+func TestNeighboursAreTold(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	segment(s)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64").Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	four, six := netip.MustParseAddr("10.1.2.3").As4(), netip.MustParseAddr("fd00:1:2::3").As16()
+	var arp, na bool
+	frame := make([]byte, 2048)
+	for deadline := time.Now().Add(3 * time.Second); !(arp && na) && time.Now().Before(deadline); {
+		n, _, err := unix.Recvfrom(fd, frame, 0)
+		if err != nil {
+			break
+		}
+		f := frame[:n]
+		switch {
+		case n >= 42 && f[12] == 8 && f[13] == 6:
+			arp = arp || bytes.Equal(f[28:32], four[:]) && bytes.Equal(f[38:42], four[:])
+		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[54] == 136:
+			na = na || bytes.Equal(f[62:78], six[:])
+		}
+	}
+	if !arp || !na {
+		t.Errorf("heard of the IPv4 address: %t, of the IPv6 address: %t", arp, na)
+	}
+}
+
+// TestDuplicate: an address that somebody else on the segment has is refused,
+// and nothing is left.
+func TestDuplicate(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	segment(s)
+	s.Run("ip addr add fd00:1:2::3/64 dev up1 nodad")
+	before := s.Text()
+	err := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "fd00:1:2::3/64").Add(s.Kernel())
+	if err == nil || !strings.Contains(err.Error(), "somebody else on the segment") {
+		t.Errorf("%v", err)
+	}
+	s.Same("a refused address", before, s.Text())
+}
+
+// TestMasterGone: DEL does not mind.
+func TestMasterGone(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	segment(s)
+	p := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24")
+	if err := p.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Run("ip link del up0")
+	if err := p.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDefaultMaster is the link that the kernel sends by, metrics and all.
+func TestDefaultMaster(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	segment(s)
+	s.Run("ip link add other0 type veth peer name other1; ip link set other0 up; ip addr add 10.8.0.2/24 dev other0; ip route add default via 10.8.0.1 metric 500; " +
+		"ip addr add 10.9.0.2/24 dev up0; ip route add default via 10.9.0.1 metric 5")
+	p := planOf(t, "c1", Conf{}, "10.1.2.3/24")
+	if err := p.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	index := strings.TrimSpace(s.Run("cat /sys/class/net/up0/ifindex"))
+	if text := s.Run("pod ip -o link show eth0"); !strings.Contains(text, "@if"+index+":") {
+		t.Errorf("it lies elsewhere: %s", text)
+	}
+}
+
+// TestBadInput: a clear error, and nothing has changed.
+func TestBadInput(t *testing.T) {
+	conf := func(more string) string { return `{"cniVersion":"1.0.0","name":"n","type":"macvlan"` + more + `}` }
+	for _, row := range []struct {
+		name, more, setup string
+		code              uint
+		words             string
+	}{
+		{"no master there", `,"master":"nowhere"`, "", 102, "master|nowhere"},
+		{"no default route", ``, "", 100, "master is not given|default route"},
+		{"unknown mode", `,"master":"up0","mode":"bridged"`, "", 7, "mode|private"},
+		{"mtu above the master's", `,"master":"up0","mtu":9000`, "", 100, "9000|1500|up0"},
+		{"negative mtu", `,"master":"up0","mtu":-1`, "", 7, "mtu is -1"},
+		{"no MAC", `,"master":"up0","mac":"zz"`, "", 7, "mac"},
+		{"unknown policy", `,"master":"up0","dad":"maybe"`, "", 7, "dad|optimistic"},
+		{"negative queue", `,"master":"up0","bcqueuelen":-1`, "", 6, "bcqueuelen|from 0 on"},
+		{"a bridge's port", `,"master":"up0"`, "ip link add br0 type bridge; ip link set up0 master br0", 100, "up0 is a port of br0"},
+		{"the interface is there", `,"master":"up0"`, "pod ip link add eth0 type veth peer name x", 101, "eth0"},
+		{"a master in the pod that is not", `,"master":"up0","linkInContainer":true`, "", 102, "up0"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			bin := kerneltest.Build(t, "plugins/main/macvlan")
+			s := kerneltest.New(t)
+			segment(s)
+			if row.setup != "" {
+				s.Run(row.setup)
+			}
+			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "macvlan", Conf: conf(row.more)}, row.code, strings.Split(row.words, "|")...)
+		})
+	}
+}
+
+// TestBehind: after another plugin and without IPAM, the result is that one's
+// with one interface more.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/main/macvlan")
+	s := kerneltest.New(t)
+	segment(s)
+	out := s.Must(kerneltest.Call{Bin: bin, Plugin: "macvlan", IfName: "net1", Conf: `{"cniVersion":"1.0.0","name":"n","type":"macvlan","master":"up0",
+		"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}}`}).Stdout
+	for _, w := range []string{`"eth0"`, `"net1"`, `"interface": 0`} {
+		if !strings.Contains(out, w) {
+			t.Errorf("no %s in %s", w, out)
+		}
+	}
+	if text := s.Run("pod ip -br addr show net1"); strings.Contains(text, "10.1.2.3") || !strings.Contains(text, "UP") {
+		t.Errorf("%s", text)
+	}
+}
