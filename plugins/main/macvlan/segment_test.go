@@ -63,7 +63,8 @@ func TestDuplicate(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
 	segment(s)
-	s.Run("ip addr add fd00:1:2::3/64 dev up1 nodad")
+	// The kernel makes the address usable in its own time.
+	s.Run("ip addr add fd00:1:2::3/64 dev up1 nodad; until ip -6 route show table local | grep -q fd00:1:2::3; do sleep 0.01; done")
 	before := s.Text()
 	err := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "fd00:1:2::3/64").Add(s.Kernel())
 	if err == nil || !strings.Contains(err.Error(), "somebody else on the segment") {
