@@ -47,17 +47,19 @@ func Keep(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
 		}
 		held, permanent := parse(a), parse(a).flags&unix.IFA_F_PERMANENT != 0
 		if permanent && a[3] < unix.RT_SCOPE_LINK && held.prefix.IsValid() {
-			out = append(out, keep(held, a[3], a[unix.SizeofIfAddrmsg:]))
+			out = append(out, keep(l.Name, held, a[3], a[unix.SizeofIfAddrmsg:]))
 		}
 	}
 	return out, nil
 }
 
-func keep(h held, scope uint8, attrs []byte) Kept {
+func keep(link string, h held, scope uint8, attrs []byte) Kept {
 	out := Kept{
 		Prefix: h.prefix, Scope: scope, Flags: h.flags & ownFlags,
-		Label:  netlink.Text(netlink.Find(attrs, unix.IFA_LABEL)),
 		Metric: netlink.Uint32(netlink.Find(attrs, unix.IFA_RT_PRIORITY)),
+	}
+	if label := netlink.Text(netlink.Find(attrs, unix.IFA_LABEL)); label != link {
+		out.Label = label
 	}
 	if peer, _ := netip.AddrFromSlice(netlink.Find(attrs, unix.IFA_ADDRESS)); peer != h.prefix.Addr() {
 		out.Peer = peer
