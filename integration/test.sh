@@ -102,6 +102,11 @@ while read -r name; do
 	failed+=("$name")
 done < <(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p; s/^FAIL[[:space:]]\([^ ]*\).*\[.*failed\]$/\1/p' "$log/first" "$log/second")
 
+# What of the kernel the tests asked for by name: a feature, a package, a test, and how that ended here.
+jq -rs '(map(select(.Action == "pass" or .Action == "fail")) | map({key: (.Package + " " + (.Test // "")), value: .Action}) | from_entries) as $ended
+	| .[] | select(.Action == "output" and .Test != null) | (.Output | capture("(?<how>left to the second kernel, for|needs of the kernel:) (?<feature>.*)\n")) as $f
+	| [$f.feature, .Package + " " + .Test, (if $f.how == "needs of the kernel:" then $ended[.Package + " " + .Test] else "left" end)] | @tsv' "$log/json" | sort -u >"$log/features"
+
 # How each package fared on each kernel.
 verdict() { # FILE PACKAGE
 	awk -v want="$2" '
@@ -114,6 +119,12 @@ printf '%-30s %-28s %s\n' "" "kernel $(uname -r)" "$(grep -m 1 '^kernel ' "$log/
 for package in $(cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,," | sort); do
 	left=$(grep -c "^github.com/catena-cni/catena/$package " "$log/left" || true)
 	printf '%-30s %-28s %s\n' "$package" "$(verdict "$log/first" "$package")$([[ ${left:-0} == 0 ]] || echo ", $left left")" "$(verdict "$log/second" "$package")"
+done
+echo
+cut -f1 "$log/features" | sort -u | while read -r feature; do
+	here=$(awk -F'\t' -v f="$feature" '$1 == f {n[$3]++} END {print n["fail"] ? "FAILED" : n["pass"] ? "passed" : "has it not"}' "$log/features")
+	there=$(awk -F'\t' -v f="$feature" 'NR == FNR {passed[$1]; next} $1 == f {n++; ok += $2 in passed} END {print ok ? "passed, " ok " tests" : "-"}' "$log/passed" "$log/features")
+	printf '%-30s %-28s %s\n' "$feature" "$here" "$there"
 done
 
 echo

@@ -9,6 +9,9 @@ import (
 // integration/test.sh looks for it: what is left here must pass there.
 const SecondKernel = "left to the second kernel, for "
 
+// Feature begins the line of every test that needs one which this kernel has.
+const Feature = "needs of the kernel: "
+
 // probes find out whether this kernel has a feature.
 var probes = map[string]string{
 	"ipvlan":         "ip link add probe0 type veth peer name probe1 && ip link add probe2 link probe0 type ipvlan mode l2",
@@ -32,6 +35,7 @@ func Needs(t testing.TB, features ...string) {
 		_, err := s.Try("unshare -n sh -c '" + probe + "'")
 		switch {
 		case err == nil:
+			t.Log(Feature + f)
 		case os.Getenv("VMTEST_VM") != "":
 			t.Fatalf("the second kernel lacks %s too", f)
 		default:
