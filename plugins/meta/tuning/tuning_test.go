@@ -50,9 +50,7 @@ func TestWant(t *testing.T) {
 }
 
 // setup makes the interface as a plugin before this one would.
-func setup(s *kerneltest.Sandbox) {
-	s.Run("ip link add host0 type veth peer name eth0 netns $POD; ip link set host0 up; pod ip link set eth0 up; pod ip addr add 10.1.2.3/24 dev eth0")
-}
+func setup(s *kerneltest.Sandbox) { s.Run(makeLink) }
 
 // values is everything that tuning may touch.
 const values = `pod ip -d link show eth0 | grep -o 'mtu [0-9]*\|link/ether [0-9a-f:]*\|qlen [0-9]*\|PROMISC\|ALLMULTI'; ` +
