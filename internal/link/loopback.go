@@ -2,14 +2,16 @@ package link
 
 import (
 	"errors"
+	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Loopback is the pod's loopback interface being up. It is the namespace's: Del
-// takes it down, as runtimes know it, but only where the namespace is there.
+// Loopback is the pod's loopback interface being up.
 type Loopback struct{ Name string }
 
 func (l Loopback) String() string { return "up   pod " + l.Name }
@@ -23,7 +25,10 @@ func (l Loopback) Add(k *kernel.Kernel) error {
 	return k.SetUp(kernel.Pod, i)
 }
 
-// Del takes it down.
+// Del takes it down, as it was in the new namespace, and as runtimes that keep
+// the namespace know it. But it stays up while somebody else uses the namespace,
+// which another interface that is up shows, or an address on this one that is
+// not the kernel's.
 func (l Loopback) Del(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return nil
@@ -32,7 +37,23 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
+	used, err := l.usedByOthers(k)
+	if err != nil || used {
+		return err
+	}
 	return k.SetLink(kernel.Pod, i, 0, unix.IFF_UP)
+}
+
+func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {
+	links, err := k.Links(kernel.Pod)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(links, func(o *kernel.Link) bool { return o.Name != l.Name && o.Up() }) {
+		return true, nil
+	}
+	have, err := addr.List(k, kernel.Pod, l.Name)
+	return slices.ContainsFunc(have, func(p netip.Prefix) bool { return !p.Addr().IsLoopback() }), err
 }
 
 // Check looks whether it is up.

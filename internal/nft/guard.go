@@ -2,7 +2,9 @@ package nft
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 
@@ -56,12 +58,17 @@ func (g GuardMAC) guarded() bool {
 	})
 }
 
-// Add allows the address where there is a guard.
+// Add allows the address where there is a guard, in place of one that a second
+// ADD, or a second tuning of one chain, finds allowed.
 func (g GuardMAC) Add(k *kernel.Kernel) error {
 	if g.Idle() || !g.guarded() {
 		return nil
 	}
-	return g.members().Add(k)
+	err := g.members().Add(k)
+	if errors.Is(err, fs.ErrExist) {
+		err = errors.Join(g.Del(k), g.members().Add(k))
+	}
+	return err
 }
 
 // Del takes the permission back.

@@ -241,7 +241,7 @@ func (p Plugin[C]) dns(r *cni.Request, at *At) {
 // fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
 // the interfaces that the plan has made or found. Most are remembered from that.
 func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
-	if p.Chained || at.Unseen {
+	if p.Chained || p.Nameless && at.Prev != nil || at.Unseen {
 		return nil // they are not its own, or not there to be looked at
 	}
 	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")

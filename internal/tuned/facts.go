@@ -31,6 +31,26 @@ func (v Values) none() bool {
 	return v.MAC == nil && v.MTU == 0 && v.Promisc == nil && v.AllMulti == nil && v.TxQLen == nil
 }
 
+// only gives those settings of v that other has too.
+func (v Values) only(other Values) Values {
+	if other.MAC == nil {
+		v.MAC = nil
+	}
+	if other.MTU == 0 {
+		v.MTU = 0
+	}
+	if other.Promisc == nil {
+		v.Promisc = nil
+	}
+	if other.AllMulti == nil {
+		v.AllMulti = nil
+	}
+	if other.TxQLen == nil {
+		v.TxQLen = nil
+	}
+	return v
+}
+
 func (v Values) String() string {
 	var words []string
 	add := func(there bool, word string, value any) {
@@ -78,21 +98,17 @@ func (s Saved) Add(k *kernel.Kernel) error {
 	}
 	before := former(l, s.Values)
 	before.Owner, before.Netns, before.NetnsID = s.Owner.String(), k.PodPath(), kernel.Netns(k.PodPath())
-	err = k.Do(kernel.Pod, func() error {
-		for _, p := range s.Sysctl {
-			have, err := sysctl.Read(p.Key)
-			if err != nil {
-				return fmt.Errorf("a pod's network namespace has no such setting: %w", err)
-			}
-			before.Sysctl = append(before.Sysctl, sysctl.Pair{Key: p.Key, Value: have})
-		}
+	if before.Sysctl, err = s.Sysctl.Now(k); err != nil {
+		return err
+	}
+	err = k.Do(kernel.Pod, func() (err error) {
 		before.Features, err = formerFeatures(s.Link, s.Features)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.claim(before)
+	return s.claim(before, s.Values)
 }
 
 // former is the interface's own values of those that are to be changed.
@@ -120,11 +136,14 @@ func former(l *kernel.Link, v Values) (s saved) {
 // its namespace or its interface needs no putting back.
 func (s Saved) Del(k *kernel.Kernel) error {
 	before, err := s.read()
+	if err == nil && !before.of(s.Owner) {
+		return nil
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%v: it is removed\n", err)
 		return s.Folder.Remove(s.key())
 	}
-	if k.Has(kernel.Pod) {
+	if k.Has(kernel.Pod) && before.in(kernel.Netns(k.PodPath())) {
 		if err := s.putBack(k, before); err != nil {
 			return err // the file stays, so that it can be tried again
 		}
@@ -140,25 +159,19 @@ func (s Saved) putBack(k *kernel.Kernel, before saved) error {
 		}
 	}
 	if len(before.Features) > 0 {
-		try(k.Do(kernel.Pod, func() error { return changeFeatures(s.Link, before.Features) }))
+		try(k.Do(kernel.Pod, func() error { return askFeatures(s.Link, before.Features) }))
 	}
 	if v := before.values(); !v.none() {
 		try(set(k, s.Link, v))
 	}
-	for _, p := range slices.Backward(before.Sysctl) {
+	for _, p := range before.Sysctl {
 		try(sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{p}}.Add(k))
 	}
 	return errors.Join(errs...)
 }
 
-// Check looks for the file.
-func (s Saved) Check(*kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
-	_, err := s.Folder.Read(s.key())
-	return err
-}
+// Check has nothing to look at: upstream keeps no file where it need not restore.
+func (s Saved) Check(*kernel.Kernel) error { return nil }
 
 // Link is the settings of the pod's interface.
 type Link struct {
@@ -306,7 +319,7 @@ func (f Features) Check(k *kernel.Kernel) error {
 		return nil
 	}
 	return k.Do(kernel.Pod, func() error {
-		now, err := formerFeatures(f.Link, f.Wanted)
+		now, err := features(f.Link, f.Wanted)
 		if err == nil && !maps.Equal(now, f.Wanted) {
 			err = fmt.Errorf("they are %v", now)
 		}

@@ -5,10 +5,13 @@
 package tuned
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -62,9 +65,24 @@ func (f File) read() (s saved, err error) {
 	return s, nil
 }
 
-// claim writes the first version of the file. One that is there keeps what it
-// has, unless it is of a namespace that is gone.
-func (f File) claim(s saved) error {
+// of reports whether the values are of a container's interface. "a_b" with "c"
+// has the file name of "a" with "b_c"; the network may have got another name.
+func (s saved) of(at name.Attachment) bool {
+	owner, err := name.Parse(s.Owner)
+	return err != nil || owner.ContainerID == at.ContainerID && owner.IfName == at.IfName
+}
+
+// in reports whether the values are of a namespace, as far as the file says:
+// upstream's does not.
+func (s saved) in(netns kernel.NetnsID) bool {
+	return s.NetnsID == kernel.NetnsID{} || s.NetnsID == netns
+}
+
+// claim writes the first version of the file. To one that is there only those
+// values are added that it has not: a second ADD, or a second tuning of one
+// chain, finds what the first has made of the others. So the first DEL puts back
+// what both have changed.
+func (f File) claim(s saved, wanted Values) error {
 	content, err := json.MarshalIndent(s, "", " ")
 	if err != nil {
 		return err
@@ -74,15 +92,61 @@ func (f File) claim(s saved) error {
 		return err
 	}
 	before, rerr := f.read()
-	if rerr == nil && before.Netns != "" && before.NetnsID != s.NetnsID && kernel.Netns(before.Netns) != before.NetnsID {
-		return f.Folder.Replace(f.key(), content)
+	switch {
+	case rerr == nil && !before.of(f.Owner) && kernel.Netns(before.Netns) == before.NetnsID:
+		err = fmt.Errorf("%s/%s has the former values of %s: %w", f.Folder, f.key(), before.Owner, fs.ErrExist)
+		return cni.Hint(err, "detach (DEL) "+before.Owner+" first")
+	case rerr == nil && before.of(f.Owner) && before.speaksOf(s, wanted):
+		s = before.and(s)
 	}
-	err = fmt.Errorf("%s is tuned already: its former values are in %s/%s: %w", f.Owner, f.Folder, f.key(), err)
-	return cni.Hint(err, "detach (DEL) the container before it is attached again")
+	if content, err = json.MarshalIndent(s, "", " "); err != nil {
+		return err
+	}
+	return f.Folder.Replace(f.key(), content)
 }
 
-// Collect is GC: it removes the files of the network's attachments that are not
-// valid. Upstream's files do not say whose network they are of, and stay.
+// speaksOf reports whether the values are of the pod as it is now. Upstream
+// leaves files behind when a namespace dies before DEL, and does not say in them
+// which one it was: they are believed where the interface has already what it
+// shall get of what they speak of.
+func (s saved) speaksOf(now saved, wanted Values) bool {
+	if s.NetnsID != (kernel.NetnsID{}) {
+		return s.NetnsID == now.NetnsID
+	}
+	both := s.values().only(wanted)
+	return !both.none() && wanted.only(both).String() == now.values().only(both).String()
+}
+
+// and adds the values of other that s has not.
+func (s saved) and(other saved) saved {
+	own := s.values()
+	if own.MAC == nil {
+		s.MAC = other.MAC
+	}
+	if own.MTU == 0 {
+		s.MTU = other.MTU
+	}
+	s.Promisc = cmp.Or(s.Promisc, other.Promisc)
+	s.AllMulti = cmp.Or(s.AllMulti, other.AllMulti)
+	s.TxQLen = cmp.Or(s.TxQLen, other.TxQLen)
+	for _, p := range other.Sysctl {
+		if !slices.ContainsFunc(s.Sysctl, func(o sysctl.Pair) bool { return o.Key == p.Key }) {
+			s.Sysctl = append(s.Sysctl, p)
+		}
+	}
+	s.Sysctl.Order()
+	features := maps.Clone(other.Features)
+	if features == nil {
+		features = s.Features
+	}
+	maps.Copy(features, s.Features)
+	s.Features = features
+	s.Owner, s.Netns, s.NetnsID = other.Owner, other.Netns, other.NetnsID
+	return s
+}
+
+// Collect is GC: it is DEL for the network's attachments that are not valid.
+// Upstream's files do not say whose network they are of, and stay.
 func Collect(folder store.Folder, network string, valid func(text string) bool) error {
 	keys, err := folder.Keys()
 	if err != nil {
@@ -91,13 +155,29 @@ func Collect(folder store.Folder, network string, valid func(text string) bool) 
 	var errs []error
 	for _, key := range keys {
 		b, err := folder.Read(key)
-		var s struct{ Owner string }
+		var s saved
 		if err != nil || json.Unmarshal(b, &s) != nil {
 			continue
 		}
-		if at, err := name.Parse(s.Owner); err == nil && at.Network == network && !valid(at.Comment()) {
-			errs = append(errs, folder.Remove(key))
+		at, err := name.Parse(s.Owner)
+		f := File{Folder: folder, Owner: at}
+		if err == nil && at.Network == network && !valid(at.Comment()) && f.key() == key {
+			errs = append(errs, f.collect(s))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// collect looks into the pod where its namespace is still at its path.
+func (f File) collect(s saved) error {
+	path := ""
+	if kernel.Netns(s.Netns) == s.NetnsID {
+		path = s.Netns
+	}
+	k, err := kernel.Open(path)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return Saved{File: f, Link: f.Owner.IfName}.Del(k)
 }

@@ -88,3 +88,41 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 }
+
+// TestOthers: what others have on lo is no error, and lo stays up for them.
+func TestOthers(t *testing.T) {
+	for what, setup := range map[string]string{
+		"an address":   "pod ip addr add 192.0.2.1/32 dev lo",
+		"an interface": "pod ip link add eth0 up type veth peer name x",
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			bin := kerneltest.Build(t, "plugins/meta/loopback")
+			s := kerneltest.New(t)
+			s.Run(setup)
+			call := kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: `{"cniVersion":"1.1.0","name":"lo","type":"loopback"}`}
+			if a := s.Must(call); strings.Contains(a.Stdout, "192.0.2.1") {
+				t.Error(a.Stdout)
+			}
+			call.Verb = "CHECK"
+			s.Must(call)
+			up := s.Text()
+			call.Verb = "DEL"
+			s.Must(call)
+			s.Same("DEL", up, s.Text())
+		})
+	}
+}
+
+// TestForeignInterfaces: those of a result before this one are not looked at.
+func TestForeignInterfaces(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/meta/loopback")
+	s := kerneltest.New(t)
+	out := s.Must(kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: `{"cniVersion":"1.1.0","name":"lo","type":"loopback",` +
+		`"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"made-at-home"},{"name":"eth0","mac":"02:00:00:00:00:01","sandbox":"/x"}]}}`}).Stdout
+	flat := strings.Join(strings.Fields(out), "")
+	if !strings.Contains(flat, `{"name":"made-at-home"}`) || strings.Contains(flat, "mtu") || strings.Contains(flat, "127.0.0.1") {
+		t.Error(out)
+	}
+}

@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/sysctl"
 )
 
 // allowlistFile is where an administrator says which settings may be changed.
@@ -25,45 +25,62 @@ func allowlist() (allowed []*regexp.Regexp, exists bool, err error) {
 	if err != nil {
 		return nil, true, err
 	}
-	for line := range strings.SplitSeq(string(text), "\n") {
+	allowed, err = parseAllowlist(string(text))
+	return allowed, true, err
+}
+
+func parseAllowlist(text string) (allowed []*regexp.Regexp, err error) {
+	n := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		n++
 		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		// By itself first: a bracket of the line's must not match one of ours.
+		if _, bad := regexp.Compile(line); bad != nil {
+			err = errors.Join(err, fmt.Errorf("%s line %d: %w", allowlistFile, n, bad))
 			continue
 		}
 		// The whole key must match: net.ipv4.ip_forward is not meant to allow
 		// net.ipv4.ip_forward_use_pmtu.
-		r, err := regexp.Compile("^(?:" + line + ")$")
-		if err != nil {
-			return nil, true, fmt.Errorf("%s: %w", allowlistFile, err)
-		}
-		allowed = append(allowed, r)
+		allowed = append(allowed, regexp.MustCompile("^(?:"+line+")$"))
 	}
-	return allowed, true, nil
+	return allowed, err
 }
 
-// permitted refuses settings that the administrator does not allow. A key may
-// be written with dots or slashes on either side.
-func permitted(pairs sysctl.Pairs) error {
-	if len(pairs) == 0 {
+// permitted refuses settings that the administrator does not allow.
+func (c *Conf) permitted(ifname string) error {
+	if len(c.pairs) == 0 {
 		return nil
 	}
 	allowed, exists, err := allowlist()
 	if err != nil || !exists {
 		return err
 	}
-	for _, p := range pairs {
-		if !matches(allowed, p.Key) && !matches(allowed, strings.ReplaceAll(p.Key, "/", ".")) {
-			err := cni.Errorf(cni.CodeConfig, "sysctl %s is not allowed by %s", p.Key, allowlistFile)
-			return cni.Hint(err, "add a line that matches the whole of it, or leave it out of the configuration")
+	for _, m := range []map[string]string{c.Sysctl, c.CNIArgs.CNI.Sysctl} {
+		for _, written := range slices.Sorted(keys(m)) {
+			if !matches(allowed, written, ifname) {
+				err := cni.Errorf(cni.CodeConfig, "sysctl %s is not allowed by %s", written, allowlistFile)
+				return cni.Hint(err, "add a line that matches the whole of it, or leave it out of the configuration")
+			}
 		}
 	}
 	return nil
 }
 
-func matches(allowed []*regexp.Regexp, key string) bool {
-	for _, r := range allowed {
-		if r.MatchString(key) {
-			return true
+// matches looks for a key in each of its spellings: with the word IFNAME, as
+// upstream holds it against the file, and with the interface's name; with dots
+// and with slashes.
+func matches(allowed []*regexp.Regexp, written, ifname string) bool {
+	var spellings []string
+	for _, name := range []string{"IFNAME", ifname} {
+		key, err := path(written, name)
+		if err != nil {
+			return false
 		}
+		spellings = append(spellings, key, strings.ReplaceAll(key, "/", "."))
 	}
-	return false
+	return slices.ContainsFunc(allowed, func(r *regexp.Regexp) bool {
+		return slices.ContainsFunc(spellings, r.MatchString)
+	})
 }

@@ -106,17 +106,17 @@ func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
 	merged := map[string]string{}
 	var errs []error
 	for _, m := range maps {
-		level := map[string]string{}
+		from := map[string]string{}
 		for _, written := range slices.Sorted(keys(m)) {
 			key, err := path(written, ifname)
-			if _, twice := level[key]; twice && err == nil {
-				err = fmt.Errorf("sysctl %q stands there a second time, in another spelling", written)
+			if other, twice := from[key]; twice && err == nil {
+				err = fmt.Errorf("sysctl %q stands there a second time, as %q", other, written)
 			}
 			if strings.ContainsAny(m[written], "\n\x00") || len(m[written]) > 4096 {
 				err = fmt.Errorf("sysctl %q has a value that is no line of text", written)
 			}
 			errs = append(errs, err)
-			level[key] = m[written]
+			from[key] = written
 			merged[key] = m[written]
 		}
 	}
@@ -124,6 +124,7 @@ func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
 	for _, key := range slices.Sorted(keys(merged)) {
 		out = append(out, sysctl.Pair{Key: key, Value: merged[key]})
 	}
+	out.Order()
 	return out, errors.Join(errs...)
 }
 

@@ -46,7 +46,7 @@ func complete(at plugin.At, c Conf) error {
 			i.Mtu = c.values.MTU
 		}
 	}
-	return permitted(c.pairs)
+	return c.permitted(at.IfName)
 }
 
 func ready(_ *kernel.Kernel, c Conf) error {
