@@ -27,15 +27,15 @@ type Conf struct {
 
 // IPAM is host-local's own configuration.
 type IPAM struct {
-	Type       string    `json:"type" doc:"host-local"`
-	Subnet     string    `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
-	Start      string    `json:"rangeStart" doc:"first address of that range"`
-	End        string    `json:"rangeEnd" doc:"last address of that range"`
-	Gateway    string    `json:"gateway" doc:"gateway of that range"`
-	Ranges     [][]Range `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
-	Routes     []Route   `json:"routes" doc:"routes of the pod, for the result"`
-	DataDir    string    `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
-	ResolvConf string    `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
+	Type       string         `json:"type" doc:"host-local"`
+	Subnet     string         `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
+	Start      string         `json:"rangeStart" doc:"first address of that range"`
+	End        string         `json:"rangeEnd" doc:"last address of that range"`
+	Gateway    string         `json:"gateway" doc:"gateway of that range"`
+	Ranges     [][]Range      `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
+	Routes     []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
+	DataDir    string         `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
+	ResolvConf string         `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
 }
 
 // Range is a run of addresses in one subnet.
@@ -44,17 +44,6 @@ type Range struct {
 	Start   string `json:"rangeStart" doc:"the first address; the subnet's second where it is not given"`
 	End     string `json:"rangeEnd" doc:"the last address; where it is not given the subnet's last, for IPv4 the last but one"`
 	Gateway string `json:"gateway" doc:"the gateway, which no pod gets; the subnet's second address where it is not given"`
-}
-
-// Route is a route of the result.
-type Route struct {
-	Dst      string `json:"dst" doc:"the destination, as in 0.0.0.0/0"`
-	GW       string `json:"gw" doc:"the gateway; that of the range where it is not given"`
-	MTU      int    `json:"mtu" min:"0" doc:"MTU on this route in bytes"`
-	AdvMSS   int    `json:"advmss" min:"0" doc:"TCP segment size that the pod announces on this route"`
-	Priority int    `json:"priority" min:"0" doc:"metric of the route"`
-	Table    *int   `json:"table" min:"0" doc:"routing table; the main one where it is not given"`
-	Scope    *int   `json:"scope" min:"0" max:"255" doc:"scope of the route: 0 global, 253 link, 254 host"`
 }
 
 // RuntimeConfig is the values of the capabilities that host-local looks at.
@@ -87,7 +76,7 @@ func (c Conf) store(network string) (*lease.Store, error) {
 func validate(at *plugin.At, c *Conf) error {
 	var errs [3]error
 	c.sets, errs[0] = c.readSets()
-	c.routes, errs[1] = c.readRoutes()
+	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
 	c.requested, errs[2] = c.readRequested(at.Args)
 	return errors.Join(errs[:]...)
 }
@@ -142,7 +131,13 @@ func (c *Conf) readSets() ([]lease.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
 	}
-	return all, c.fewEnough(all)
+	four := 0
+	for _, s := range all {
+		if s.Is4() {
+			four++
+		}
+	}
+	return all, plugin.HasRoom(c.CNIVersion, four, len(all)-four)
 }
 
 func keys(places []place) string {
@@ -151,25 +146,6 @@ func keys(places []place) string {
 		all = append(all, p.key)
 	}
 	return strings.Join(all, ", ")
-}
-
-// fewEnough holds the sets against results of old versions, which have room
-// for one address of each family.
-func (c *Conf) fewEnough(sets []lease.Set) error {
-	four := 0
-	for _, s := range sets {
-		if s.Is4() {
-			four++
-		}
-	}
-	version := c.CNIVersion
-	if version == "" {
-		version = "0.1.0"
-	}
-	if most := max(four, len(sets)-four); most > 1 && !cni.AtLeast(version, "0.3.0") {
-		return fmt.Errorf("there are %d sets of one address family, and a result of cniVersion %s has room for one: raise cniVersion to 0.3.0 or more", most, version)
-	}
-	return nil
 }
 
 // read turns a range's text into addresses, and fills in what is left out.
@@ -183,9 +159,9 @@ func (r Range) read(key string) (lease.Range, error) {
 	}
 	out := lease.Range{Subnet: subnet}
 	var errs [3]error
-	out.Start, errs[0] = address(key+".rangeStart", r.Start)
-	out.End, errs[1] = address(key+".rangeEnd", r.End)
-	out.Gateway, errs[2] = address(key+".gateway", r.Gateway)
+	out.Start, errs[0] = plugin.ReadAddress(key+".rangeStart", r.Start)
+	out.End, errs[1] = plugin.ReadAddress(key+".rangeEnd", r.End)
+	out.Gateway, errs[2] = plugin.ReadAddress(key+".gateway", r.Gateway)
 	if err := errors.Join(errs[:]...); err != nil {
 		return lease.Range{}, err
 	}
@@ -194,46 +170,6 @@ func (r Range) read(key string) (lease.Range, error) {
 		return lease.Range{}, fmt.Errorf("%s: %w", key, err)
 	}
 	return out, nil
-}
-
-// address reads an address that may be left out.
-func address(key, text string) (netip.Addr, error) {
-	if text == "" {
-		return netip.Addr{}, nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%s is %q, which is no IP address", key, text)
-	}
-	return a.Unmap(), nil
-}
-
-func (c *Conf) readRoutes() (routes []*cni.Route, err error) {
-	var errs []error
-	for i, r := range c.IPAM.Routes {
-		read, err := r.read(fmt.Sprintf("ipam.routes[%d]", i))
-		errs = append(errs, err)
-		routes = append(routes, read)
-	}
-	return routes, errors.Join(errs...)
-}
-
-func (r Route) read(key string) (*cni.Route, error) {
-	dst, err := netip.ParsePrefix(r.Dst)
-	if err != nil || dst.Addr().Is4In6() && dst.Bits() < 96 {
-		return nil, fmt.Errorf("%s.dst is %q: a destination is written like 10.0.0.0/8", key, r.Dst)
-	}
-	if dst.Addr().Is4In6() {
-		dst = netip.PrefixFrom(dst.Addr().Unmap(), dst.Bits()-96)
-	}
-	gw, err := address(key+".gw", r.GW)
-	if err != nil {
-		return nil, err
-	}
-	return &cni.Route{
-		Dst: cni.IPNet(dst), GW: gw.AsSlice(), MTU: r.MTU, AdvMSS: r.AdvMSS,
-		Priority: r.Priority, Table: r.Table, Scope: r.Scope,
-	}, nil
 }
 
 // readRequested gathers the addresses that are asked for, from everywhere.
