@@ -24,6 +24,8 @@ type plugged struct {
 	lonely bool
 	// host says that the node itself reaches the pods.
 	host bool
+	// wishes are the addresses that the runtime asks for the second pod.
+	wishes []string
 }
 
 var lan = []string{"link add eth0 type veth peer name lan0 netns outside", "link set eth0 up"}
@@ -36,6 +38,9 @@ func TestPlugged(t *testing.T) {
 		{name: "macvlan", example: "10-macvlan.conflist", node: lan,
 			outside:  []string{"link set lan0 up", "addr add 192.168.77.1/24 dev lan0", "addr add fd00:77::1/64 dev lan0 nodad"},
 			gateway4: "192.168.77.1", gateway6: "fd00:77::1"},
+		{name: "static", example: "10-static.conflist", node: lan, wishes: []string{"192.168.80.21/24", "fd00:80::21/64"},
+			outside:  []string{"link set lan0 up", "addr add 192.168.80.1/24 dev lan0", "addr add fd00:80::1/64 dev lan0 nodad"},
+			gateway4: "192.168.80.1", gateway6: "fd00:80::1"},
 		{name: "ipvlan", example: "10-ipvlan-l3.conflist", needs: []string{"ipvlan"},
 			node: append(lan[:2:2], "addr add 192.168.78.2/24 dev eth0", "addr add fd00:7800::2/64 dev eth0 nodad"),
 			outside: []string{"link set lan0 up", "addr add 192.168.78.1/24 dev lan0", "addr add fd00:7800::1/64 dev lan0 nodad",
@@ -74,6 +79,9 @@ func (p plugged) try(t *testing.T) {
 	must(t, r.Status(list))
 	a := node.Attachment{Pod: newPod(t, n, "a"), List: list, IfName: "eth0"}
 	b := node.Attachment{Pod: newPod(t, n, "b"), List: list, IfName: "eth0"}
+	if p.wishes != nil {
+		b.Caps = map[string]any{"ips": p.wishes}
+	}
 	resultA, err := r.Add(a)
 	must(t, err)
 	must(t, r.Check(a))
@@ -85,6 +93,11 @@ func (p plugged) try(t *testing.T) {
 		must(t, err)
 		must(t, r.Check(b))
 		attached = append(attached, b)
+		for i, wish := range p.wishes {
+			if got := addrs(t, resultB, ""); len(got) != len(p.wishes) || !strings.HasPrefix(wish, got[i]+"/") {
+				t.Errorf("of %q the pod got %q", p.wishes, got)
+			}
+		}
 		for _, addr := range addrs(t, resultB, "") {
 			if err := a.Pod.Ping(addr); p.lonely != (err != nil) {
 				t.Errorf("from pod to pod: %v", err)
