@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/integration/node"
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 // bridged is a node with pods on bridges, made by hand, so that what is seen is
@@ -108,6 +109,7 @@ func TestHostPortPaths(t *testing.T) {
 	for _, filtered := range []string{"0", "1"} {
 		t.Run("bridge-nf-call "+filtered, func(t *testing.T) {
 			t.Parallel()
+			kerneltest.Needs(t, "bridge netfilter")
 			b := newBridged(t)
 			must(t, b.Sysctl("net/bridge/bridge-nf-call-iptables", filtered))
 			must(t, b.Sysctl("net/bridge/bridge-nf-call-ip6tables", filtered))

@@ -19,7 +19,9 @@ var probes = map[string]string{
 	"dummy":          "ip link add dev probe0 type dummy",
 	"vrf":            "ip link add dev probe0 type vrf table 10",
 	"vlan filtering": "ip link add dev probe0 type bridge vlan_filtering 1",
-	"sctp":           "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
+	// The module changes what the bridges of the whole machine do, so it is loaded on the second kernel alone.
+	"bridge netfilter": "[ -e /proc/sys/net/bridge ] || { [ -n \"$VMTEST_VM\" ] && modprobe -q br_netfilter; }",
+	"sctp":             "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
 }
 
 // Needs leaves the calling test to the second kernel where this one lacks a
