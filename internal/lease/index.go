@@ -137,7 +137,7 @@ func (f *folder) closeIndex() {
 	if f.dry || f.lock < 0 || !f.complete || !f.changed {
 		return
 	}
-	now := unix.Timespec{Sec: time.Now().Unix(), Nsec: stampNanos}
+	now := unix.NsecToTimespec(time.Now().Unix()*1e9 + stampNanos)
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}
 	for _, path := range []string{indexDir, "."} {
 		if unix.UtimesNanoAt(f.dir, path, times, unix.AT_SYMLINK_NOFOLLOW) != nil {
