@@ -72,7 +72,9 @@ for package in $packages github.com/catena-cni/catena/integration; do
 	CGO_ENABLED=0 go test -c -o "$log/bin/${name//\//-}.test" "$package"
 	tests=.
 	[[ $name != integration ]] || tests='^(TestExamples|TestHostPort|TestPlugged|TestHandedOver|TestMachine)' # the rest does not hang on the kernel
-	echo "$log/bin/${name//\//-}.test $PWD/$name $tests" >>"$log/list"
+	not=BadInput # does not hang on the kernel either, where nothing of it was left to the second one
+	[[ $(jq -r --arg p "$package" 'select(.Package == $p and (.Output // "" | contains("left to the second kernel"))) | .Test' "$log/json") != *BadInput* ]] || not=
+	echo "$log/bin/${name//\//-}.test $PWD/$name $tests $not" >>"$log/list"
 done
 # A VM has one processor, so there are two of them.
 awk -v n=0 '{print >(FILENAME "." (NR % 2))}' "$log/list"
