@@ -7,6 +7,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -46,6 +47,15 @@ func (p Plan) Del(k *kernel.Kernel) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Without is the plan less the facts that another one has, by their text.
+func (p Plan) Without(other Plan) Plan {
+	have := map[string]bool{}
+	for _, f := range other {
+		have[f.String()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(p), func(f Fact) bool { return have[f.String()] })
 }
 
 // Check names every fact that does not hold.

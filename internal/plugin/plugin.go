@@ -151,17 +151,29 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 // attach is ADD. Where it fails, it has taken everything back; where it does
 // not, it returns what would.
 func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo func() error, err error) {
-	release, err := p.addresses(r, k, at)
+	if p.makesLink() {
+		// Before an address is asked for: the release that would follow a failure
+		// would take the address of the attachment that is there.
+		if err := link.Free(k, kernel.Pod, r.IfName); err != nil {
+			return nil, err
+		}
+	}
+	bare, err := p.bareLink(r, k, *at, c)
 	if err != nil {
 		return nil, err
 	}
+	release, err := p.addresses(r, at)
+	if err != nil {
+		return nil, errors.Join(err, bare.Del(k))
+	}
 	if err := p.complete(*at, c); err != nil {
-		return nil, errors.Join(err, release())
+		return nil, errors.Join(err, bare.Del(k), release())
 	}
-	facts := p.want(*at, c)
+	facts := p.want(*at, c).Without(bare)
 	if err := facts.Add(k); err != nil {
-		return nil, errors.Join(err, release())
+		return nil, errors.Join(err, bare.Del(k), release())
 	}
+	facts = append(bare, facts...)
 	undo = func() error { return errors.Join(facts.Del(k), release()) }
 	err = p.fillIn(k, r, at)
 	if err == nil && p.Report != nil {
@@ -173,8 +185,30 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 	return undo, nil
 }
 
+// makesLink says that the plugin is at the head of an attachment's chain, or
+// could be: it makes the interface and asks for its addresses.
+func (p Plugin[C]) makesLink() bool { return !p.Chained && !p.Nameless }
+
+// blind are the IPAM plugins that do not look at the pod. Any other may speak
+// over its interface, as dhcp does, and is asked when that is there and up.
+var blind = []string{"", "host-local", "static"}
+
+// bareLink makes true what the plan has without addresses, for an IPAM plugin
+// that needs it.
+func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.Plan, error) {
+	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
+		return nil, nil
+	}
+	at.Result = cni.NewResult()
+	if err := p.complete(at, c); err != nil {
+		return nil, err
+	}
+	bare := p.want(at, c)
+	return bare, bare.Add(k)
+}
+
 // addresses asks for the result to start from, and gives what takes it back.
-func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release func() error, err error) {
+func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err error) {
 	nothing := func() error { return nil }
 	if p.Chained {
 		if at.Prev == nil {
@@ -188,11 +222,6 @@ func (p Plugin[C]) addresses(r *cni.Request, k *kernel.Kernel, at *At) (release 
 			at.Result = at.Prev
 		}
 		return nothing, nil
-	}
-	// Before an address is asked for: the release that would follow a failure
-	// would take the address of the attachment that is there.
-	if err := link.Free(k, kernel.Pod, r.IfName); err != nil {
-		return nil, err
 	}
 	if r.Conf.IPAM.Type == "" {
 		if p.Behind && at.Prev != nil {
@@ -293,7 +322,7 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 }
 
 func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
-	if p.Chained || p.Nameless || r.Conf.IPAM.Type == "" {
+	if !p.makesLink() || r.Conf.IPAM.Type == "" {
 		return nil
 	}
 	_, err := r.Delegate(r.Conf.IPAM.Type, verb)
