@@ -31,7 +31,7 @@ func (d Dummy) Add(k *kernel.Kernel) error {
 }
 
 // Del removes it.
-func (d Dummy) Del(k *kernel.Kernel) error { return Upper{Link: d.Link}.del(k, "dummy") }
+func (d Dummy) Del(k *kernel.Kernel) error { return removeFromPod(k, d.Link, "dummy") }
 
 // Check looks at the link.
 func (d Dummy) Check(k *kernel.Kernel) error {

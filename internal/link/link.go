@@ -25,6 +25,25 @@ func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 	return k.RemoveLink(side, l)
 }
 
+// removeFromPod deletes the pod's link of that name where it is of the kind. In
+// a namespace that is gone there is none.
+func removeFromPod(k *kernel.Kernel, link, kind string) error {
+	if !k.Has(kernel.Pod) {
+		return nil
+	}
+	l, err := k.Link(kernel.Pod, link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if isKind(l, kind) != nil {
+		return nil // it is not what the fact is about
+	}
+	return k.RemoveLink(kernel.Pod, l)
+}
+
 // isKind refuses a link of another kind than the one that is wanted.
 func isKind(l *kernel.Link, kind string) error {
 	switch l.Kind {

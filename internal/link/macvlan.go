@@ -43,7 +43,7 @@ func (m Macvlan) Add(k *kernel.Kernel) error {
 }
 
 // Del removes it.
-func (m Macvlan) Del(k *kernel.Kernel) error { return m.del(k, "macvlan") }
+func (m Macvlan) Del(k *kernel.Kernel) error { return removeFromPod(k, m.Link, "macvlan") }
 
 // Check looks at the link, its master and its mode.
 func (m Macvlan) Check(k *kernel.Kernel) error {
@@ -76,7 +76,7 @@ func (i Ipvlan) Add(k *kernel.Kernel) error {
 }
 
 // Del removes it.
-func (i Ipvlan) Del(k *kernel.Kernel) error { return i.del(k, "ipvlan") }
+func (i Ipvlan) Del(k *kernel.Kernel) error { return removeFromPod(k, i.Link, "ipvlan") }
 
 // Check looks at the link, its master and its mode.
 func (i Ipvlan) Check(k *kernel.Kernel) error {
@@ -105,7 +105,7 @@ func (v VLAN) String() string { return v.text(fmt.Sprintf("vlan %d", v.ID)) }
 func (v VLAN) Add(k *kernel.Kernel) error { return v.add(k, "vlan", netlink.U16(vlanID, v.ID)) }
 
 // Del removes it.
-func (v VLAN) Del(k *kernel.Kernel) error { return v.del(k, "vlan") }
+func (v VLAN) Del(k *kernel.Kernel) error { return removeFromPod(k, v.Link, "vlan") }
 
 // Check looks at the link, its master and its VLAN.
 func (v VLAN) Check(k *kernel.Kernel) error {

@@ -181,7 +181,7 @@ func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
 }
 
 // Del removes it.
-func (t Tap) Del(k *kernel.Kernel) error { return Upper{Link: t.Link}.del(k, "tun") }
+func (t Tap) Del(k *kernel.Kernel) error { return removeFromPod(k, t.Link, "tun") }
 
 // Check looks at the device, its queues, addresses and master.
 func (t Tap) Check(k *kernel.Kernel) error {

@@ -155,24 +155,6 @@ func (u Upper) busy(k *kernel.Kernel, master *kernel.Link, kind string, err erro
 	return cni.Hint(err, "all networks on one master have to use the same of macvlan and ipvlan")
 }
 
-// del removes the link. In a namespace that is gone there is none.
-func (u Upper) del(k *kernel.Kernel, kind string) error {
-	if !k.Has(kernel.Pod) {
-		return nil
-	}
-	l, err := k.Link(kernel.Pod, u.Link)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if isKind(l, kind) != nil {
-		return nil // it is not what this fact is about
-	}
-	return k.RemoveLink(kernel.Pod, l)
-}
-
 // check looks for the link, and whether it lies on its master, as far as that
 // can be seen: from the pod the host's links are numbers.
 func (u Upper) check(k *kernel.Kernel, kind string) (*kernel.Link, error) {

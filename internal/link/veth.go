@@ -126,25 +126,7 @@ func (v Veth) Del(k *kernel.Kernel) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return removePeer(k, v.Pod)
-}
-
-// removePeer deletes a veth by its name in the pod, where there is one.
-func removePeer(k *kernel.Kernel, link string) error {
-	if !k.Has(kernel.Pod) {
-		return nil
-	}
-	l, err := k.Link(kernel.Pod, link)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if isKind(l, "veth") != nil {
-		return nil // it is not what this fact is about
-	}
-	return remove(k, kernel.Pod, link)
+	return removeFromPod(k, v.Pod, "veth")
 }
 
 // Check looks at both ends. What a later plugin of a chain may change, the
