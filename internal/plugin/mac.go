@@ -5,6 +5,32 @@ import (
 	"net"
 )
 
+// RuntimeMAC is the part of the configuration that plugins have in common whose
+// runtime can give the pod's hardware address.
+type RuntimeMAC struct {
+	RuntimeConfig MACCapability `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs       MACArgs       `json:"args" lint:"-" doc:"optional arguments"`
+}
+
+// MACCapability is the value of the capability mac. The capability ips is
+// IPAM's.
+type MACCapability struct {
+	MAC string `json:"mac" doc:"capability mac: the pod's hardware address"`
+}
+
+// MACArgs are the optional arguments with a hardware address.
+type MACArgs struct {
+	CNI struct {
+		MAC string `json:"mac" doc:"the pod's hardware address"`
+	} `json:"cni"`
+}
+
+// FirstMAC is the hardware address that the runtime gives, or else the
+// configuration's own. Where neither gives one, it is nil.
+func (r RuntimeMAC) FirstMAC(at *At, own string) (net.HardwareAddr, error) {
+	return FirstMAC(r.RuntimeConfig.MAC, r.CNIArgs.CNI.MAC, at.Args["MAC"], own)
+}
+
 // FirstMAC reads the first hardware address that is given, of several places
 // that it can come from. None is nil. It must be an Ethernet unicast address.
 func FirstMAC(places ...string) (net.HardwareAddr, error) {

@@ -12,40 +12,26 @@ import (
 
 // Conf is bridge's own part of the network configuration.
 type Conf struct {
-	Bridge           string        `json:"bridge" default:"cni0" doc:"name of the host's bridge; it is made where it is missing"`
-	IsGateway        bool          `json:"isGateway" doc:"give the bridge the pods' gateway addresses, and forward what the pods send"`
-	IsDefaultGateway bool          `json:"isDefaultGateway" doc:"isGateway, and a default route to it in the pod"`
-	ForceAddress     bool          `json:"forceAddress" doc:"take away another gateway address of the same subnet, even while pods use it"`
-	IPMasq           bool          `json:"ipMasq" doc:"let pods out under the host's address"`
-	IPMasqBackend    *string       `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
-	MTU              plugin.MTU    `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
-	HairpinMode      bool          `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
-	PromiscMode      *bool         `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
-	VLAN             int           `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
-	VLANTrunk        *[]Trunk      `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames"`
-	KeepDefaultVLAN  bool          `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
-	MACSpoofCheck    bool          `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
-	EnableDAD        bool          `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used"`
-	NoInterface      bool          `json:"disableContainerInterface" doc:"leave the pod's end down; only without ipam"`
-	PortIsolation    bool          `json:"portIsolation" doc:"let no frames pass between pods that have this set"`
-	RuntimeConfig    RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
-	CNIArgs          Args          `json:"args" lint:"-" doc:"optional arguments"`
+	plugin.RuntimeMAC
+	Bridge           string     `json:"bridge" default:"cni0" doc:"name of the host's bridge; it is made where it is missing"`
+	IsGateway        bool       `json:"isGateway" doc:"give the bridge the pods' gateway addresses, and forward what the pods send"`
+	IsDefaultGateway bool       `json:"isDefaultGateway" doc:"isGateway, and a default route to it in the pod"`
+	ForceAddress     bool       `json:"forceAddress" doc:"take away another gateway address of the same subnet, even while pods use it"`
+	IPMasq           bool       `json:"ipMasq" doc:"let pods out under the host's address"`
+	IPMasqBackend    *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
+	MTU              plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
+	HairpinMode      bool       `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
+	PromiscMode      *bool      `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
+	VLAN             int        `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
+	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames"`
+	KeepDefaultVLAN  bool       `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
+	MACSpoofCheck    bool       `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
+	EnableDAD        bool       `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used"`
+	NoInterface      bool       `json:"disableContainerInterface" doc:"leave the pod's end down; only without ipam"`
+	PortIsolation    bool       `json:"portIsolation" doc:"let no frames pass between pods that have this set"`
 
 	mac    net.HardwareAddr
 	trunks []link.VLANRange
-}
-
-// RuntimeConfig is the values of the capabilities that bridge looks at. The
-// capability ips is IPAM's.
-type RuntimeConfig struct {
-	MAC string `json:"mac" doc:"capability mac: the pod's hardware address"`
-}
-
-// Args are the optional arguments that bridge looks at.
-type Args struct {
-	CNI struct {
-		MAC string `json:"mac" doc:"the pod's hardware address"`
-	} `json:"cni"`
 }
 
 // Trunk is one VLAN or a range of them.
@@ -61,7 +47,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 		c.Bridge = "cni0"
 	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
-	c.mac, err = plugin.FirstMAC(c.RuntimeConfig.MAC, c.CNIArgs.CNI.MAC, at.Args["MAC"])
+	c.mac, err = c.FirstMAC(at, "")
 	trunks, trunkErr := c.vlanTrunk()
 	c.trunks = trunks
 	return errors.Join(err, trunkErr, c.conflicts(at))

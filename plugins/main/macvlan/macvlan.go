@@ -11,25 +11,12 @@ import (
 // Conf is macvlan's own part of the network configuration.
 type Conf struct {
 	plugin.OnMaster
-	Mode          string        `json:"mode" enum:"bridge,private,vepa,passthru" default:"bridge" doc:"which of the master's macvlans reach one another"`
-	MAC           string        `json:"mac" doc:"hardware address of the pod's link"`
-	QueueLength   uint32        `json:"bcqueuelen" doc:"length of the queue of broadcasts; 0 takes the kernel's"`
-	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
-	CNIArgs       Args          `json:"args" lint:"-" doc:"optional arguments"`
+	plugin.RuntimeMAC
+	Mode        string `json:"mode" enum:"bridge,private,vepa,passthru" default:"bridge" doc:"which of the master's macvlans reach one another"`
+	MAC         string `json:"mac" doc:"hardware address of the pod's link"`
+	QueueLength uint32 `json:"bcqueuelen" doc:"length of the queue of broadcasts; 0 takes the kernel's"`
 
 	mac net.HardwareAddr
-}
-
-// RuntimeConfig is the values of the capabilities that macvlan looks at.
-type RuntimeConfig struct {
-	MAC string `json:"mac" doc:"capability mac: the hardware address"`
-}
-
-// Args are the optional arguments that macvlan looks at.
-type Args struct {
-	CNI struct {
-		MAC string `json:"mac" doc:"the hardware address"`
-	} `json:"cni"`
 }
 
 var macvlan = plugin.Plugin[Conf]{
@@ -41,7 +28,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	if c.Mode == "" {
 		c.Mode = "bridge"
 	}
-	c.mac, err = plugin.FirstMAC(c.RuntimeConfig.MAC, c.CNIArgs.CNI.MAC, at.Args["MAC"], c.MAC)
+	c.mac, err = c.FirstMAC(at, c.MAC)
 	if c.mac == nil && c.Mode != "passthru" { // there it is the master's own
 		c.mac = at.MAC("pod")
 	}

@@ -13,29 +13,16 @@ import (
 
 // Conf is tap's own part of the network configuration.
 type Conf struct {
-	MultiQueue     bool          `json:"multiQueue" doc:"let a program open several queues of the device"`
-	MTU            int           `json:"mtu" min:"0" max:"65521" doc:"MTU in bytes; 0 takes the kernel's default"`
-	MAC            string        `json:"mac" doc:"hardware address of the device"`
-	Owner          *uint32       `json:"owner" max:"4294967294" doc:"number of the user who may open the device"`
-	Group          *uint32       `json:"group" max:"4294967294" doc:"number of the group whose members may open the device"`
-	SELinuxContext string        `json:"selinuxContext" doc:"SELinux label that the device is made under; without SELinux it does nothing"`
-	Bridge         string        `json:"bridge" doc:"bridge inside the pod that the device becomes a port of"`
-	RuntimeConfig  RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
-	CNIArgs        Args          `json:"args" lint:"-" doc:"optional arguments"`
+	plugin.RuntimeMAC
+	MultiQueue     bool    `json:"multiQueue" doc:"let a program open several queues of the device"`
+	MTU            int     `json:"mtu" min:"0" max:"65521" doc:"MTU in bytes; 0 takes the kernel's default"`
+	MAC            string  `json:"mac" doc:"hardware address of the device"`
+	Owner          *uint32 `json:"owner" max:"4294967294" doc:"number of the user who may open the device"`
+	Group          *uint32 `json:"group" max:"4294967294" doc:"number of the group whose members may open the device"`
+	SELinuxContext string  `json:"selinuxContext" doc:"SELinux label that the device is made under; without SELinux it does nothing"`
+	Bridge         string  `json:"bridge" doc:"bridge inside the pod that the device becomes a port of"`
 
 	mac net.HardwareAddr
-}
-
-// RuntimeConfig is the values of the capabilities that tap looks at.
-type RuntimeConfig struct {
-	MAC string `json:"mac" doc:"capability mac: the hardware address"`
-}
-
-// Args are the optional arguments that tap looks at.
-type Args struct {
-	CNI struct {
-		MAC string `json:"mac" doc:"the hardware address"`
-	} `json:"cni"`
 }
 
 var tap = plugin.Plugin[Conf]{
@@ -54,7 +41,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):
 		return fmt.Errorf("selinuxContext is %q: user:role:type is wanted, or user:role:type:level", c.SELinuxContext)
 	}
-	c.mac, err = plugin.FirstMAC(c.RuntimeConfig.MAC, c.CNIArgs.CNI.MAC, at.Args["MAC"], c.MAC)
+	c.mac, err = c.FirstMAC(at, c.MAC)
 	if c.mac == nil {
 		c.mac = at.MAC("pod")
 	}
