@@ -27,14 +27,18 @@ func (o OnMaster) Upper(at At) link.Upper {
 // Interface is the link as it is to be configured. Others share its segment, so
 // by default their addresses count.
 func (o OnMaster) Interface(at At) Interface {
-	detect := addr.Wait
-	switch o.DAD {
+	return Interface{Name: at.IfName, Detect: Detection(o.DAD)}
+}
+
+// Detection is the addr package's word for the value of a key dad.
+func Detection(dad string) addr.Detection {
+	switch dad {
 	case "off":
-		detect = addr.Off
+		return addr.Off
 	case "optimistic":
-		detect = addr.Optimistic
+		return addr.Optimistic
 	}
-	return Interface{Name: at.IfName, Detect: detect}
+	return addr.Wait
 }
 
 // master is what configurations with an OnMaster promote.

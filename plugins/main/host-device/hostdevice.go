@@ -7,7 +7,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/device"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plan"
@@ -103,7 +102,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	if c.userspace {
 		return p
 	}
-	return append(p, plugin.Interface{Name: at.IfName, Detect: detection(c.DAD)}.Facts(at)...)
+	return append(p, plugin.Interface{Name: at.IfName, Detect: plugin.Detection(c.DAD)}.Facts(at)...)
 }
 
 // reported is the hardware address that the result says the interface has, which
@@ -116,15 +115,4 @@ func reported(at plugin.At) net.HardwareAddr {
 		}
 	}
 	return nil
-}
-
-// detection is the addr package's word for a dad policy.
-func detection(dad string) addr.Detection {
-	switch dad {
-	case "off":
-		return addr.Off
-	case "optimistic":
-		return addr.Optimistic
-	}
-	return addr.Wait
 }
