@@ -27,7 +27,7 @@ var floors = map[string]int{
 	"internal/plan": 30, "internal/sysctl": 30, "internal/lease": 30,
 	"internal/addr": 32, "internal/tuned": 32,
 	"internal/route": 32, "internal/conntrack": 34, "internal/nft": 36, "internal/link": 36, "internal/device": 38,
-	"internal/plugin": 50, "internal/plugintest": 52, "internal/kerneltest": 60, "internal/house": 70,
+	"internal/plugin": 50, "internal/kerneltest": 60, "internal/plugintest": 62, "internal/house": 70,
 }
 
 // only lists who alone may import a third party's package, and why.

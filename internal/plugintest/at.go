@@ -1,5 +1,5 @@
-// Package plugintest makes what the functions of a plugin are given, for tests
-// of plans.
+// Package plugintest makes what the functions of a plugin are given, and what
+// comes of it, for tests of plans.
 package plugintest
 
 import (

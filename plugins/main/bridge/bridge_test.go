@@ -1,40 +1,14 @@
 package main
 
 import (
-	"net"
-	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plan"
-	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
-
-// attachment is what want sees after IPAM gave the addresses.
-func attachment(t *testing.T, id string, c *Conf, addresses ...string) plugin.At {
-	t.Helper()
-	at := plugin.At{Attachment: name.Attachment{Network: "n", ContainerID: id, IfName: "eth0"}, Netns: "/run/netns/" + id, Result: cni.NewResult()}
-	for _, text := range addresses {
-		p := netip.MustParsePrefix(text)
-		at.IPAM = "host-local"
-		at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Address: cni.IPNet(p), Gateway: net.IP(p.Masked().Addr().Next().AsSlice())})
-	}
-	if err := validate(&at, c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, *c); err != nil {
-		t.Fatal(err)
-	}
-	return at
-}
-
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	at := attachment(t, id, &c, addresses...)
-	return want(at, c)
-}
 
 func full() Conf {
 	return Conf{Bridge: "br0", IsDefaultGateway: true, IPMasq: true, HairpinMode: true, PortIsolation: true, MACSpoofCheck: true, MTU: 1400}
@@ -45,15 +19,13 @@ func yes() *bool { b := true; return &b }
 // TestWant needs no kernel and no root.
 func TestWant(t *testing.T) {
 	dual := []string{"10.1.2.3/24", "fd00:1:2::3/64"}
-	for file, p := range map[string]plan.Plan{
-		"classic": planOf(t, "c1", Conf{IsGateway: true, IPMasq: true}, dual[0]),
-		"full":    planOf(t, "c1", full(), dual...),
-		"layer2":  planOf(t, "c1", Conf{PromiscMode: yes()}),
-		"vlan":    planOf(t, "c1", Conf{VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}, dual...),
-		"dad":     planOf(t, "c1", Conf{EnableDAD: true}, dual...),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"classic": plugintest.Plan(t, bridge, "c1", Conf{IsGateway: true, IPMasq: true}, dual[0]),
+		"full":    plugintest.Plan(t, bridge, "c1", full(), dual...),
+		"layer2":  plugintest.Plan(t, bridge, "c1", Conf{PromiscMode: yes()}),
+		"vlan":    plugintest.Plan(t, bridge, "c1", Conf{VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}, dual...),
+		"dad":     plugintest.Plan(t, bridge, "c1", Conf{EnableDAD: true}, dual...),
+	})
 }
 
 func ptr(n int) *int { return &n }
@@ -61,8 +33,8 @@ func ptr(n int) *int { return &n }
 func TestLaws(t *testing.T) {
 	host := name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}.HostLink()
 	kerneltest.Prove(t, kerneltest.Case{
-		Plan:  planOf(t, "c1", full(), "10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", full(), "10.1.2.9/24", "10.1.3.9/24", "fd00:1:2::9/64"),
+		Plan:  plugintest.Plan(t, bridge, "c1", full(), "10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, bridge, "c0", full(), "10.1.2.9/24", "10.1.3.9/24", "fd00:1:2::9/64"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link host bridge`, Command: "ip link set br0 mtu 1300"},
 			{Fact: `^nft  guard`, Command: "nft flush set bridge catena macs"},
@@ -93,8 +65,8 @@ func TestVLANLaws(t *testing.T) {
 	c := Conf{Bridge: "br0", VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}
 	kerneltest.Prove(t, kerneltest.Case{
 		Needs: []string{"vlan filtering"},
-		Plan:  planOf(t, "c1", c, "10.1.2.3/24"),
-		Other: planOf(t, "c0", c, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, bridge, "c1", c, "10.1.2.3/24"),
+		Other: plugintest.Plan(t, bridge, "c0", c, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link host bridge`, Command: "ip link set br0 type bridge vlan_filtering 0"},
 			{Fact: `^link host veth`, Command: "ip link set " + host + " nomaster"},
@@ -132,7 +104,7 @@ func TestVLANs(t *testing.T) {
 			s := kerneltest.New(t)
 			s.Run("ip link add br0 type bridge; ip link set br0 up")
 			row.conf.Bridge = "br0"
-			p := planOf(t, "c1", row.conf)
+			p := plugintest.Plan(t, bridge, "c1", row.conf)
 			if err := p.Add(s.Kernel()); err != nil {
 				t.Fatal(err)
 			}

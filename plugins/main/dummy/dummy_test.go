@@ -8,24 +8,10 @@ import (
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"dual": planOf(t, "c1", Conf{MTU: 1400}, "10.1.2.3/24", "fd00:1:2::3/64"),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"dual": plugintest.Plan(t, dummy, "c1", Conf{MTU: 1400}, "10.1.2.3/24", "fd00:1:2::3/64"),
+	})
 }
 
 func TestLaws(t *testing.T) {
@@ -34,8 +20,8 @@ func TestLaws(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 		},
-		Plan:  planOf(t, "c1", Conf{MTU: 1400}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, dummy, "c1", Conf{MTU: 1400}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, dummy, "c0", Conf{}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link del eth0; pod ip link add eth0 type veth peer name other"},
 			{Fact: `^sysctl pod`},

@@ -10,26 +10,12 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"device":     planOf(t, "c1", Conf{Device: "up0"}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"hwaddr":     planOf(t, "c1", Conf{HWAddr: "02:00:00:00:00:AA", DAD: "off"}, "fd00:1:2::3/64"),
-		"kernelpath": planOf(t, "c1", Conf{KernelPath: "/sys/devices/virtual/"}),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"device":     plugintest.Plan(t, hostDevice, "c1", Conf{Device: "up0"}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"hwaddr":     plugintest.Plan(t, hostDevice, "c1", Conf{HWAddr: "02:00:00:00:00:AA", DAD: "off"}, "fd00:1:2::3/64"),
+		"kernelpath": plugintest.Plan(t, hostDevice, "c1", Conf{KernelPath: "/sys/devices/virtual/"}),
+	})
 }
 
 // uplink is a device of the host that has everything that a move takes away:
@@ -52,8 +38,8 @@ func TestLaws(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run(uplink)
 		},
-		Plan:  planOf(t, "c1", Conf{Device: "up0"}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{HWAddr: "02:00:00:00:00:aa", DAD: "off"}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, hostDevice, "c1", Conf{Device: "up0"}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, hostDevice, "c0", Conf{HWAddr: "02:00:00:00:00:aa", DAD: "off"}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link set eth0 address 02:00:00:00:00:ab"},
 			{Fact: `^sysctl pod`},

@@ -10,25 +10,11 @@ import (
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"l2": planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"l3": planOf(t, "c1", Conf{Mode: "l3", OnMaster: plugin.OnMaster{DAD: "off"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"l2": plugintest.Plan(t, ipvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"l3": plugintest.Plan(t, ipvlan, "c1", Conf{Mode: "l3", OnMaster: plugin.OnMaster{DAD: "off"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
+	})
 }
 
 func TestLaws(t *testing.T) {
@@ -37,8 +23,8 @@ func TestLaws(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 		},
-		Plan:  planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, Mode: "l3s"}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, Mode: "l3s"}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, ipvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, Mode: "l3s"}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, ipvlan, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, Mode: "l3s"}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link set eth0 type ipvlan mode l2"},
 			{Fact: `^sysctl pod`},

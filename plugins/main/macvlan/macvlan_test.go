@@ -9,26 +9,12 @@ import (
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"bridge":   planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, MAC: "02:00:00:00:00:07"}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"passthru": planOf(t, "c1", Conf{Mode: "passthru", OnMaster: plugin.OnMaster{InPod: true, DAD: "optimistic"}, QueueLength: 5}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"layer2":   planOf(t, "c1", Conf{Mode: "vepa"}),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"bridge":   plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, MAC: "02:00:00:00:00:07"}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"passthru": plugintest.Plan(t, macvlan, "c1", Conf{Mode: "passthru", OnMaster: plugin.OnMaster{InPod: true, DAD: "optimistic"}, QueueLength: 5}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"layer2":   plugintest.Plan(t, macvlan, "c1", Conf{Mode: "vepa"}),
+	})
 }
 
 func TestLaws(t *testing.T) {
@@ -36,8 +22,8 @@ func TestLaws(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 		},
-		Plan:  planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0", DAD: "off"}}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, macvlan, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0", DAD: "off"}}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link set eth0 type macvlan mode private"},
 			{Fact: `^sysctl pod`},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
@@ -33,7 +34,7 @@ func TestNeighboursAreTold(t *testing.T) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 3}); err != nil {
 		t.Fatal(err)
 	}
-	if err := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64").Add(s.Kernel()); err != nil {
+	if err := plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64").Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
 	four, six := netip.MustParseAddr("10.1.2.3").As4(), netip.MustParseAddr("fd00:1:2::3").As16()
@@ -66,7 +67,7 @@ func TestDuplicate(t *testing.T) {
 	// The kernel makes the address usable in its own time.
 	s.Run("ip addr add fd00:1:2::3/64 dev up1 nodad; until ip -6 route show table local | grep -q fd00:1:2::3; do sleep 0.01; done")
 	before := s.Text()
-	err := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "fd00:1:2::3/64").Add(s.Kernel())
+	err := plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "fd00:1:2::3/64").Add(s.Kernel())
 	if err == nil || !strings.Contains(err.Error(), "somebody else on the segment") {
 		t.Errorf("%v", err)
 	}
@@ -78,7 +79,7 @@ func TestMasterGone(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
 	segment(s)
-	p := planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24")
+	p := plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24")
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestDefaultMaster(t *testing.T) {
 	segment(s)
 	s.Run("ip link add other0 type veth peer name other1; ip link set other0 up; ip addr add 10.8.0.2/24 dev other0; ip route add default via 10.8.0.1 metric 500; " +
 		"ip addr add 10.9.0.2/24 dev up0; ip route add default via 10.9.0.1 metric 5")
-	p := planOf(t, "c1", Conf{}, "10.1.2.3/24")
+	p := plugintest.Plan(t, macvlan, "c1", Conf{}, "10.1.2.3/24")
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}

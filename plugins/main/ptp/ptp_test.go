@@ -9,23 +9,12 @@ import (
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"dual":    planOf(t, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"several": planOf(t, "c1", Conf{}, "10.1.2.3/24", "10.1.2.4/24", "10.9.0.5/16"),
-		"single":  planOf(t, "c1", Conf{}, "10.1.2.3/32 10.1.2.1"),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"dual":    plugintest.Plan(t, ptp, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"several": plugintest.Plan(t, ptp, "c1", Conf{}, "10.1.2.3/24", "10.1.2.4/24", "10.9.0.5/16"),
+		"single":  plugintest.Plan(t, ptp, "c1", Conf{}, "10.1.2.3/32 10.1.2.1"),
+	})
 }
 
 func TestNoGateway(t *testing.T) {
@@ -38,8 +27,8 @@ func TestNoGateway(t *testing.T) {
 func TestLaws(t *testing.T) {
 	host := plugintest.At("c1").HostLink()
 	kerneltest.Prove(t, kerneltest.Case{
-		Plan:  planOf(t, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "10.1.2.4/24", "10.7.7.7/32 10.7.7.1", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{MTU: 1400, IPMasq: true}, "10.1.2.9/24", "10.7.7.9/32 10.7.7.1", "fd00:1:2::9/64"),
+		Plan:  plugintest.Plan(t, ptp, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "10.1.2.4/24", "10.7.7.7/32 10.7.7.1", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, ptp, "c0", Conf{MTU: 1400, IPMasq: true}, "10.1.2.9/24", "10.7.7.9/32 10.7.7.1", "fd00:1:2::9/64"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^nft`, Command: "nft delete element inet catena masq4 { 10.1.2.4 }"},
 			{Fact: `^link`, Command: "ip link set " + host + " down"},

@@ -11,18 +11,6 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 // all is every key of the device.
 func all() Conf {
 	user, group := uint32(1000), uint32(2000)
@@ -30,13 +18,11 @@ func all() Conf {
 }
 
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"all":    planOf(t, "c1", all()),
-		"dual":   planOf(t, "c1", Conf{}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"layer2": planOf(t, "c1", Conf{}),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"all":    plugintest.Plan(t, tap, "c1", all()),
+		"dual":   plugintest.Plan(t, tap, "c1", Conf{}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"layer2": plugintest.Plan(t, tap, "c1", Conf{}),
+	})
 }
 
 // TestMAC: of the places that a MAC can come from, the runtime's word counts
@@ -61,8 +47,8 @@ func TestMAC(t *testing.T) {
 
 func TestLaws(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
-		Plan:  planOf(t, "c1", Conf{MTU: 1400, MultiQueue: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, tap, "c1", Conf{MTU: 1400, MultiQueue: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, tap, "c0", Conf{}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link del eth0; pod ip tuntap add mode tap name eth0"},
 			{Fact: `^sysctl pod`},
@@ -78,7 +64,7 @@ func TestLawsLayer2(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("pod ip link add br0 address 02:00:00:00:00:b0 type bridge; pod ip link set br0 up mtu 1400")
 		},
-		Plan: planOf(t, "c1", all()),
+		Plan: plugintest.Plan(t, tap, "c1", all()),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link set eth0 nomaster"},
 			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
@@ -96,7 +82,7 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			s := kerneltest.New(t)
 			s.Run("pod ip link add br0 type bridge")
-			p := planOf(t, "c1", all())
+			p := plugintest.Plan(t, tap, "c1", all())
 			if err := p.Add(s.Kernel()); err != nil {
 				t.Fatal(err)
 			}

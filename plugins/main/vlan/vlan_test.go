@@ -9,25 +9,11 @@ import (
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
-func planOf(t *testing.T, id string, c Conf, addresses ...string) plan.Plan {
-	t.Helper()
-	at := plugintest.At(id, addresses...)
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
-}
-
 func TestWant(t *testing.T) {
-	for file, p := range map[string]plan.Plan{
-		"tagged": planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		"layer2": planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", InPod: true}}),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"tagged": plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		"layer2": plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", InPod: true}}),
+	})
 }
 
 func TestLaws(t *testing.T) {
@@ -36,8 +22,8 @@ func TestLaws(t *testing.T) {
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
 		},
-		Plan:  planOf(t, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
-		Other: planOf(t, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.9/24"),
+		Plan:  plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
+		Other: plugintest.Plan(t, vlan, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
 			{Fact: `^link`, Command: "pod ip link del eth0; pod ip link add eth0 type veth peer name other"},
 			{Fact: `^sysctl pod`},

@@ -12,6 +12,7 @@ import (
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 // attachment is what want sees: the result of a plugin that made eth0, as
@@ -24,17 +25,6 @@ func attachment(network, id string, addresses ...string) plugin.At {
 		at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Interface: &pod, Address: cni.IPNet(netip.MustParsePrefix(a))})
 	}
 	return at
-}
-
-func planFor(t testing.TB, at plugin.At, c Conf) plan.Plan {
-	t.Helper()
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	if err := complete(at, c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
 }
 
 func mapping(list ...PortMapping) RuntimeConfig { return RuntimeConfig{PortMappings: list} }
@@ -67,22 +57,20 @@ func bit(n int) *int { return &n }
 func TestWant(t *testing.T) {
 	c1 := attachment("n", "c1", dual...)
 	conditional := Conf{ConditionsV4: Conditions{"ip", "saddr", "10.0.0.0/8"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})}
-	for file, p := range map[string]plan.Plan{
-		"full":     planFor(t, c1, full()),
-		"none":     planFor(t, c1, Conf{}),
-		"nosnat":   planFor(t, c1, Conf{SNAT: no(), RuntimeConfig: full().RuntimeConfig}),
-		"masqall":  planFor(t, c1, Conf{MasqAll: true, RuntimeConfig: full().RuntimeConfig}),
-		"profile":  planFor(t, c1, conditional),
-		"range":    planFor(t, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 8000)...)}),
-		"shifted":  planFor(t, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 18000)...)}),
-		"families": planFor(t, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 2, ContainerPort: 2, HostIP: "::"})}),
-		"implied": planFor(t, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "192.0.2.2"},
+	plugintest.Golden(t, map[string]plan.Plan{
+		"full":     plugintest.PlanAt(t, portmap, c1, full()),
+		"none":     plugintest.PlanAt(t, portmap, c1, Conf{}),
+		"nosnat":   plugintest.PlanAt(t, portmap, c1, Conf{SNAT: no(), RuntimeConfig: full().RuntimeConfig}),
+		"masqall":  plugintest.PlanAt(t, portmap, c1, Conf{MasqAll: true, RuntimeConfig: full().RuntimeConfig}),
+		"profile":  plugintest.PlanAt(t, portmap, c1, conditional),
+		"range":    plugintest.PlanAt(t, portmap, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 8000)...)}),
+		"shifted":  plugintest.PlanAt(t, portmap, c1, Conf{RuntimeConfig: mapping(shifted(1000, 8000, 18000)...)}),
+		"families": plugintest.PlanAt(t, portmap, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 2, ContainerPort: 2, HostIP: "::"})}),
+		"implied": plugintest.PlanAt(t, portmap, c1, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "192.0.2.2"},
 			PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0", Protocol: "tcp"})}),
-		"four": planFor(t, attachment("n", "c1", "10.1.2.3/24", "10.9.9.9/8"), Conf{RuntimeConfig: mapping(
+		"four": plugintest.PlanAt(t, portmap, attachment("n", "c1", "10.1.2.3/24", "10.9.9.9/8"), Conf{RuntimeConfig: mapping(
 			PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "::"})}),
-	} {
-		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
-	}
+	})
 }
 
 // bridged is the host's side and the pod's as a bridge plugin leaves them.
@@ -101,8 +89,8 @@ func bridged(s *kerneltest.Sandbox) {
 
 func TestLaws(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
-		Plan:  planFor(t, attachment("n", "c1", dual...), full()),
-		Other: planFor(t, attachment("n", "c0", "10.1.2.9/24"), full()),
+		Plan:  plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), full()),
+		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24"), full()),
 		Setup: bridged,
 		Undo: []kerneltest.Undo{
 			{Fact: `^nft  ports`, Command: "nft delete element inet catena shift4 { 8080 . tcp . 0.0.0.0-255.255.255.255 }"},
@@ -117,8 +105,8 @@ func TestLawsOfProfile(t *testing.T) {
 	c := full()
 	c.ConditionsV4, c.MarkMasqBit = Conditions{"ip saddr { 10.0.0.0/8, 192.0.2.0/24 }"}, bit(20)
 	kerneltest.Prove(t, kerneltest.Case{
-		Plan:  planFor(t, attachment("n", "c1", dual...), c),
-		Other: planFor(t, attachment("n", "c0", "10.1.2.9/24"), c),
+		Plan:  plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), c),
+		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24"), c),
 		Setup: bridged,
 		Undo: []kerneltest.Undo{
 			{Fact: `^nft  ports`, Command: `nft flush set inet catena $(nft list sets inet | sed -n 's/.*set \(snat4_[0-9a-f]*\) .*/\1/p')`},
@@ -131,7 +119,7 @@ func TestLawsOfProfile(t *testing.T) {
 func TestCheckMembers(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
-	p := planFor(t, attachment("n", "c1", dual...), full())
+	p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), full())
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
@@ -185,11 +173,11 @@ func TestConflict(t *testing.T) {
 			case "the same under conditions":
 				second.ConditionsV4, second.ConditionsV6 = Conditions{"-s", "10.9.0.0/16"}, Conditions{"-s", "fd09::/16"}
 			}
-			if err := planFor(t, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.first...)}).Add(s.Kernel()); err != nil {
+			if err := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.first...)}).Add(s.Kernel()); err != nil {
 				t.Fatal(err)
 			}
 			// What the second brings to the table stays; its members do not.
-			p2 := planFor(t, attachment("n", "c2", "10.1.2.4/24"), second)
+			p2 := plugintest.PlanAt(t, portmap, attachment("n", "c2", "10.1.2.4/24"), second)
 			before := s.Text()
 			err := p2.Add(s.Kernel())
 			if c.free {
@@ -225,12 +213,12 @@ func TestExactlyOwn(t *testing.T) {
 	one := func(port int) Conf {
 		return Conf{RuntimeConfig: mapping(PortMapping{HostPort: port, ContainerPort: 80}, PortMapping{HostPort: port, ContainerPort: 80, Protocol: "udp"})}
 	}
-	base := planFor(t, attachment("n", "c1", dual...), one(1))
-	network := planFor(t, attachment("m", "c1", dual...), one(2))
-	container := planFor(t, attachment("n", "c2", dual...), one(3))
+	base := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), one(1))
+	network := plugintest.PlanAt(t, portmap, attachment("m", "c1", dual...), one(2))
+	container := plugintest.PlanAt(t, portmap, attachment("n", "c2", dual...), one(3))
 	at := attachment("n", "c1", dual...)
 	at.IfName, at.Result.Interfaces[1].Name = "eth1", "eth1"
-	ifname := planFor(t, at, one(4))
+	ifname := plugintest.PlanAt(t, portmap, at, one(4))
 	all := []plan.Plan{base, network, container, ifname}
 	for _, p := range all {
 		if err := p.Add(s.Kernel()); err != nil {
@@ -267,7 +255,7 @@ func TestManyPorts(t *testing.T) {
 		{"shifted, their claim", shifted(1000, 20000, 30000), "dnat4", 1},
 		{"shifted", shifted(1000, 20000, 30000), "shift4", 1000},
 	} {
-		p := planFor(t, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
+		p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
 		start := time.Now()
 		if err := p.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
@@ -294,7 +282,7 @@ func TestOwnLink(t *testing.T) {
 	at := attachment("n", "c1", "10.1.2.3/24")
 	host := at.HostLink()
 	s.Run(fmt.Sprintf(`ip link add %[1]s type veth peer name eth0 netns "$POD"; ip link set %[1]s up; ip route add 10.1.2.3 dev %[1]s`, host))
-	p := planFor(t, at, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})})
+	p := plugintest.PlanAt(t, portmap, at, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})})
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +309,7 @@ func TestProfiles(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
 	profiled := func(id string, port int) plan.Plan {
-		return planFor(t, attachment("n", id, dual...), Conf{
+		return plugintest.PlanAt(t, portmap, attachment("n", id, dual...), Conf{
 			ConditionsV4: Conditions{"iifname eth9"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: port, ContainerPort: 80}),
 		})
 	}
@@ -330,7 +318,7 @@ func TestProfiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	marked := planFor(t, attachment("n", "c3", dual...), Conf{MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 99, ContainerPort: 80})})
+	marked := plugintest.PlanAt(t, portmap, attachment("n", "c3", dual...), Conf{MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 99, ContainerPort: 80})})
 	if err := marked.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +330,7 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("one condition is there %d times:\n%s", n, text)
 	}
 	s.Run("nft delete set inet catena layout1")
-	if err := planFor(t, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
+	if err := plugintest.PlanAt(t, portmap, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
 	s.Same("the static part again", text, s.Run("nft list chain inet catena profiles; nft list chain inet catena marks"))

@@ -28,25 +28,24 @@ func full() Conf {
 	}
 }
 
+// planOf leaves out what ADD asks the machine: its allowlist.
 func planOf(t *testing.T, id string, c Conf) plan.Plan {
 	t.Helper()
-	at := plugintest.At(id, "10.1.2.3/24")
-	if err := validate(&at, &c); err != nil {
-		t.Fatal(err)
-	}
-	return want(at, c)
+	p := tuning
+	p.Complete = nil
+	return plugintest.Plan(t, p, id, c, "10.1.2.3/24")
 }
 
 func TestWant(t *testing.T) {
-	for file, c := range map[string]Conf{
-		"full": full(), "mac": {RuntimeConfig: RuntimeConfig{MAC: "02:00:00:00:00:01"}},
-		"args": {Settings: Settings{MTU: 1300, Promisc: ptr(false)}, CNIArgs: Args{Settings{Sysctl: map[string]string{"net.core.somaxconn": "1"}, MTU: 1200}}},
-		"none": {},
-	} {
-		t.Run(file, func(t *testing.T) {
-			kerneltest.Golden(t, "testdata/"+file+".plan", planOf(t, "c1", c).String())
-		})
-	}
+	plugintest.Golden(t, map[string]plan.Plan{
+		"full": planOf(t, "c1", full()),
+		"mac":  planOf(t, "c1", Conf{RuntimeConfig: RuntimeConfig{MAC: "02:00:00:00:00:01"}}),
+		"args": planOf(t, "c1", Conf{
+			Settings: Settings{MTU: 1300, Promisc: ptr(false)},
+			CNIArgs:  Args{Settings{Sysctl: map[string]string{"net.core.somaxconn": "1"}, MTU: 1200}},
+		}),
+		"none": planOf(t, "c1", Conf{}),
+	})
 }
 
 // setup makes the interface as a plugin before this one would.

@@ -1,0 +1,40 @@
+package plugintest
+
+import (
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Plan is what the plugin wants for the configuration c and an attachment as At
+// makes it. A configuration that the plugin refuses ends the test.
+func Plan[C any](t testing.TB, p plugin.Plugin[C], id string, c C, addresses ...string) plan.Plan {
+	t.Helper()
+	return PlanAt(t, p, At(id, addresses...), c)
+}
+
+// PlanAt is Plan for any attachment.
+func PlanAt[C any](t testing.TB, p plugin.Plugin[C], at plugin.At, c C) plan.Plan {
+	t.Helper()
+	if p.Validate != nil {
+		if err := p.Validate(&at, &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Complete != nil {
+		if err := p.Complete(at, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p.Want(at, c)
+}
+
+// Golden compares each plan with the file of its name in testdata.
+func Golden(t *testing.T, plans map[string]plan.Plan) {
+	t.Helper()
+	for file, p := range plans {
+		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })
+	}
+}
