@@ -95,6 +95,10 @@ func (s *Sandbox) Try(command string) (string, error) {
 	return string(out), err
 }
 
+// Segment is a shell command that makes the link up0 on the host. Its other end,
+// up1, is everybody else on its network segment.
+const Segment = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"
+
 // look lists everything that a plugin may touch, in the tools' own words, less
 // what the kernel changes in its own time: the state of carriers and link-local
 // addresses.

@@ -79,39 +79,32 @@ func TestBadInput(t *testing.T) {
 	one := func(address, gateway string) string {
 		return fmt.Sprintf(`"addresses":[{"address":%q,"gateway":%q}]`, address, gateway)
 	}
-	for _, row := range []struct {
-		name, conf, args string
-		code             uint
-		words            string // separated by bars
-	}{
-		{"no address", conf("1.0.0", "", ""), "", 7, "no address to give"},
-		{"no prefix length", conf("1.0.0", one("10.1.2.3", ""), ""), "", 7, `ipam.addresses[0].address is "10.1.2.3"|10.1.2.3/24`},
-		{"length too large", conf("1.0.0", one("10.1.2.3/33", ""), ""), "", 7, "10.1.2.3/33"},
-		{"junk", conf("1.0.0", one("junk", ""), ""), "", 7, "junk"},
-		{"a zone", conf("1.0.0", one("fe80::1%eth0/64", ""), ""), "", 7, "fe80::1%eth0"},
-		{"no address at all", conf("1.0.0", one("0.0.0.0/0", ""), ""), "", 7, "0.0.0.0/0|no interface can have"},
-		{"multicast", conf("1.0.0", one("ff02::1/64", ""), ""), "", 7, "ff02::1"},
-		{"broadcast", conf("1.0.0", one("10.1.2.255/24", ""), ""), "", 7, "broadcast address"},
-		{"no gateway", conf("1.0.0", one("10.1.2.3/24", "10.1.2"), ""), "", 7, "ipam.addresses[0].gateway"},
-		{"gateway of the other family", conf("1.0.0", one("10.1.2.3/24", "fd00::1"), ""), "", 7, "another family"},
-		{"its own gateway", conf("1.0.0", one("10.1.2.3/24", "10.1.2.3"), ""), "", 7, "own address"},
-		{"twice", conf("1.0.0", two, ""), "IP=10.1.2.3/16", 7, "10.1.2.3 is given twice"},
-		{"a list that is none", conf("1.0.0", `"addresses":"10.1.2.3/24"`, ""), "", 6, "addresses|list"},
-		{"junk in CNI_ARGS", conf("1.0.0", two, ""), "IP=10.9.9.9", 4, "IP in CNI_ARGS"},
-		{"junk for a gateway", conf("1.0.0", two, ""), "GATEWAY=x", 4, "GATEWAY in CNI_ARGS"},
-		{"unknown argument", conf("1.0.0", two, ""), "IPS=10.9.9.9/8", 4, "IPS"},
-		{"junk in args", conf("1.0.0", two, `,"args":{"cni":{"ips":["x"]}}`), "", 7, "args.cni.ips[0]"},
-		{"junk in the capability", conf("1.0.0", two, `,"runtimeConfig":{"ips":["10.1.2.3"]}`), "", 7, "runtimeConfig.ips[0]"},
-		{"junk in routes", conf("1.0.0", two+`,"routes":[{"dst":"x"}]`, ""), "", 7, "ipam.routes[0].dst"},
-		{"unknown key, strict", conf("1.0.0", two+`,"adresses":[]`, `,"strict":true`), "", 2, "did you mean addresses"},
-		{"no room in an old result", conf("0.2.0", two, ""), "IP=10.9.0.5/16", 7, "0.2.0|raise cniVersion"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/ipam/static")
-			kerneltest.New(t).Refuses(kerneltest.Call{Bin: bin, Plugin: "static", Conf: row.conf, Args: row.args}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/ipam/static"},
+		Rows: []kerneltest.Refusal{
+			{Name: "no address", Conf: conf("1.0.0", "", ""), Code: 7, Words: "no address to give"},
+			{Name: "no prefix length", Conf: conf("1.0.0", one("10.1.2.3", ""), ""), Code: 7, Words: `ipam.addresses[0].address is "10.1.2.3"|10.1.2.3/24`},
+			{Name: "length too large", Conf: conf("1.0.0", one("10.1.2.3/33", ""), ""), Code: 7, Words: "10.1.2.3/33"},
+			{Name: "junk", Conf: conf("1.0.0", one("junk", ""), ""), Code: 7, Words: "junk"},
+			{Name: "a zone", Conf: conf("1.0.0", one("fe80::1%eth0/64", ""), ""), Code: 7, Words: "fe80::1%eth0"},
+			{Name: "no address at all", Conf: conf("1.0.0", one("0.0.0.0/0", ""), ""), Code: 7, Words: "0.0.0.0/0|no interface can have"},
+			{Name: "multicast", Conf: conf("1.0.0", one("ff02::1/64", ""), ""), Code: 7, Words: "ff02::1"},
+			{Name: "broadcast", Conf: conf("1.0.0", one("10.1.2.255/24", ""), ""), Code: 7, Words: "broadcast address"},
+			{Name: "no gateway", Conf: conf("1.0.0", one("10.1.2.3/24", "10.1.2"), ""), Code: 7, Words: "ipam.addresses[0].gateway"},
+			{Name: "gateway of the other family", Conf: conf("1.0.0", one("10.1.2.3/24", "fd00::1"), ""), Code: 7, Words: "another family"},
+			{Name: "its own gateway", Conf: conf("1.0.0", one("10.1.2.3/24", "10.1.2.3"), ""), Code: 7, Words: "own address"},
+			{Name: "twice", Conf: conf("1.0.0", two, ""), Args: "IP=10.1.2.3/16", Code: 7, Words: "10.1.2.3 is given twice"},
+			{Name: "a list that is none", Conf: conf("1.0.0", `"addresses":"10.1.2.3/24"`, ""), Code: 6, Words: "addresses|list"},
+			{Name: "junk in CNI_ARGS", Conf: conf("1.0.0", two, ""), Args: "IP=10.9.9.9", Code: 4, Words: "IP in CNI_ARGS"},
+			{Name: "junk for a gateway", Conf: conf("1.0.0", two, ""), Args: "GATEWAY=x", Code: 4, Words: "GATEWAY in CNI_ARGS"},
+			{Name: "unknown argument", Conf: conf("1.0.0", two, ""), Args: "IPS=10.9.9.9/8", Code: 4, Words: "IPS"},
+			{Name: "junk in args", Conf: conf("1.0.0", two, `,"args":{"cni":{"ips":["x"]}}`), Code: 7, Words: "args.cni.ips[0]"},
+			{Name: "junk in the capability", Conf: conf("1.0.0", two, `,"runtimeConfig":{"ips":["10.1.2.3"]}`), Code: 7, Words: "runtimeConfig.ips[0]"},
+			{Name: "junk in routes", Conf: conf("1.0.0", two+`,"routes":[{"dst":"x"}]`, ""), Code: 7, Words: "ipam.routes[0].dst"},
+			{Name: "unknown key, strict", Conf: conf("1.0.0", two+`,"adresses":[]`, `,"strict":true`), Code: 2, Words: "did you mean addresses"},
+			{Name: "no room in an old result", Conf: conf("0.2.0", two, ""), Args: "IP=10.9.0.5/16", Code: 7, Words: "0.2.0|raise cniVersion"},
+		},
+	}.Run(t)
 }
 
 // TestCheck: the result must have what the configuration says.

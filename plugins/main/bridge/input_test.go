@@ -11,61 +11,47 @@ func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, conf string
-		args       string
-		ifname     string
-		setup      string
-		code       uint
-		words      string // separated by bars
-	}{
-		{name: "bad JSON", conf: "{\"cniVersion\":\"1.0.0\",\n \"name\": n}", code: 6, words: "line 2|column"},
-		{name: "empty input", conf: "", code: 6, words: "not valid JSON"},
-		{name: "wrong type", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","isGateway":"yes"}`, code: 6, words: "isGateway|true or false|string"},
-		{name: "wrong type of a number", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":"100"}`, code: 6, words: "vlan|whole number"},
-		{name: "a list for an object", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":[]}`, code: 6, words: "ipam|object"},
-		{name: "unknown key, strict", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","strict":true,"ipMsaq":true}`, code: 2, words: "ipMsaq|did you mean ipMasq"},
-		{name: "a key twice", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":1,"vlan":2}`, code: 7, words: "vlan stands twice"},
-		{name: "no name", conf: `{"cniVersion":"1.0.0","type":"bridge"}`, code: 7, words: "name"},
-		{name: "path in the name", conf: `{"cniVersion":"1.0.0","name":"../../etc","type":"bridge"}`, code: 7, words: "../../etc"},
-		{name: "long name", conf: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","type":"bridge"}`, code: 7, words: "300 characters"},
-		{name: "unknown version", conf: `{"cniVersion":"9.9.9","name":"n","type":"bridge"}`, code: 1, words: "9.9.9|1.1.0"},
-		{name: "vlan out of range", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":4095}`, code: 7, words: "vlan is 4095|0 to 4094"},
-		{name: "trunk out of range", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"id":0}]}`, code: 7, words: "vlanTrunk[0].id is 0"},
-		{name: "trunk without ids", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[null]}`, code: 7, words: "vlanTrunk[0]"},
-		{name: "trunk with half a range", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":3}]}`, code: 7, words: "come together"},
-		{name: "trunk backwards", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":9,"maxID":3}]}`, code: 7, words: "above maxID"},
-		{name: "negative mtu", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":-5}`, code: 6, words: "mtu is -5"},
-		{name: "mtu too large", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":70000}`, code: 6, words: "mtu is 70000"},
-		{name: "mtu auto without a default route", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":"auto"}`, code: 100, words: "mtu auto|no default route"},
-		{name: "hairpin and promiscuous", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","hairpinMode":true,"promiscMode":true}`, code: 7, words: "exclude"},
-		{name: "down and ipam", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","disableContainerInterface":true,"ipam":{"type":"host-local"}}`, code: 7, words: "exclude"},
-		{name: "unknown backend", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipMasqBackend":"pf"}`, code: 7, words: "ipMasqBackend|pf|nftables"},
-		{name: "empty backend", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipMasqBackend":""}`, code: 7, words: "ipMasqBackend"},
-		{name: "bridge's name too long", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"a-name-of-16-byte"}`, code: 7, words: "no interface name"},
-		{name: "bridge's name a path", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"../br"}`, code: 7, words: "no interface name"},
-		{name: "gateway's name too long", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"abcdefghijklm","vlan":100,"isGateway":true}`, code: 7, words: "longer than 15"},
-		{name: "no MAC", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","args":{"cni":{"mac":"zz"}}}`, code: 7, words: "mac"},
-		{name: "a MAC of eight bytes", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","runtimeConfig":{"mac":"02:00:00:00:00:00:00:01"}}`, code: 7, words: "six bytes"},
-		{name: "a group's MAC", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, args: "MAC=01:00:5e:00:00:01", code: 7, words: "unicast"},
-		{name: "unknown argument", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, args: "FOO=1", code: 4, words: "FOO"},
-		{name: "broken arguments", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, args: "FOO", code: 4, words: "KEY=VALUE"},
-		{name: "interface's name", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, ifname: "a/b", code: 4, words: "CNI_IFNAME"},
-		{name: "interface exists", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, setup: "pod ip link add eth0 type veth peer name x", code: 101, words: "eth0|already"},
-		{name: "bridge is none", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0"}`, setup: "ip link add br0 type veth peer name x", code: 100, words: "br0 is a veth"},
-		{name: "no IPAM plugin", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"nowhere"}}`, code: 102, words: `find plugin "nowhere"`},
-		{name: "IPAM by a path", conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"../host-local"}}`, code: 7, words: "no name of a plugin"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/main/bridge")
-			s := kerneltest.New(t)
-			if row.setup != "" {
-				s.Run(row.setup)
-			}
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "bridge", Conf: row.conf, Args: row.args, IfName: row.ifname}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/main/bridge"},
+		Rows: []kerneltest.Refusal{
+			{Name: "bad JSON", Conf: "{\"cniVersion\":\"1.0.0\",\n \"name\": n}", Code: 6, Words: "line 2|column"},
+			{Name: "empty input", Code: 6, Words: "not valid JSON"},
+			{Name: "wrong type", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","isGateway":"yes"}`, Code: 6, Words: "isGateway|true or false|string"},
+			{Name: "wrong type of a number", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":"100"}`, Code: 6, Words: "vlan|whole number"},
+			{Name: "a list for an object", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":[]}`, Code: 6, Words: "ipam|object"},
+			{Name: "unknown key, strict", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","strict":true,"ipMsaq":true}`, Code: 2, Words: "ipMsaq|did you mean ipMasq"},
+			{Name: "a key twice", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":1,"vlan":2}`, Code: 7, Words: "vlan stands twice"},
+			{Name: "no name", Conf: `{"cniVersion":"1.0.0","type":"bridge"}`, Code: 7, Words: "name"},
+			{Name: "path in the name", Conf: `{"cniVersion":"1.0.0","name":"../../etc","type":"bridge"}`, Code: 7, Words: "../../etc"},
+			{Name: "long name", Conf: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","type":"bridge"}`, Code: 7, Words: "300 characters"},
+			{Name: "unknown version", Conf: `{"cniVersion":"9.9.9","name":"n","type":"bridge"}`, Code: 1, Words: "9.9.9|1.1.0"},
+			{Name: "vlan out of range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":4095}`, Code: 7, Words: "vlan is 4095|0 to 4094"},
+			{Name: "trunk out of range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"id":0}]}`, Code: 7, Words: "vlanTrunk[0].id is 0"},
+			{Name: "trunk without ids", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[null]}`, Code: 7, Words: "vlanTrunk[0]"},
+			{Name: "trunk with half a range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":3}]}`, Code: 7, Words: "come together"},
+			{Name: "trunk backwards", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":9,"maxID":3}]}`, Code: 7, Words: "above maxID"},
+			{Name: "negative mtu", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":-5}`, Code: 6, Words: "mtu is -5"},
+			{Name: "mtu too large", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":70000}`, Code: 6, Words: "mtu is 70000"},
+			{Name: "mtu auto without a default route", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":"auto"}`, Code: 100, Words: "mtu auto|no default route"},
+			{Name: "hairpin and promiscuous", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","hairpinMode":true,"promiscMode":true}`, Code: 7, Words: "exclude"},
+			{Name: "down and ipam", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","disableContainerInterface":true,"ipam":{"type":"host-local"}}`, Code: 7, Words: "exclude"},
+			{Name: "unknown backend", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipMasqBackend":"pf"}`, Code: 7, Words: "ipMasqBackend|pf|nftables"},
+			{Name: "empty backend", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipMasqBackend":""}`, Code: 7, Words: "ipMasqBackend"},
+			{Name: "bridge's name too long", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"a-name-of-16-byte"}`, Code: 7, Words: "no interface name"},
+			{Name: "bridge's name a path", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"../br"}`, Code: 7, Words: "no interface name"},
+			{Name: "gateway's name too long", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"abcdefghijklm","vlan":100,"isGateway":true}`, Code: 7, Words: "longer than 15"},
+			{Name: "no MAC", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","args":{"cni":{"mac":"zz"}}}`, Code: 7, Words: "mac"},
+			{Name: "a MAC of eight bytes", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","runtimeConfig":{"mac":"02:00:00:00:00:00:00:01"}}`, Code: 7, Words: "six bytes"},
+			{Name: "a group's MAC", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, Args: "MAC=01:00:5e:00:00:01", Code: 7, Words: "unicast"},
+			{Name: "unknown argument", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, Args: "FOO=1", Code: 4, Words: "FOO"},
+			{Name: "broken arguments", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, Args: "FOO", Code: 4, Words: "KEY=VALUE"},
+			{Name: "interface's name", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, IfName: "a/b", Code: 4, Words: "CNI_IFNAME"},
+			{Name: "interface exists", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0|already"},
+			{Name: "bridge is none", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0"}`, Setup: "ip link add br0 type veth peer name x", Code: 100, Words: "br0 is a veth"},
+			{Name: "no IPAM plugin", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"nowhere"}}`, Code: 102, Words: `find plugin "nowhere"`},
+			{Name: "IPAM by a path", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"../host-local"}}`, Code: 7, Words: "no name of a plugin"},
+		},
+	}.Run(t)
 }
 
 // TestUnknownKeyIsWarnedOf: a slip of the hand is not fatal, and not silent.

@@ -40,7 +40,7 @@ func newWorld(t *testing.T) world {
 	}
 	w.ipam(t, "ADD", `echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"}]}'`)
 	w.Run(uplink)
-	w.before = state(w.Sandbox)
+	w.before = w.Run(state)
 	return w
 }
 
@@ -68,7 +68,7 @@ func (w world) home(t *testing.T, what string) {
 	if out, err := w.Try("ip link show up0"); err != nil {
 		t.Fatalf("%s: the device is not home: %s\n%s", what, out, w.Run("ip -br link; [ ! -e $POD ] || pod ip -d link || true"))
 	}
-	w.Same(what, w.before, state(w.Sandbox))
+	w.Same(what, w.before, w.Run(state))
 	if out := w.Run("find /run/catena/device -type f 2>/dev/null || true"); out != "" {
 		t.Errorf("%s: a record is left: %s", what, out)
 	}

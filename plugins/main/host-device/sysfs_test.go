@@ -204,48 +204,35 @@ func pid(t *testing.T) int {
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, keys string
-		setup      string
-		netns      string
-		code       uint
-		words      string // separated by bars
-	}{
-		{name: "nothing selected", keys: `"hwaddr":""`, code: 7, words: "no device is given|pciBusID"},
-		{name: "wrong type", keys: `"device":5`, code: 6, words: "device|string"},
-		{name: "a path for a name", keys: `"device":"../up0"`, code: 7, words: "no interface name"},
-		{name: "no such device", keys: `"device":"up9"`, code: 102, words: "link up9"},
-		{name: "an alternative name that nobody has", keys: `"device":"a-name-of-more-than-15-bytes"`, code: 102, words: "a-name-of-more"},
-		{name: "no hwaddr", keys: `"hwaddr":"zz"`, code: 7, words: `hwaddr is "zz"`},
-		{name: "unknown hwaddr", keys: `"hwaddr":"02:00:00:00:00:99"`, code: 102, words: "no link of the host has hwaddr"},
-		{name: "relative path", keys: `"kernelpath":"devices/x"`, code: 7, words: "kernelpath"},
-		{name: "path elsewhere", keys: `"kernelpath":"/sys/class/net/up0"`, code: 7, words: "below /sys/devices"},
-		{name: "path upwards", keys: `"kernelpath":"/sys/devices/../class/net/up0"`, code: 7, words: "kernelpath"},
-		{name: "PCI address upwards", keys: `"pciBusID":"../../../etc"`, code: 7, words: "pciBusID"},
-		{name: "PCI address of dots", keys: `"pciBusID":".."`, code: 7, words: "pciBusID"},
-		{name: "deviceID upwards", keys: `"runtimeConfig":{"deviceID":"../x"}`, code: 7, words: "deviceID"},
-		{name: "dpdkMode without PCI", keys: `"device":"up0","dpdkMode":true`, code: 7, words: "dpdkMode is for PCI devices"},
-		{name: "unknown policy", keys: `"device":"up0","dad":"maybe"`, code: 7, words: "dad|optimistic"},
-		{name: "loopback", keys: `"device":"lo"`, code: 100, words: "lo (the loopback device) cannot leave"},
-		{name: "a bridge", keys: `"device":"br0"`, code: 100, words: "br0 (a bridge) cannot leave"},
-		{name: "interface exists", keys: `"device":"up0"`, setup: "pod ip link add eth0 type veth peer name x", code: 101, words: "eth0|already"},
-		{name: "no namespace", keys: `"device":"up0"`, netns: "/nowhere", code: 102, words: "/nowhere"},
-		{name: "no IPAM plugin", keys: `"device":"up0","ipam":{"type":"nowhere"}`, code: 102, words: `find plugin "nowhere"`},
-		{name: "unknown key, strict", keys: `"strict":true,"devise":"up0"`, code: 2, words: "did you mean device"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			if row.setup != "" {
-				w.Run(row.setup)
-			}
-			c := w.call("ADD", "")
-			c.Netns = row.netns
-			c.Conf = `{"cniVersion":"1.0.0","name":"n","type":"host-device",` + row.keys + `}`
-			w.Refuses(c, row.code, strings.Split(row.words, "|")...)
-			w.home(t, row.name)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/main/host-device"},
+		Conf:    kerneltest.Minimal("host-device"),
+		Setup:   uplink,
+		Look:    state,
+		Rows: []kerneltest.Refusal{
+			{Name: "nothing selected", Conf: `,"hwaddr":""`, Code: 7, Words: "no device is given|pciBusID"},
+			{Name: "wrong type", Conf: `,"device":5`, Code: 6, Words: "device|string"},
+			{Name: "a path for a name", Conf: `,"device":"../up0"`, Code: 7, Words: "no interface name"},
+			{Name: "no such device", Conf: `,"device":"up9"`, Code: 102, Words: "link up9"},
+			{Name: "an alternative name that nobody has", Conf: `,"device":"a-name-of-more-than-15-bytes"`, Code: 102, Words: "a-name-of-more"},
+			{Name: "no hwaddr", Conf: `,"hwaddr":"zz"`, Code: 7, Words: `hwaddr is "zz"`},
+			{Name: "unknown hwaddr", Conf: `,"hwaddr":"02:00:00:00:00:99"`, Code: 102, Words: "no link of the host has hwaddr"},
+			{Name: "relative path", Conf: `,"kernelpath":"devices/x"`, Code: 7, Words: "kernelpath"},
+			{Name: "path elsewhere", Conf: `,"kernelpath":"/sys/class/net/up0"`, Code: 7, Words: "below /sys/devices"},
+			{Name: "path upwards", Conf: `,"kernelpath":"/sys/devices/../class/net/up0"`, Code: 7, Words: "kernelpath"},
+			{Name: "PCI address upwards", Conf: `,"pciBusID":"../../../etc"`, Code: 7, Words: "pciBusID"},
+			{Name: "PCI address of dots", Conf: `,"pciBusID":".."`, Code: 7, Words: "pciBusID"},
+			{Name: "deviceID upwards", Conf: `,"runtimeConfig":{"deviceID":"../x"}`, Code: 7, Words: "deviceID"},
+			{Name: "dpdkMode without PCI", Conf: `,"device":"up0","dpdkMode":true`, Code: 7, Words: "dpdkMode is for PCI devices"},
+			{Name: "unknown policy", Conf: `,"device":"up0","dad":"maybe"`, Code: 7, Words: "dad|optimistic"},
+			{Name: "loopback", Conf: `,"device":"lo"`, Code: 100, Words: "lo (the loopback device) cannot leave"},
+			{Name: "a bridge", Conf: `,"device":"br0"`, Code: 100, Words: "br0 (a bridge) cannot leave"},
+			{Name: "interface exists", Conf: `,"device":"up0"`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0|already"},
+			{Name: "no namespace", Conf: `,"device":"up0"`, Netns: "/nowhere", Code: 102, Words: "/nowhere"},
+			{Name: "no IPAM plugin", Conf: `,"device":"up0","ipam":{"type":"nowhere"}`, Code: 102, Words: `find plugin "nowhere"`},
+			{Name: "unknown key, strict", Conf: `,"strict":true,"devise":"up0"`, Code: 2, Words: "did you mean device"},
+		},
+	}.Run(t)
 }
 
 // TestAlternativeName: a device is found by another name that it goes by, and
@@ -254,7 +241,7 @@ func TestAlternativeName(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Run("ip link property add dev up0 altname enx-a-name-of-more-than-15-bytes")
-	w.before = state(w.Sandbox)
+	w.before = w.Run(state)
 	c := w.call("ADD", "")
 	c.Conf = selecting(`"device":"enx-a-name-of-more-than-15-bytes"`)
 	w.Must(c)

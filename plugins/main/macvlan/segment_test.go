@@ -16,16 +16,11 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
-// segment makes the master, whose other end is everybody else.
-func segment(s *kerneltest.Sandbox) {
-	s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
-}
-
 // TestNeighboursAreTold: an address that moves here is reachable at once.
 func TestNeighboursAreTold(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	segment(s)
+	s.Run(kerneltest.Segment)
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +58,7 @@ func TestNeighboursAreTold(t *testing.T) {
 func TestDuplicate(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	segment(s)
+	s.Run(kerneltest.Segment)
 	// The kernel makes the address usable in its own time.
 	s.Run("ip addr add fd00:1:2::3/64 dev up1 nodad; until ip -6 route show table local | grep -q fd00:1:2::3; do sleep 0.01; done")
 	before := s.Text()
@@ -78,7 +73,7 @@ func TestDuplicate(t *testing.T) {
 func TestMasterGone(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	segment(s)
+	s.Run(kerneltest.Segment)
 	p := plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24")
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
@@ -93,7 +88,7 @@ func TestMasterGone(t *testing.T) {
 func TestDefaultMaster(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	segment(s)
+	s.Run(kerneltest.Segment)
 	s.Run("ip link add other0 type veth peer name other1; ip link set other0 up; ip addr add 10.8.0.2/24 dev other0; ip route add default via 10.8.0.1 metric 500; " +
 		"ip addr add 10.9.0.2/24 dev up0; ip route add default via 10.9.0.1 metric 5")
 	p := plugintest.Plan(t, macvlan, "c1", Conf{}, "10.1.2.3/24")
@@ -111,35 +106,24 @@ func TestDefaultMaster(t *testing.T) {
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
-	conf := func(more string) string { return `{"cniVersion":"1.0.0","name":"n","type":"macvlan"` + more + `}` }
-	for _, row := range []struct {
-		name, more, setup string
-		code              uint
-		words             string
-	}{
-		{"no master there", `,"master":"nowhere"`, "", 102, "master|nowhere"},
-		{"no default route", ``, "", 100, "master is not given|default route"},
-		{"unknown mode", `,"master":"up0","mode":"bridged"`, "", 7, "mode|private"},
-		{"mtu above the master's", `,"master":"up0","mtu":9000`, "", 100, "9000|1500|up0"},
-		{"negative mtu", `,"master":"up0","mtu":-1`, "", 7, "mtu is -1"},
-		{"no MAC", `,"master":"up0","mac":"zz"`, "", 7, "mac"},
-		{"unknown policy", `,"master":"up0","dad":"maybe"`, "", 7, "dad|optimistic"},
-		{"negative queue", `,"master":"up0","bcqueuelen":-1`, "", 6, "bcqueuelen|from 0 on"},
-		{"a bridge's port", `,"master":"up0"`, "ip link add br0 type bridge; ip link set up0 master br0", 100, "up0 is a port of br0"},
-		{"the interface is there", `,"master":"up0"`, "pod ip link add eth0 type veth peer name x", 101, "eth0"},
-		{"a master in the pod that is not", `,"master":"up0","linkInContainer":true`, "", 102, "up0"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/main/macvlan")
-			s := kerneltest.New(t)
-			segment(s)
-			if row.setup != "" {
-				s.Run(row.setup)
-			}
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "macvlan", Conf: conf(row.more)}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/main/macvlan"},
+		Conf:    kerneltest.Minimal("macvlan"),
+		Setup:   kerneltest.Segment,
+		Rows: []kerneltest.Refusal{
+			{Name: "no master there", Conf: `,"master":"nowhere"`, Code: 102, Words: "master|nowhere"},
+			{Name: "no default route", Code: 100, Words: "master is not given|default route"},
+			{Name: "unknown mode", Conf: `,"master":"up0","mode":"bridged"`, Code: 7, Words: "mode|private"},
+			{Name: "mtu above the master's", Conf: `,"master":"up0","mtu":9000`, Code: 100, Words: "9000|1500|up0"},
+			{Name: "negative mtu", Conf: `,"master":"up0","mtu":-1`, Code: 7, Words: "mtu is -1"},
+			{Name: "no MAC", Conf: `,"master":"up0","mac":"zz"`, Code: 7, Words: "mac"},
+			{Name: "unknown policy", Conf: `,"master":"up0","dad":"maybe"`, Code: 7, Words: "dad|optimistic"},
+			{Name: "negative queue", Conf: `,"master":"up0","bcqueuelen":-1`, Code: 6, Words: "bcqueuelen|from 0 on"},
+			{Name: "a bridge's port", Conf: `,"master":"up0"`, Setup: "ip link add br0 type bridge; ip link set up0 master br0", Code: 100, Words: "up0 is a port of br0"},
+			{Name: "the interface is there", Conf: `,"master":"up0"`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0"},
+			{Name: "a master in the pod that is not", Conf: `,"master":"up0","linkInContainer":true`, Code: 102, Words: "up0"},
+		},
+	}.Run(t)
 }
 
 // TestBehind: after another plugin and without IPAM, the result is that one's
@@ -148,7 +132,7 @@ func TestBehind(t *testing.T) {
 	t.Parallel()
 	bin := kerneltest.Build(t, "plugins/main/macvlan")
 	s := kerneltest.New(t)
-	segment(s)
+	s.Run(kerneltest.Segment)
 	out := s.Must(kerneltest.Call{Bin: bin, Plugin: "macvlan", IfName: "net1", Conf: `{"cniVersion":"1.0.0","name":"n","type":"macvlan","master":"up0",
 		"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}}`}).Stdout
 	for _, w := range []string{`"eth0"`, `"net1"`, `"interface": 0`} {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -13,48 +12,35 @@ import (
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, keys string
-		args       string
-		setup      string
-		code       uint
-		words      string // separated by bars
-	}{
-		{name: "wrong type", keys: `,"multiQueue":"yes"`, code: 6, words: "multiQueue|true or false"},
-		{name: "owner by name", keys: `,"owner":"qemu"`, code: 6, words: "owner|whole number"},
-		{name: "negative owner", keys: `,"owner":-1`, code: 6, words: "owner|whole number"},
-		{name: "owner out of range", keys: `,"owner":4294967295`, code: 7, words: "owner is 4294967295"},
-		{name: "group out of range", keys: `,"group":4294967295`, code: 7, words: "group is 4294967295"},
-		{name: "small mtu", keys: `,"mtu":67`, code: 7, words: "mtu is 67|68"},
-		{name: "large mtu", keys: `,"mtu":65522`, code: 7, words: "mtu is 65522"},
-		{name: "no mac", keys: `,"mac":"zz"`, code: 7, words: `mac is "zz"`},
-		{name: "a group's mac", keys: `,"runtimeConfig":{"mac":"01:00:5e:00:00:01"}`, code: 7, words: "unicast"},
-		{name: "a mac of eight bytes", args: "MAC=02:00:00:00:00:00:00:01", code: 7, words: "six bytes"},
-		{name: "unknown argument", args: "FOO=1", code: 4, words: "FOO"},
-		{name: "no label", keys: `,"selinuxContext":"container_t"`, code: 7, words: "selinuxContext|user:role:type"},
-		{name: "two lines of label", keys: `,"selinuxContext":"a:b:c\nd"`, code: 7, words: "selinuxContext"},
-		{name: "bridge's name a path", keys: `,"bridge":"../br"`, code: 7, words: "bridge|no interface name"},
-		{name: "bridge is the device", keys: `,"bridge":"eth0"`, code: 7, words: "the device itself"},
-		{name: "no bridge", keys: `,"bridge":"br0"`, code: 102, words: "bridge in the pod|br0"},
-		{name: "bridge is none", keys: `,"bridge":"br0"`, setup: "pod ip link add br0 type veth peer name x", code: 100, words: "br0 is a veth"},
-		{name: "bridge on the host", keys: `,"bridge":"br0"`, setup: "ip link add br0 type bridge", code: 102, words: "bridge in the pod"},
-		{name: "interface exists", setup: "pod ip link add eth0 type veth peer name x", code: 101, words: "eth0|already"},
-		{name: "tap exists", setup: "pod ip tuntap add mode tap name eth0", code: 101, words: "eth0|already"},
-		{name: "no device node", setup: "mount -t tmpfs t /dev/net", code: 102, words: "/dev/net/tun|CONFIG_TUN"},
-		{name: "no IPAM plugin", keys: `,"ipam":{"type":"nowhere"}`, code: 102, words: `find plugin "nowhere"`},
-		{name: "unknown key, strict", keys: `,"strict":true,"multiqeue":true`, code: 2, words: "did you mean multiQueue"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/main/tap")
-			s := kerneltest.New(t)
-			if row.setup != "" {
-				s.Run(row.setup)
-			}
-			conf := `{"cniVersion":"1.0.0","name":"n","type":"tap"` + row.keys + `}`
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "tap", Conf: conf, Args: row.args}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/main/tap"},
+		Conf:    kerneltest.Minimal("tap"),
+		Rows: []kerneltest.Refusal{
+			{Name: "wrong type", Conf: `,"multiQueue":"yes"`, Code: 6, Words: "multiQueue|true or false"},
+			{Name: "owner by name", Conf: `,"owner":"qemu"`, Code: 6, Words: "owner|whole number"},
+			{Name: "negative owner", Conf: `,"owner":-1`, Code: 6, Words: "owner|whole number"},
+			{Name: "owner out of range", Conf: `,"owner":4294967295`, Code: 7, Words: "owner is 4294967295"},
+			{Name: "group out of range", Conf: `,"group":4294967295`, Code: 7, Words: "group is 4294967295"},
+			{Name: "small mtu", Conf: `,"mtu":67`, Code: 7, Words: "mtu is 67|68"},
+			{Name: "large mtu", Conf: `,"mtu":65522`, Code: 7, Words: "mtu is 65522"},
+			{Name: "no mac", Conf: `,"mac":"zz"`, Code: 7, Words: `mac is "zz"`},
+			{Name: "a group's mac", Conf: `,"runtimeConfig":{"mac":"01:00:5e:00:00:01"}`, Code: 7, Words: "unicast"},
+			{Name: "a mac of eight bytes", Args: "MAC=02:00:00:00:00:00:00:01", Code: 7, Words: "six bytes"},
+			{Name: "unknown argument", Args: "FOO=1", Code: 4, Words: "FOO"},
+			{Name: "no label", Conf: `,"selinuxContext":"container_t"`, Code: 7, Words: "selinuxContext|user:role:type"},
+			{Name: "two lines of label", Conf: `,"selinuxContext":"a:b:c\nd"`, Code: 7, Words: "selinuxContext"},
+			{Name: "bridge's name a path", Conf: `,"bridge":"../br"`, Code: 7, Words: "bridge|no interface name"},
+			{Name: "bridge is the device", Conf: `,"bridge":"eth0"`, Code: 7, Words: "the device itself"},
+			{Name: "no bridge", Conf: `,"bridge":"br0"`, Code: 102, Words: "bridge in the pod|br0"},
+			{Name: "bridge is none", Conf: `,"bridge":"br0"`, Setup: "pod ip link add br0 type veth peer name x", Code: 100, Words: "br0 is a veth"},
+			{Name: "bridge on the host", Conf: `,"bridge":"br0"`, Setup: "ip link add br0 type bridge", Code: 102, Words: "bridge in the pod"},
+			{Name: "interface exists", Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0|already"},
+			{Name: "tap exists", Setup: "pod ip tuntap add mode tap name eth0", Code: 101, Words: "eth0|already"},
+			{Name: "no device node", Setup: "mount -t tmpfs t /dev/net", Code: 102, Words: "/dev/net/tun|CONFIG_TUN"},
+			{Name: "no IPAM plugin", Conf: `,"ipam":{"type":"nowhere"}`, Code: 102, Words: `find plugin "nowhere"`},
+			{Name: "unknown key, strict", Conf: `,"strict":true,"multiqeue":true`, Code: 2, Words: "did you mean multiQueue"},
+		},
+	}.Run(t)
 }
 
 // TestVerbs runs the binary through a pod's life, with a label that does nothing

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -11,35 +10,23 @@ func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, more, setup string
-		needs             []string
-		code              uint
-		words             string // separated by bars
-	}{
-		{"no master", `,"vlanId":5`, "", nil, 7, "vlan needs a master"},
-		{"no master there", `,"master":"nowhere","vlanId":5`, "", nil, 102, "nowhere"},
-		{"a master in the pod that is not", `,"master":"up0","vlanId":5,"linkInContainer":true`, "", nil, 102, "up0"},
-		{"wrong type", `,"master":"up0","vlanId":"5"`, "", nil, 6, "vlanId|whole number"},
-		{"id too large", `,"master":"up0","vlanId":4095`, "", nil, 7, "vlanId is 4095|0 to 4094"},
-		{"negative id", `,"master":"up0","vlanId":-1`, "", nil, 7, "vlanId is -1"},
-		{"mtu above the master's", `,"master":"up0","vlanId":5,"mtu":9000`, "", nil, 100, "9000|1500|up0"},
-		{"negative mtu", `,"master":"up0","vlanId":5,"mtu":-1`, "", nil, 7, "mtu is -1"},
-		{"unknown policy", `,"master":"up0","dad":"maybe"`, "", nil, 7, "dad|optimistic"},
-		{"interface exists", `,"master":"up0","vlanId":5`, "pod ip link add eth0 type veth peer name x", nil, 101, "eth0"},
-		{"unknown key, strict", `,"master":"up0","vlanID":5,"strict":true,"mastr":"x"`, "", nil, 2, "did you mean master"},
-		{"VLAN is somebody's", `,"master":"up0","vlanId":5`, "ip link add link up0 name up0.5 type vlan id 5", []string{"vlan"}, 101, "vlan 5|up0 has a link for this VLAN"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			kerneltest.Needs(t, row.needs...)
-			bin := kerneltest.Build(t, "plugins/main/vlan")
-			s := kerneltest.New(t)
-			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
-			if row.setup != "" {
-				s.Run(row.setup)
-			}
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "vlan", Conf: `{"cniVersion":"1.0.0","name":"n","type":"vlan"` + row.more + `}`}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/main/vlan"},
+		Conf:    kerneltest.Minimal("vlan"),
+		Setup:   "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up",
+		Rows: []kerneltest.Refusal{
+			{Name: "no master", Conf: `,"vlanId":5`, Code: 7, Words: "vlan needs a master"},
+			{Name: "no master there", Conf: `,"master":"nowhere","vlanId":5`, Code: 102, Words: "nowhere"},
+			{Name: "a master in the pod that is not", Conf: `,"master":"up0","vlanId":5,"linkInContainer":true`, Code: 102, Words: "up0"},
+			{Name: "wrong type", Conf: `,"master":"up0","vlanId":"5"`, Code: 6, Words: "vlanId|whole number"},
+			{Name: "id too large", Conf: `,"master":"up0","vlanId":4095`, Code: 7, Words: "vlanId is 4095|0 to 4094"},
+			{Name: "negative id", Conf: `,"master":"up0","vlanId":-1`, Code: 7, Words: "vlanId is -1"},
+			{Name: "mtu above the master's", Conf: `,"master":"up0","vlanId":5,"mtu":9000`, Code: 100, Words: "9000|1500|up0"},
+			{Name: "negative mtu", Conf: `,"master":"up0","vlanId":5,"mtu":-1`, Code: 7, Words: "mtu is -1"},
+			{Name: "unknown policy", Conf: `,"master":"up0","dad":"maybe"`, Code: 7, Words: "dad|optimistic"},
+			{Name: "interface exists", Conf: `,"master":"up0","vlanId":5`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0"},
+			{Name: "unknown key, strict", Conf: `,"master":"up0","vlanID":5,"strict":true,"mastr":"x"`, Code: 2, Words: "did you mean master"},
+			{Name: "VLAN is somebody's", Conf: `,"master":"up0","vlanId":5`, Setup: "ip link add link up0 name up0.5 type vlan id 5", Needs: []string{"vlan"}, Code: 101, Words: "vlan 5|up0 has a link for this VLAN"},
+		},
+	}.Run(t)
 }

@@ -20,7 +20,7 @@ func TestLaws(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
 		Needs: []string{"vlan"},
 		Setup: func(s *kerneltest.Sandbox) {
-			s.Run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+			s.Run(kerneltest.Segment)
 		},
 		Plan:  plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		Other: plugintest.Plan(t, vlan, "c0", Conf{OnMaster: plugin.OnMaster{Master: "up0"}, ID: 100}, "10.1.2.9/24"),

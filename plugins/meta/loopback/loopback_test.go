@@ -68,25 +68,17 @@ func TestPrevResult(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, conf, ifname string
-		code               uint
-		words              string
-	}{
-		{"bad JSON", `{`, "", 6, "line 1"},
-		{"wrong type", `{"cniVersion":7}`, "", 6, "cniVersion"},
-		{"unknown version", `{"cniVersion":"7.0.0"}`, "", 1, "7.0.0"},
-		{"unknown key", `{"cniVersion":"1.0.0","strict":true,"mtu":5}`, "", 2, "mtu"},
-		{"interface name", `{"cniVersion":"1.0.0"}`, "../lo", 4, "CNI_IFNAME"},
-		{"broken prevResult", `{"cniVersion":"1.0.0","prevResult":{"ips":7}}`, "", 6, "prevResult"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/meta/loopback")
-			s := kerneltest.New(t)
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: row.conf, IfName: row.ifname}, row.code, row.words)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/meta/loopback"},
+		Rows: []kerneltest.Refusal{
+			{Name: "bad JSON", Conf: `{`, Code: 6, Words: "line 1"},
+			{Name: "wrong type", Conf: `{"cniVersion":7}`, Code: 6, Words: "cniVersion"},
+			{Name: "unknown version", Conf: `{"cniVersion":"7.0.0"}`, Code: 1, Words: "7.0.0"},
+			{Name: "unknown key", Conf: `{"cniVersion":"1.0.0","strict":true,"mtu":5}`, Code: 2, Words: "mtu"},
+			{Name: "interface name", Conf: `{"cniVersion":"1.0.0"}`, IfName: "../lo", Code: 4, Words: "CNI_IFNAME"},
+			{Name: "broken prevResult", Conf: `{"cniVersion":"1.0.0","prevResult":{"ips":7}}`, Code: 6, Words: "prevResult"},
+		},
+	}.Run(t)
 }
 
 // TestOthers: what others have on lo is no error, and lo stays up for them.

@@ -8,65 +8,73 @@ import (
 )
 
 // TestBadInput: a clear error, and neither kernel nor disk has changed.
-func TestMoreBadInput(t *testing.T) {
+func TestBadInput(t *testing.T) {
 	sysctl := func(key string) string { return `,"mtu":1400,"sysctl":{"` + key + `":"1"}` }
-	for _, row := range []struct {
-		name, keys string
-		verb, args string
-		code       uint
-		words      string // separated by bars
-	}{
-		{name: "dots that climb", keys: sysctl("net.ipv4/../../kernel/x"), code: 7, words: "net.ipv4/../../kernel/x|not below net"},
-		{name: "slashes that climb", keys: sysctl("net/ipv4/../../../etc/x"), code: 7, words: "not below net"},
-		{name: "climbs at once", keys: sysctl("../etc/passwd"), code: 7, words: "not below net"},
-		{name: "climbs and returns", keys: sysctl("net/../net/ipv4/ip_forward"), code: 7, words: "not below net"},
-		{name: "here", keys: sysctl("net/./ipv4/ip_forward"), code: 7, words: "not below net"},
-		{name: "absolute", keys: sysctl("/proc/sys/net/ipv4/ip_forward"), code: 7, words: "not below net"},
-		{name: "a zero byte", keys: sysctl(`net/ipv4/ip_forward\u0000x`), code: 7, words: "not below net"},
-		{name: "empty key", keys: sysctl(""), code: 7, words: "not below net"},
-		{name: "the kernel's", keys: sysctl("kernel.shmmax"), code: 7, words: "kernel.shmmax|not below net"},
-		{name: "looks like net", keys: sysctl("network.ipv4.ip_forward"), code: 7, words: "not below net"},
-		{name: "net alone", keys: sysctl("net"), code: 7, words: "not below net"},
-		{name: "the whole machine's", keys: sysctl("net.core.bpf_jit_enable"), code: 102, words: "no such setting|net/core/bpf_jit_enable|whole machine's"},
-		{name: "to be read alone", keys: sysctl("net.ipv4.tcp_available_congestion_control"), code: 103, words: "can only be read"},
-		{name: "no such key", keys: sysctl("net.ipv4.ip_forwarding"), code: 102, words: "no such setting|net/ipv4/ip_forwarding"},
-		{name: "a group", keys: sysctl("net.ipv4.conf"), code: 100, words: "group"},
-		{name: "another interface", keys: sysctl("net.ipv4.conf.eth7.arp_filter"), code: 102, words: "eth7"},
-		{name: "bad value", keys: `,"mtu":1400,"sysctl":{"net.ipv4.ip_forward":"maybe"}`, code: 100, words: "net/ipv4/ip_forward=maybe|invalid argument"},
-		{name: "two spellings", keys: `,"sysctl":{"net.ipv4.ip_forward":"1","net/ipv4/ip_forward":"0"}`, code: 7, words: "net.ipv4.ip_forward|net/ipv4/ip_forward|second time"},
-		{name: "two names", keys: `,"sysctl":{"net.ipv4.conf.IFNAME.arp_filter":"1","net.ipv4.conf.eth0.arp_filter":"0"}`, code: 7, words: "second time"},
-		{name: "a key twice", keys: `,"sysctl":{"net.ipv4.ip_forward":"1","net.ipv4.ip_forward":"0"}`, code: 7, words: "stands twice"},
-		{name: "args climb", keys: `,"args":{"cni":{"sysctl":{"net/../kernel/x/y":"1"}}}`, code: 7, words: "not below net"},
-		{name: "no MAC", keys: `,"mac":"zz"`, code: 7, words: "mac|zz"},
-		{name: "a group's MAC", keys: `,"mac":"01:00:5e:00:00:01"`, code: 7, words: "unicast"},
-		{name: "no address at all", keys: `,"mac":"00:00:00:00:00:00"`, code: 7, words: "unicast"},
-		{name: "a longer MAC", keys: `,"mac":"02:00:5e:00:00:01:00:01"`, code: 7, words: "six bytes"},
-		{name: "MAC of the runtime", keys: `,"runtimeConfig":{"mac":"x"},"mac":"02:00:5e:00:00:01"`, code: 7, words: `mac is "x"`},
-		{name: "MAC of the arguments", keys: ``, args: "MAC=y", code: 7, words: `mac is "y"`},
-		{name: "unknown argument", keys: `,"mtu":1400`, args: "FOO=1", code: 4, words: "FOO"},
-		{name: "mtu too small", keys: `,"mtu":67`, code: 7, words: "mtu is 67|68"},
-		{name: "mtu negative", keys: `,"mtu":-1`, code: 7, words: "mtu is -1"},
-		{name: "mtu too large", keys: `,"mtu":65536`, code: 7, words: "mtu is 65536"},
-		{name: "mtu of the arguments", keys: `,"args":{"cni":{"mtu":3}}`, code: 7, words: "mtu is 3"},
-		{name: "queue negative", keys: `,"txQLen":-1`, code: 7, words: "txQLen is -1"},
-		{name: "unknown feature", keys: `,"mtu":1400,"ethtool":{"tx-checksums":false}`, code: 100, words: "no feature|tx-checksums|ethtool -k"},
-		{name: "fixed feature", keys: `,"mtu":1400,"ethtool":{"rx-all":true}`, code: 100, words: "eth0|rx-all"},
-		{name: "mtu a string", keys: `,"mtu":"1400"`, code: 6, words: "mtu|whole number"},
-		{name: "mac a number", keys: `,"mac":7`, code: 6, words: "mac|string"},
-		{name: "promisc a string", keys: `,"promisc":"yes"`, code: 6, words: "promisc|true or false"},
-		{name: "sysctl a list", keys: `,"sysctl":["net.ipv4.ip_forward"]`, code: 6, words: "sysctl|object"},
-		{name: "sysctl a number", keys: `,"sysctl":{"net.ipv4.ip_forward":1}`, code: 6, words: "string"},
-		{name: "ethtool a string", keys: `,"ethtool":{"tx-checksum-ip-generic":"off"}`, code: 6, words: "true or false"},
-		{name: "relative dataDir", keys: `,"dataDir":"var","mtu":1400`, code: 7, words: "dataDir|slash"},
-		{name: "unknown key, strict", keys: `,"strict":true,"txQlenn":3`, code: 2, words: "txQlenn|did you mean txQLen"},
-		{name: "CHECK too", verb: "CHECK", keys: sysctl("kernel.shmmax"), code: 7, words: "not below net"},
-		{name: "STATUS too", verb: "STATUS", keys: sysctl("kernel.shmmax"), code: 7, words: "not below net"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.refuses(kerneltest.Call{Bin: w.bin, Plugin: "tuning", Verb: row.verb, Args: row.args, Conf: w.conf(row.keys)}, row.code, strings.Split(row.words, "|")...)
-		})
-	}
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/meta/tuning"},
+		Conf:    conf,
+		Setup:   makeLink,
+		Look:    everything + "; true",
+		Rows: []kerneltest.Refusal{
+			{Name: "dots that climb", Conf: sysctl("net.ipv4/../../kernel/x"), Code: 7, Words: "net.ipv4/../../kernel/x|not below net"},
+			{Name: "slashes that climb", Conf: sysctl("net/ipv4/../../../etc/x"), Code: 7, Words: "not below net"},
+			{Name: "climbs at once", Conf: sysctl("../etc/passwd"), Code: 7, Words: "not below net"},
+			{Name: "climbs and returns", Conf: sysctl("net/../net/ipv4/ip_forward"), Code: 7, Words: "not below net"},
+			{Name: "here", Conf: sysctl("net/./ipv4/ip_forward"), Code: 7, Words: "not below net"},
+			{Name: "absolute", Conf: sysctl("/proc/sys/net/ipv4/ip_forward"), Code: 7, Words: "not below net"},
+			{Name: "a zero byte", Conf: sysctl(`net/ipv4/ip_forward\u0000x`), Code: 7, Words: "not below net"},
+			{Name: "empty key", Conf: sysctl(""), Code: 7, Words: "not below net"},
+			{Name: "the kernel's", Conf: sysctl("kernel.shmmax"), Code: 7, Words: "kernel.shmmax|not below net"},
+			{Name: "looks like net", Conf: sysctl("network.ipv4.ip_forward"), Code: 7, Words: "not below net"},
+			{Name: "net alone", Conf: sysctl("net"), Code: 7, Words: "not below net"},
+			{Name: "the whole machine's", Conf: sysctl("net.core.bpf_jit_enable"), Code: 102, Words: "no such setting|net/core/bpf_jit_enable|whole machine's"},
+			{Name: "to be read alone", Conf: sysctl("net.ipv4.tcp_available_congestion_control"), Code: 103, Words: "can only be read"},
+			{Name: "no such key", Conf: sysctl("net.ipv4.ip_forwarding"), Code: 102, Words: "no such setting|net/ipv4/ip_forwarding"},
+			{Name: "a group", Conf: sysctl("net.ipv4.conf"), Code: 100, Words: "group"},
+			{Name: "another interface", Conf: sysctl("net.ipv4.conf.eth7.arp_filter"), Code: 102, Words: "eth7"},
+			{Name: "bad value", Conf: `,"mtu":1400,"sysctl":{"net.ipv4.ip_forward":"maybe"}`, Code: 100, Words: "net/ipv4/ip_forward=maybe|invalid argument"},
+			{Name: "two spellings", Conf: `,"sysctl":{"net.ipv4.ip_forward":"1","net/ipv4/ip_forward":"0"}`, Code: 7, Words: "net.ipv4.ip_forward|net/ipv4/ip_forward|second time"},
+			{Name: "two names", Conf: `,"sysctl":{"net.ipv4.conf.IFNAME.arp_filter":"1","net.ipv4.conf.eth0.arp_filter":"0"}`, Code: 7, Words: "second time"},
+			{Name: "a key twice", Conf: `,"sysctl":{"net.ipv4.ip_forward":"1","net.ipv4.ip_forward":"0"}`, Code: 7, Words: "stands twice"},
+			{Name: "args climb", Conf: `,"args":{"cni":{"sysctl":{"net/../kernel/x/y":"1"}}}`, Code: 7, Words: "not below net"},
+			{Name: "no MAC", Conf: `,"mac":"zz"`, Code: 7, Words: "mac|zz"},
+			{Name: "a group's MAC", Conf: `,"mac":"01:00:5e:00:00:01"`, Code: 7, Words: "unicast"},
+			{Name: "no address at all", Conf: `,"mac":"00:00:00:00:00:00"`, Code: 7, Words: "unicast"},
+			{Name: "a longer MAC", Conf: `,"mac":"02:00:5e:00:00:01:00:01"`, Code: 7, Words: "six bytes"},
+			{Name: "MAC of the runtime", Conf: `,"runtimeConfig":{"mac":"x"},"mac":"02:00:5e:00:00:01"`, Code: 7, Words: `mac is "x"`},
+			{Name: "MAC of the arguments", Args: "MAC=y", Code: 7, Words: `mac is "y"`},
+			{Name: "unknown argument", Conf: `,"mtu":1400`, Args: "FOO=1", Code: 4, Words: "FOO"},
+			{Name: "mtu too small", Conf: `,"mtu":67`, Code: 7, Words: "mtu is 67|68"},
+			{Name: "mtu negative", Conf: `,"mtu":-1`, Code: 7, Words: "mtu is -1"},
+			{Name: "mtu too large", Conf: `,"mtu":65536`, Code: 7, Words: "mtu is 65536"},
+			{Name: "mtu of the arguments", Conf: `,"args":{"cni":{"mtu":3}}`, Code: 7, Words: "mtu is 3"},
+			{Name: "queue negative", Conf: `,"txQLen":-1`, Code: 7, Words: "txQLen is -1"},
+			{Name: "unknown feature", Conf: `,"mtu":1400,"ethtool":{"tx-checksums":false}`, Code: 100, Words: "no feature|tx-checksums|ethtool -k"},
+			{Name: "fixed feature", Conf: `,"mtu":1400,"ethtool":{"rx-all":true}`, Code: 100, Words: "eth0|rx-all"},
+			{Name: "mtu a string", Conf: `,"mtu":"1400"`, Code: 6, Words: "mtu|whole number"},
+			{Name: "mac a number", Conf: `,"mac":7`, Code: 6, Words: "mac|string"},
+			{Name: "promisc a string", Conf: `,"promisc":"yes"`, Code: 6, Words: "promisc|true or false"},
+			{Name: "sysctl a list", Conf: `,"sysctl":["net.ipv4.ip_forward"]`, Code: 6, Words: "sysctl|object"},
+			{Name: "sysctl a number", Conf: `,"sysctl":{"net.ipv4.ip_forward":1}`, Code: 6, Words: "sysctl|a string"},
+			{Name: "ethtool a string", Conf: `,"ethtool":{"tx-checksum-ip-generic":"off"}`, Code: 6, Words: "true or false"},
+			{Name: "relative dataDir", Conf: `,"dataDir":"var","mtu":1400`, Code: 7, Words: "dataDir|slash"},
+			{Name: "unknown key, strict", Conf: `,"strict":true,"txQlenn":3`, Code: 2, Words: "txQlenn|did you mean txQLen"},
+			{Name: "out by dots", Conf: `,"sysctl":{"net/ipv4/../../kernel/x":"1"}`, Code: 7, Words: "not below net"},
+			{Name: "an absolute path", Conf: `,"sysctl":{"/etc/passwd":"1"}`, Code: 7, Words: "not below net"},
+			{Name: "a double slash", Conf: `,"sysctl":{"net//ipv4/x":"1"}`, Code: 7, Words: "not below net"},
+			{Name: "two lines", Conf: `,"sysctl":{"net.core.somaxconn":"1\n2"}`, Code: 7, Words: "no line of text"},
+			{Name: "a value the kernel refuses", Conf: `,"sysctl":{"net.core.somaxconn":"many"},"mtu":1400`, Code: 100, Words: "somaxconn=many"},
+			{Name: "not allowed", Conf: `,"sysctl":{"net.ipv4.ip_forward_use_pmtu":"1"}`, Setup: allowing("net.ipv4.ip_forward"), Code: 7, Words: "not allowed"},
+			{Name: "an empty allowlist", Conf: `,"sysctl":{"net.core.somaxconn":"1"}`, Setup: allowing(""), Code: 7, Words: "not allowed"},
+			{Name: "a broken allowlist", Conf: `,"sysctl":{"net.core.somaxconn":"1"}`, Setup: allowing("("), Code: 7, Words: "allowlist.conf"},
+			{Name: "a group's MAC of the arguments", Args: "MAC=01:00:5e:00:00:01", Code: 7, Words: "unicast"},
+			{Name: "another fixed feature", Conf: `,"ethtool":{"loopback":true},"mtu":1400`, Code: 100, Words: "loopback"},
+			{Name: "no interface", Conf: `,"mtu":1400`, Setup: "ip link del host0", Code: 102, Words: "eth0"},
+			{Name: "no prevResult", Conf: `,"prevResult":null,"mtu":1400`, Code: 7, Words: "stands twice"},
+			{Name: "CHECK too", Conf: sysctl("kernel.shmmax"), Verb: "CHECK", Code: 7, Words: "not below net"},
+			{Name: "STATUS too", Conf: sysctl("kernel.shmmax"), Verb: "STATUS", Code: 7, Words: "not below net"},
+		},
+	}.Run(t)
 }
 
 func TestWithoutWhatIsNeeded(t *testing.T) {
@@ -97,9 +105,9 @@ func TestUnknownKeyIsWarnedOf(t *testing.T) {
 	}
 }
 
-// allow makes /etc the test's own, with an allowlist.
-func (w world) allow(lines string) {
-	w.Run("mount -t tmpfs tmpfs /etc; mkdir -p /etc/cni/tuning; printf '%s' '" + lines + "' > /etc/cni/tuning/allowlist.conf")
+// allowing is a shell command that makes /etc the test's own, with an allowlist.
+func allowing(lines string) string {
+	return "mount -t tmpfs tmpfs /etc; mkdir -p /etc/cni/tuning; printf '%s' '" + lines + "' > /etc/cni/tuning/allowlist.conf"
 }
 
 func TestAllowlistSpellings(t *testing.T) {
@@ -121,7 +129,7 @@ func TestAllowlistSpellings(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.allow(row.lines)
+			w.Run(allowing(row.lines))
 			w.must("STATUS", "")
 			keys := `,"mtu":1400,"sysctl":{"` + row.key + `":"1"}`
 			if !row.allowed {
@@ -132,7 +140,7 @@ func TestAllowlistSpellings(t *testing.T) {
 			}
 			w.must("ADD", keys)
 			w.Run("umount /etc")
-			w.allow("")
+			w.Run(allowing(""))
 			w.must("CHECK", keys) // what is attached may stay as it is
 		})
 	}
@@ -146,7 +154,7 @@ func TestBadAllowlist(t *testing.T) {
 	} {
 		t.Run(words, func(t *testing.T) {
 			w := newWorld(t)
-			w.allow(lines)
+			w.Run(allowing(lines))
 			w.fails("ADD", `,"sysctl":{"net.ipv4.ip_forward":"1"}`, 7, "allowlist.conf "+words)
 			w.fails("STATUS", ``, 50, "allowlist.conf "+words)
 			w.must("ADD", `,"mtu":1400`)

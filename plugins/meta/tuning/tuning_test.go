@@ -217,57 +217,6 @@ func TestGC(t *testing.T) {
 	s.Must(kerneltest.Call{Bin: bin, Plugin: "tuning", Verb: "STATUS", Conf: conf("")})
 }
 
-// TestBadInput: a clear error, and nothing has changed.
-func TestBadInput(t *testing.T) {
-	for _, row := range []struct {
-		name, more, args, setup string
-		code                    uint
-		words                   string
-	}{
-		{name: "outside net", more: `,"sysctl":{"kernel.shmmax":"1"}`, code: 7, words: "kernel.shmmax|not below net"},
-		{name: "out by dots", more: `,"sysctl":{"net/ipv4/../../kernel/x":"1"}`, code: 7, words: "not below net"},
-		{name: "out by a path", more: `,"sysctl":{"../etc/passwd":"1"}`, code: 7, words: "not below net"},
-		{name: "an absolute path", more: `,"sysctl":{"/etc/passwd":"1"}`, code: 7, words: "not below net"},
-		{name: "a double slash", more: `,"sysctl":{"net//ipv4/x":"1"}`, code: 7, words: "not below net"},
-		{name: "no such key", more: `,"sysctl":{"net.ipv4.nonsense":"1"}`, code: 102, words: "no such setting"},
-		{name: "two spellings", more: `,"sysctl":{"net.core.somaxconn":"1","net/core/somaxconn":"2"}`, code: 7, words: "second time"},
-		{name: "two lines", more: `,"sysctl":{"net.core.somaxconn":"1\n2"}`, code: 7, words: "no line of text"},
-		{name: "a value the kernel refuses", more: `,"sysctl":{"net.core.somaxconn":"many"},"mtu":1400`, code: 100, words: "somaxconn=many"},
-		{name: "not allowed", setup: "mkdir -p /run/etc/cni/tuning; echo net.ipv4.ip_forward > /run/etc/cni/tuning/allowlist.conf", more: `,"sysctl":{"net.ipv4.ip_forward_use_pmtu":"1"}`, code: 7, words: "not allowed"},
-		{name: "an empty allowlist", setup: "mkdir -p /run/etc/cni/tuning; : > /run/etc/cni/tuning/allowlist.conf", more: `,"sysctl":{"net.core.somaxconn":"1"}`, code: 7, words: "not allowed"},
-		{name: "a broken allowlist", setup: "mkdir -p /run/etc/cni/tuning; echo '(' > /run/etc/cni/tuning/allowlist.conf", more: `,"sysctl":{"net.core.somaxconn":"1"}`, code: 7, words: "allowlist.conf"},
-		{name: "a number for a value", more: `,"sysctl":{"net.core.somaxconn":5}`, code: 6, words: "sysctl|a string"},
-		{name: "no MAC", more: `,"mac":"zz"`, code: 7, words: "mac"},
-		{name: "a group's MAC", args: "MAC=01:00:5e:00:00:01", code: 7, words: "unicast"},
-		{name: "mtu too small", more: `,"mtu":20`, code: 7, words: "mtu is 20"},
-		{name: "mtu negative", more: `,"mtu":-1`, code: 7, words: "mtu is -1"},
-		{name: "queue negative", more: `,"txQLen":-1`, code: 7, words: "txQLen is -1"},
-		{name: "unknown feature", more: `,"ethtool":{"warp-drive":true},"mtu":1400`, code: 100, words: "warp-drive"},
-		{name: "fixed feature", more: `,"ethtool":{"loopback":true},"mtu":1400`, code: 100, words: "loopback"},
-		{name: "relative folder", more: `,"dataDir":"x"`, code: 7, words: "dataDir"},
-		{name: "unknown key", more: `,"strict":true,"promsic":true`, code: 2, words: "did you mean promisc"},
-		{name: "no interface", setup: "ip link del host0", more: `,"mtu":1400`, code: 102, words: "eth0"},
-		{name: "no prevResult", more: `,"prevResult":null,"mtu":1400`, code: 7, words: "stands twice"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			bin := kerneltest.Build(t, "plugins/meta/tuning")
-			s := kerneltest.New(t)
-			setup(s)
-			if strings.Contains(row.setup, "allowlist") {
-				s.Run("mkdir -p /etc/cni /run/etc/cni; mount --bind /run/etc/cni /etc/cni")
-			}
-			if row.setup != "" {
-				s.Run(row.setup)
-			}
-			look := "pod ip link show eth0; " + values + "; true"
-			before := s.Run(look)
-			s.Refuses(kerneltest.Call{Bin: bin, Plugin: "tuning", Conf: conf(row.more), Args: row.args}, row.code, strings.Split(row.words, "|")...)
-			s.Same("a refused call", before, s.Run(look))
-		})
-	}
-}
-
 // TestAllowlist: a line allows what it matches as a whole, in both spellings.
 func TestAllowlist(t *testing.T) {
 	t.Parallel()
