@@ -1,13 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"net/netip"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -21,36 +16,11 @@ func TestNeighboursAreTold(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
 	s.Run(kerneltest.Segment)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.ETH_P_ALL<<8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 3}); err != nil {
-		t.Fatal(err)
-	}
+	ear := s.Listen()
 	if err := plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64").Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	four, six := netip.MustParseAddr("10.1.2.3").As4(), netip.MustParseAddr("fd00:1:2::3").As16()
-	var arp, na bool
-	frame := make([]byte, 2048)
-	for deadline := time.Now().Add(3 * time.Second); !(arp && na) && time.Now().Before(deadline); {
-		n, _, err := unix.Recvfrom(fd, frame, 0)
-		if err != nil {
-			break
-		}
-		f := frame[:n]
-		switch {
-		case n >= 42 && f[12] == 8 && f[13] == 6:
-			arp = arp || bytes.Equal(f[28:32], four[:]) && bytes.Equal(f[38:42], four[:])
-		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[54] == 136:
-			na = na || bytes.Equal(f[62:78], six[:])
-		}
-	}
-	if !arp || !na {
-		t.Errorf("heard of the IPv4 address: %t, of the IPv6 address: %t", arp, na)
-	}
+	ear.Announced("10.1.2.3", "fd00:1:2::3")
 }
 
 // TestDuplicate: an address that somebody else on the segment has is refused,

@@ -1,0 +1,55 @@
+package kerneltest
+
+import (
+	"bytes"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Ear hears the frames that pass the host's links from Listen on.
+type Ear struct {
+	s  *Sandbox
+	fd int
+}
+
+// patience is how long an Ear waits for what it is to hear.
+const patience = 10 * time.Second
+
+// Listen opens an Ear.
+func (s *Sandbox) Listen() Ear {
+	s.t.Helper()
+	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network order
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all)
+	s.must(err)
+	s.t.Cleanup(func() { _ = unix.Close(fd) })
+	timeout := unix.NsecToTimeval(int64(patience))
+	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
+	return Ear{s, fd}
+}
+
+// Announced reports an error where neighbours are not told of an IPv4 and an
+// IPv6 address.
+func (e Ear) Announced(ipv4, ipv6 string) {
+	e.s.t.Helper()
+	four, six := netip.MustParseAddr(ipv4).As4(), netip.MustParseAddr(ipv6).As16()
+	var arp, na bool
+	frame := make([]byte, 2048)
+	for deadline := time.Now().Add(patience); !(arp && na) && time.Now().Before(deadline); {
+		n, _, err := unix.Recvfrom(e.fd, frame, 0)
+		if err != nil {
+			break
+		}
+		f := frame[:n]
+		switch {
+		case n >= 42 && f[12] == 8 && f[13] == 6: // ARP: sender and target are the address
+			arp = arp || bytes.Equal(f[28:32], four[:]) && bytes.Equal(f[38:42], four[:])
+		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[54] == 136: // a neighbour advertisement
+			na = na || bytes.Equal(f[62:78], six[:])
+		}
+	}
+	if !arp || !na {
+		e.s.t.Errorf("heard of %s: %t, of %s: %t", ipv4, arp, ipv6, na)
+	}
+}
