@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -80,14 +80,8 @@ func TestLife(t *testing.T) {
 	w := newWorld(t)
 	w.Must(w.call("STATUS", ""))
 	out := w.Must(w.call("ADD", "")).Stdout
-	var r struct {
-		Interfaces []struct {
-			Name, Mac, Sandbox string
-			Mtu                int
-		}
-		IPs []struct{ Interface *int }
-	}
-	if err := json.Unmarshal([]byte(out), &r); err != nil {
+	r, err := cni.ParseResult([]byte(out), "1.1.0")
+	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.Interfaces) != 1 || r.Interfaces[0].Name != "eth0" || r.Interfaces[0].Mac != "02:00:00:00:00:aa" || r.Interfaces[0].Mtu != 1450 || r.IPs[0].Interface == nil {

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -71,14 +71,8 @@ func TestVerbs(t *testing.T) {
 	ipam(`[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"}]}'; exit 0`)
 	s.Must(call("STATUS", ""))
 	out := s.Must(call("ADD", "")).Stdout
-	var r struct {
-		Interfaces []struct {
-			Name, Mac, Sandbox string
-			Mtu                int
-		}
-		IPs []struct{ Interface *int }
-	}
-	if err := json.Unmarshal([]byte(out), &r); err != nil {
+	r, err := cni.ParseResult([]byte(out), "1.1.0")
+	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.Interfaces) != 1 || r.Interfaces[0].Mac != "02:00:00:00:00:05" || r.Interfaces[0].Mtu != 1400 || r.Interfaces[0].Sandbox != s.Pod || r.IPs[0].Interface == nil {
