@@ -36,6 +36,19 @@ type Case struct {
 // command says that there is nothing of the fact that CHECK could look at.
 type Undo struct{ Fact, Command string }
 
+// UndoInterface breaks the facts of a pod's eth0 that has the addresses
+// 10.1.2.3/24 and fd00:1:2::3/64, whatever link it is.
+func UndoInterface() []Undo {
+	return []Undo{
+		{Fact: `^sysctl pod`},
+		{Fact: `^addr pod eth0 10.1.2.3`, Command: "pod ip addr del 10.1.2.3/24 dev eth0"},
+		{Fact: `^addr pod eth0 fd00`, Command: "pod ip addr del fd00:1:2::3/64 dev eth0"},
+		{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
+		{Fact: `^dad`},
+		{Fact: `^tell`},
+	}
+}
+
 // Prove holds a plan against the four laws: DEL leaves nothing and can be
 // repeated; an ADD that fails at any step leaves nothing; a second ADD harms
 // nothing; CHECK sees every fact that is not as it should be.

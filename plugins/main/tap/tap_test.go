@@ -49,13 +49,7 @@ func TestLaws(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
 		Plan:  plugintest.Plan(t, tap, "c1", Conf{MTU: 1400, MultiQueue: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		Other: plugintest.Plan(t, tap, "c0", Conf{}, "10.1.2.9/24"),
-		Undo: []kerneltest.Undo{
-			{Fact: `^link`, Command: "pod ip link del eth0; pod ip tuntap add mode tap name eth0"},
-			{Fact: `^sysctl pod`},
-			{Fact: `^addr pod eth0 10.1.2.3`, Command: "pod ip addr del 10.1.2.3/24 dev eth0"},
-			{Fact: `^addr pod eth0 fd00`, Command: "pod ip addr del fd00:1:2::3/64 dev eth0"},
-			{Fact: `^up   pod`, Command: "pod ip link set eth0 down"},
-		},
+		Undo:  append(kerneltest.UndoInterface(), kerneltest.Undo{Fact: `^link`, Command: "pod ip link del eth0; pod ip tuntap add mode tap name eth0"}),
 	})
 }
 
