@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 	github.com/containernetworking/cni v1.3.1
+	github.com/containernetworking/plugins v1.9.1
 	github.com/safchain/ethtool v0.7.0
 	github.com/vishvananda/netns v0.0.5
 	golang.org/x/sys v0.38.0

@@ -1,66 +1,22 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
-
-const upstreamModule = "github.com/containernetworking/plugins@v1.9.1"
-
-// upstream is the peer's host-local, built from its own module, so that ours
-// does not have its dependencies. UPSTREAM_HOST_LOCAL names a built one.
-var upstream = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("UPSTREAM_HOST_LOCAL"); path != "" {
-		return path, nil
-	}
-	out, err := command("go", "mod", "download", "-json", upstreamModule)
-	if err != nil {
-		return "", err
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		return "", err
-	}
-	path := filepath.Join(filepath.Dir(binary), "upstream")
-	_, err = command("go", "build", "-C", module.Dir, "-o", path, "./plugins/ipam/host-local")
-	return path, err
-})
-
-func command(args ...string) ([]byte, error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = os.TempDir() // away from our own go.mod
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.Output()
-	if exit, ok := err.(*exec.ExitError); ok {
-		err = fmt.Errorf("%v: %w: %s%s", args, err, out, exit.Stderr)
-	}
-	return out, err
-}
-
-func theUpstream(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("builds upstream's host-local")
-	}
-	path, err := upstream()
-	if err != nil {
-		t.Fatalf("upstream's host-local cannot be built here: %v", err)
-	}
-	return path
-}
 
 // TestSameResults gives both the same work, and expects the same answers and
 // the same files.
 func TestSameResults(t *testing.T) {
-	theirs := theUpstream(t)
+	theirs := kerneltest.Upstream(t, "host-local")
 	for _, version := range versions {
 		ours, peers := aWorld(t), aWorld(t)
 		peers.netns = ours.netns
@@ -89,7 +45,7 @@ func TestSameResults(t *testing.T) {
 // TestTurns lets both work in one folder in random turns: no address is given
 // twice, none is lost, and each frees what the other took.
 func TestTurns(t *testing.T) {
-	theirs := theUpstream(t)
+	theirs := kerneltest.Upstream(t, "host-local")
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, seed))
 	w := aWorld(t)
@@ -179,7 +135,7 @@ func result1(addrs string) string {
 
 // TestBothAtOnce runs both at the same time in one folder.
 func TestBothAtOnce(t *testing.T) {
-	theirs := theUpstream(t)
+	theirs := kerneltest.Upstream(t, "host-local")
 	w := aWorld(t)
 	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00::/64"}]]`)
 	programs := []string{binary, theirs}

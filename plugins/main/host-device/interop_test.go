@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,40 +9,13 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-// buildUpstream builds the peer's host-device from its own module, so that ours
-// does not have its dependencies. UPSTREAM_HOST_DEVICE names a built one.
-func buildUpstream(t *testing.T, path string) {
-	t.Helper()
-	if built := os.Getenv("UPSTREAM_HOST_DEVICE"); built != "" {
-		if err := os.Symlink(built, path); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	command := func(args ...string) []byte {
-		c := exec.Command(args[0], args[1:]...)
-		c.Dir, c.Env = os.TempDir(), append(os.Environ(), "CGO_ENABLED=0")
-		out, err := c.Output()
-		if err != nil {
-			t.Fatalf("upstream's host-device cannot be built here: %v: %v", args, err)
-		}
-		return out
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(command("go", "mod", "download", "-json", "github.com/containernetworking/plugins@v1.9.1"), &module); err != nil {
-		t.Fatal(err)
-	}
-	command("go", "build", "-C", module.Dir, "-o", path, "./plugins/main/host-device")
-}
-
 // TestTurns: upstream's host-device takes home what ours has moved, and ours
 // what upstream's has.
 func TestTurns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds upstream's host-device")
-	}
 	w := newWorld(t)
-	buildUpstream(t, filepath.Join(w.bin, "upstream"))
+	if err := os.Symlink(kerneltest.Upstream(t, "host-device"), filepath.Join(w.bin, "upstream")); err != nil {
+		t.Fatal(err)
+	}
 	theirs := func(verb, keys string) kerneltest.Call {
 		c := w.call(verb, keys)
 		c.Plugin = "upstream"
