@@ -179,7 +179,7 @@ func parseLease(text []byte) (Owner, bool) {
 func (f *folder) claim(addr netip.Addr, owner Owner) (entry, error) {
 	name := addr.String()
 	if f.dry {
-		return entry{addr: addr, owner: owner}, f.claimDry(name, addr)
+		return entry{addr: addr, owner: owner}, f.claimDry(addr)
 	}
 	fd, err := openat(f.dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
@@ -201,12 +201,14 @@ func (f *folder) claim(addr netip.Addr, owner Owner) (entry, error) {
 	return entry{addr: addr, owner: owner, at: st.Mtim.Nano()}, nil
 }
 
-func (f *folder) claimDry(name string, addr netip.Addr) error {
+func (f *folder) isFree(addr netip.Addr) bool { return f.claimDry(addr) == nil }
+
+func (f *folder) claimDry(addr netip.Addr) error {
 	if f.dir < 0 || f.freed[addr] {
 		return nil
 	}
 	var st unix.Stat_t
-	err := unix.Fstatat(f.dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := unix.Fstatat(f.dir, addr.String(), &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch err {
 	case unix.ENOENT:
 		return nil

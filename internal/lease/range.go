@@ -83,7 +83,7 @@ func (r Range) String() string {
 	return r.Start.String() + "-" + r.End.String()
 }
 
-// unusable says why addr, which lies in r, must never be handed out, or "".
+// unusable says why no host of r's subnet can have addr, which lies in r, or "".
 // The configuration may name the network or the broadcast address as a
 // bound, but no host of an IPv4 subnet can use either.
 func (r Range) unusable(addr netip.Addr) string {
@@ -107,17 +107,20 @@ func (r Range) overlaps(other Range) bool {
 // A Set is a list of ranges of one family, tried in turn as if they were one
 // long range. An attachment gets one address of each set. Sets makes them.
 type Set struct {
-	ranges []Range
+	ranges  []Range
+	exclude []span // in order, and apart
 }
 
 // Sets completes and checks a configuration: a list of sets, each a list of
-// ranges.
-func Sets(config [][]Range) ([]Set, error) {
+// ranges, and what of them is never handed out. What is excluded may lie
+// anywhere, but must leave something of each range.
+func Sets(config [][]Range, exclude []netip.Prefix) ([]Set, error) {
 	if len(config) == 0 {
 		return nil, errors.New("no range is configured")
 	}
 	var all []Range
 	sets := make([]Set, 0, len(config))
+	spans := spansOf(exclude)
 	for i, ranges := range config {
 		if len(ranges) == 0 {
 			return nil, fmt.Errorf("range set %d is empty", i)
@@ -136,6 +139,9 @@ func Sets(config [][]Range) ([]Set, error) {
 			}
 			all = append(all, c)
 			set.ranges = append(set.ranges, c)
+		}
+		if err := set.leave(spans); err != nil {
+			return nil, fmt.Errorf("range set %d: %w", i, err)
 		}
 		sets = append(sets, set)
 	}
@@ -157,56 +163,24 @@ func (s Set) String() string {
 	for i, r := range s.ranges {
 		texts[i] = r.String()
 	}
-	return strings.Join(texts, ",")
+	text := strings.Join(texts, ",")
+	if len(s.exclude) > 0 {
+		text += " less what is excluded"
+	}
+	return text
+}
+
+// unusable says why addr, which lies in s, must never be handed out, or "".
+func (s Set) unusable(addr netip.Addr) string {
+	if _, excluded := s.excluded(addr); excluded {
+		return "excluded"
+	}
+	return s.ranges[s.find(addr)].unusable(addr)
 }
 
 // find returns the index of the range that addr lies in, or -1.
 func (s Set) find(addr netip.Addr) int {
 	return slices.IndexFunc(s.ranges, func(r Range) bool { return r.Contains(addr) })
-}
-
-// A cursor steps once round a set, in upstream's order: from the address
-// after the one reserved last, or else from the first, through every range
-// in turn, and back.
-type cursor struct {
-	set   Set
-	at    int
-	next  netip.Addr
-	start netip.Addr
-	moved bool
-}
-
-func (s Set) cursor(last netip.Addr) *cursor {
-	c := &cursor{set: s, next: s.ranges[0].Start}
-	if i := s.find(last); i >= 0 {
-		c.at, c.next = i, last
-		c.advance()
-	}
-	c.start, c.moved = c.next, false
-	return c
-}
-
-// step returns the next address that may be handed out and its range. It
-// returns false when it is back where it started.
-func (c *cursor) step() (Range, netip.Addr, bool) {
-	for !c.moved || c.next != c.start {
-		r, addr := c.set.ranges[c.at], c.next
-		c.advance()
-		if r.unusable(addr) == "" {
-			return r, addr, true
-		}
-	}
-	return Range{}, netip.Addr{}, false
-}
-
-func (c *cursor) advance() {
-	c.moved = true
-	if c.next != c.set.ranges[c.at].End {
-		c.next = c.next.Next()
-		return
-	}
-	c.at = (c.at + 1) % len(c.set.ranges)
-	c.next = c.set.ranges[c.at].Start
 }
 
 // plainPrefix returns p with an IPv4-mapped address as IPv4, and refuses a

@@ -69,7 +69,7 @@ func writable(path string) error {
 func (f *folder) hasFree(set int, s Set) error {
 	at := s.cursor(f.last(set))
 	for range probes {
-		if _, addr, ok := at.step(); ok && f.claimDry(addr.String(), addr) == nil {
+		if _, addr, ok := at.step(); ok && f.isFree(addr) {
 			return nil
 		}
 	}

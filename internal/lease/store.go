@@ -215,6 +215,7 @@ func (s *Store) GC(valid []Owner) error {
 		keep[Owner{ContainerID: o.ContainerID}] = true
 	}
 	_, _, err = f.prune(func(e entry) bool { return e.torn || !keep[e.owner] })
+	f.forgetOthers()
 	return errors.Join(err, f.unreadable)
 }
 

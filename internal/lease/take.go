@@ -11,11 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probes is how many taken addresses in a row are met one by one before the
-// folder is read as a whole. A reading costs as much as some thousand probes
-// when the folder is large; a run of taken addresses is either short or long.
-const probes = 8
-
 // A Request asks for one address of each set.
 type Request struct {
 	Owner Owner
@@ -26,6 +21,11 @@ type Request struct {
 	// Requested are addresses to take in place of the next free ones: for
 	// each set the first that lies in it. One that no set takes is an error.
 	Requested []netip.Addr
+	// Sticky says that addresses are remembered: Identity, unless it is "",
+	// gets those again that it had last, and others get them only where
+	// nothing else is at hand.
+	Sticky   bool
+	Identity string
 }
 
 // A Lease is an address that was handed out.
@@ -65,6 +65,10 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 	defer f.close()
 
 	t := &taking{folder: f, req: req}
+	if req.Sticky {
+		t.memory = s.recall(req.Identity)
+		defer t.memory.close()
+	}
 	if t.before, err = f.find(req.Owner); err != nil {
 		return nil, err
 	}
@@ -79,6 +83,7 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 	if err := t.settle(); err != nil {
 		return nil, errors.Join(err, t.undo())
 	}
+	t.remember(leases)
 	return leases, nil
 }
 
@@ -98,6 +103,9 @@ func assign(req Request) ([]netip.Addr, error) {
 			spare = append(spare, addr.String())
 			continue
 		}
+		if why := req.Sets[i].unusable(addr); why != "" {
+			return nil, fmt.Errorf("requested address %s is %w: it is %s", addr, ErrInvalid, why)
+		}
 		wanted[i] = addr
 	}
 	if len(spare) == 0 {
@@ -116,6 +124,7 @@ func assign(req Request) ([]netip.Addr, error) {
 type taking struct {
 	*folder
 	req    Request
+	memory *memory
 	before []entry // what the owner held when the call began
 	taken  []entry // what this call has reserved
 	drop   []entry // what the owner gives back in return
@@ -126,24 +135,34 @@ func (t *taking) take(set int, s Set, wanted netip.Addr) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	if mine != nil && (!wanted.IsValid() || mine.addr == wanted) {
+	if mine != nil && s.unusable(mine.addr) == "" && (!wanted.IsValid() || mine.addr == wanted) {
 		return t.lease(s, mine.addr, true), nil
 	}
-	if wanted.IsValid() {
-		err = t.request(s, wanted)
-	} else {
-		wanted, err = t.search(set, s)
-	}
+	addr, err := t.choose(set, s, wanted)
 	if err != nil {
-		return Lease{}, err
-	}
-	if err := t.setLast(set, wanted); err != nil {
 		return Lease{}, err
 	}
 	if mine != nil {
 		t.drop = append(t.drop, *mine)
 	}
-	return t.lease(s, wanted, false), nil
+	return t.lease(s, addr, false), nil
+}
+
+// choose reserves the wanted address of a set, or the one that the owner's
+// identity had, which does not move the round, or the next free one.
+func (t *taking) choose(set int, s Set, addr netip.Addr) (_ netip.Addr, err error) {
+	if addr.IsValid() {
+		err = t.request(addr)
+	} else {
+		if had, ok := t.same(s); ok {
+			return had, nil
+		}
+		addr, err = t.search(set, s)
+	}
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addr, t.setLast(set, addr)
 }
 
 func (t *taking) lease(s Set, addr netip.Addr, kept bool) Lease {
@@ -171,10 +190,7 @@ func (t *taking) mine(s Set, wanted netip.Addr) (*entry, error) {
 
 // request reserves one particular address, taking it over from a holder that
 // is no more.
-func (t *taking) request(s Set, addr netip.Addr) error {
-	if why := s.ranges[s.find(addr)].unusable(addr); why != "" {
-		return fmt.Errorf("requested address %s is %w: it is %s", addr, ErrInvalid, why)
-	}
+func (t *taking) request(addr netip.Addr) error {
 	err := t.reserve(addr)
 	if !errors.Is(err, os.ErrExist) {
 		return err
@@ -209,89 +225,6 @@ func (t *taking) takeOver(e entry) error {
 		t.enter(e.owner, rec)
 	}
 	return t.reserve(e.addr)
-}
-
-// search reserves the next free address of a set: first by trying, then by
-// reading the folder once, and at last by giving up what is abandoned.
-func (t *taking) search(set int, s Set) (netip.Addr, error) {
-	last := t.last(set)
-	at := s.cursor(last)
-	for range probes {
-		_, addr, ok := at.step()
-		if !ok {
-			break
-		}
-		err := t.reserve(addr)
-		if errors.Is(err, os.ErrExist) {
-			if e, readErr := t.read(addr); readErr == nil && e.torn {
-				err = t.takeOver(e)
-			}
-		}
-		if !errors.Is(err, os.ErrExist) {
-			return addr, err
-		}
-	}
-	held := make(map[netip.Addr]bool)
-	err := t.names(func(addr netip.Addr) bool {
-		held[addr] = true
-		return true
-	})
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	addr, err := t.firstFree(s.cursor(last), held)
-	if !errors.Is(err, ErrFull) {
-		return addr, err
-	}
-	left, err := t.reclaim()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	clear(held)
-	for _, e := range left {
-		held[e.addr] = true
-	}
-	addr, err = t.firstFree(s.cursor(last), held)
-	if errors.Is(err, ErrFull) {
-		err = t.full(s, left)
-	}
-	return addr, err
-}
-
-// firstFree reserves the first address of a round that is not held.
-func (t *taking) firstFree(at *cursor, held map[netip.Addr]bool) (netip.Addr, error) {
-	for {
-		_, addr, ok := at.step()
-		if !ok {
-			return netip.Addr{}, ErrFull
-		}
-		if held[addr] {
-			continue
-		}
-		// Only one who ignores the lock can have come in between.
-		if err := t.reserve(addr); !errors.Is(err, os.ErrExist) {
-			return addr, err
-		}
-	}
-}
-
-// reclaim gives up every lease of the folder that is abandoned, except the
-// owner's own, which this call may be about to hand out again.
-func (t *taking) reclaim() ([]entry, error) {
-	left, _, err := t.prune(func(e entry) bool { return !e.heldBy(t.req.Owner) && t.abandoned(e) != "" })
-	return left, err
-}
-
-// full is the error of a set in which every address is held.
-func (f *folder) full(s Set, left []entry) error {
-	held, containers := 0, make(map[string]bool)
-	for _, e := range left {
-		if s.Contains(e.addr) {
-			held++
-			containers[e.owner.ContainerID] = true
-		}
-	}
-	return fmt.Errorf("%w in %s: %d held by %d containers in %s, none of them provably gone", ErrFull, s, held, len(containers), f.path)
 }
 
 // settle gives back what was replaced and tells the index what the owner

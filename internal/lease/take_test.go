@@ -225,3 +225,39 @@ func TestLargeRanges(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestExcluded(t *testing.T) {
+	t.Parallel()
+	s, dir := aNetwork(t)
+	less := setsLess(t, "10.0.0.4/31 fd00::/65", "10.0.0.0/29", "fd00::/64 fd00::2-fd00::8000:0:0:1")
+	ask := func(id string, addrs ...string) Request {
+		req := Request{Owner: own(id), Netns: aNetns(t), Sets: less}
+		for _, a := range addrs {
+			req.Requested = append(req.Requested, addr(a))
+		}
+		return req
+	}
+	for id, want := range map[string]string{"4": "10.0.0.4", "5": "10.0.0.5", "6": "fd00::2"} {
+		_, err := s.Add(ask("r"+id, want))
+		wantErr(t, err, ErrInvalid, "requested address "+want, "it is excluded")
+	}
+	// Who held one before it was excluded gets another, and leaves it.
+	write(t, filepath.Join(dir, "10.0.0.4"), "a"+lineBreak+"eth0")
+	if got := mustAdd(t, s, ask("a")); got != "10.0.0.2 fd00::8000:0:0:0" {
+		t.Errorf("a got %s", got)
+	}
+	if got := mustAdd(t, s, ask("b")); got != "10.0.0.3 fd00::8000:0:0:1" {
+		t.Errorf("b got %s", got)
+	}
+	if got := files(t, dir); strings.Contains(got, "10.0.0.4") {
+		t.Errorf("the excluded address is still held: %s", got)
+	}
+	four := less[:1]
+	must(t, s.Status(four))
+	if got := mustAdd(t, s, Request{Owner: own("c"), Netns: aNetns(t), Sets: four}); got != "10.0.0.6" {
+		t.Errorf("c got %s", got)
+	}
+	wantErr(t, s.Status(four), ErrFull, "10.0.0.1-10.0.0.6 less what is excluded: 3 held by 3 containers")
+	_, err := s.Add(Request{Owner: own("d"), Sets: four})
+	wantErr(t, err, ErrFull, "less what is excluded")
+}

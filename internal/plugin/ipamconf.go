@@ -65,6 +65,19 @@ func ReadAddress(key, text string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
+// ReadPrefix reads an address, or a prefix, whose bits behind the length are
+// kept; an address alone is as long as can be. The error names the key.
+func ReadPrefix(key, text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return unmap(p), nil
+	}
+	a, err := ReadAddress(key, text)
+	if err != nil || !a.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("%s is %q, which is no IP address, with or without a prefix length", key, text)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
 // ReadInterfaceAddress reads an address with the prefix length of its subnet,
 // which an interface can have. The error names the key.
 func ReadInterfaceAddress(key, text string) (netip.Prefix, error) {

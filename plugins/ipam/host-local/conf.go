@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -23,6 +24,7 @@ type Conf struct {
 	sets      []lease.Set
 	routes    []*cni.Route
 	requested []netip.Addr
+	identity  string // the values of stickyKey; "" where one is missing
 }
 
 // IPAM is host-local's own configuration.
@@ -35,6 +37,8 @@ type IPAM struct {
 	Ranges     [][]Range      `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
 	Routes     []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
 	DataDir    string         `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
+	Exclude    []string       `json:"exclude" doc:"addresses, and prefixes like 10.1.2.128/25, that are never given out, wherever they lie"`
+	StickyKey  string         `json:"stickyKey" doc:"keys of CNI_ARGS, with / between them, like K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses back while nobody else needs them"`
 	ResolvConf string         `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
 }
 
@@ -74,10 +78,11 @@ func (c Conf) store(network string) (*lease.Store, error) {
 
 // validate reads the sets, the routes and the requested addresses.
 func validate(at *plugin.At, c *Conf) error {
-	var errs [3]error
+	var errs [4]error
 	c.sets, errs[0] = c.readSets()
 	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
 	c.requested, errs[2] = c.readRequested(at.Args)
+	c.identity, errs[3] = c.readIdentity(at)
 	return errors.Join(errs[:]...)
 }
 
@@ -127,7 +132,11 @@ func (c *Conf) readSets() ([]lease.Set, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	all, err := lease.Sets(sets)
+	exclude, err := c.readExclude()
+	if err != nil {
+		return nil, err
+	}
+	all, err := lease.Sets(sets, exclude)
 	if err != nil {
 		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
 	}
@@ -138,6 +147,19 @@ func (c *Conf) readSets() ([]lease.Set, error) {
 		}
 	}
 	return all, plugin.HasRoom(c.CNIVersion, four, len(all)-four)
+}
+
+func (c *Conf) readExclude() (all []netip.Prefix, err error) {
+	var errs []error
+	for i, text := range c.IPAM.Exclude {
+		p, err := plugin.ReadPrefix(fmt.Sprintf("ipam.exclude[%d]", i), text)
+		if err == nil && p != p.Masked() {
+			err = fmt.Errorf("ipam.exclude[%d] is %s: write %s for the one address, or %s for all of them", i, text, p.Addr(), p.Masked())
+		}
+		errs = append(errs, err)
+		all = append(all, p)
+	}
+	return all, errors.Join(errs...)
 }
 
 func keys(places []place) string {
@@ -176,9 +198,9 @@ func (r Range) read(key string) (lease.Range, error) {
 func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err error) {
 	var errs []error
 	add := func(key, text string, code uint) {
-		a, err := requestedAddress(key, text)
+		p, err := plugin.ReadPrefix(key, text) // its length means nothing: the range's own counts
 		errs = append(errs, cni.WithCode(code, err))
-		all = append(all, a)
+		all = append(all, p.Addr().Unmap())
 	}
 	if text, ok := args["IP"]; ok {
 		add("IP in CNI_ARGS", text, cni.CodeEnvironment)
@@ -192,15 +214,21 @@ func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err erro
 	return all, errors.Join(errs...)
 }
 
-// requestedAddress reads one address. A prefix length may stand behind it and
-// means nothing: the range's own counts.
-func requestedAddress(key, text string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(text)
-	if p, prefixErr := netip.ParsePrefix(text); prefixErr == nil {
-		a, err = p.Addr(), nil
+// readIdentity gathers the values of the keys of CNI_ARGS that stickyKey names.
+// Each of the interfaces of one pod has an identity of its own.
+func (c *Conf) readIdentity(at *plugin.At) (string, error) {
+	if c.IPAM.StickyKey == "" {
+		return "", nil
 	}
-	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%s is %q, which is no IP address, with or without a prefix length", key, text)
+	values := []string{at.IfName}
+	for key := range strings.SplitSeq(c.IPAM.StickyKey, "/") {
+		if key == "" || strings.ContainsAny(key, "=; \t\n") {
+			return "", fmt.Errorf("ipam.stickyKey is %q: it names keys of CNI_ARGS, like K8S_POD_NAMESPACE/K8S_POD_NAME", c.IPAM.StickyKey)
+		}
+		values = append(values, at.Args[key])
 	}
-	return a.Unmap(), nil
+	if slices.Contains(values, "") {
+		return "", nil
+	}
+	return strings.Join(values, "\x00"), nil
 }

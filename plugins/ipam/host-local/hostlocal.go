@@ -42,7 +42,10 @@ func result(at plugin.At, c Conf, take func(*lease.Store, lease.Request) ([]leas
 	if err != nil {
 		return nil, err
 	}
-	leases, err := take(s, lease.Request{Owner: owner(at.Attachment), Netns: at.Netns, Sets: c.sets, Requested: c.requested})
+	leases, err := take(s, lease.Request{
+		Owner: owner(at.Attachment), Netns: at.Netns, Sets: c.sets, Requested: c.requested,
+		Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
+	})
 	if err != nil {
 		return nil, explain(err, s)
 	}
