@@ -74,6 +74,10 @@ func (s *Store) acquire(m mode) (*folder, error) {
 	if f.dry && err == unix.ENOENT {
 		return f, nil // nobody has ever changed anything here
 	}
+	if m == existing && (err == unix.ENOSPC || err == unix.EDQUOT) {
+		// What frees addresses must not need room first. Who else wants the lock has none either.
+		f.lock, err = openat(f.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	}
 	if err == nil {
 		_, err = retry(func() (int, error) { return 0, unix.Flock(f.lock, unix.LOCK_EX) })
 	}

@@ -26,6 +26,9 @@ func openat(dir int, name string, flags int) (int, error) {
 // was last changed. It opens nothing but a plain file.
 func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err == unix.ELOOP {
+		err = errNotPlain
+	}
 	if err != nil {
 		return nil, 0, err
 	}

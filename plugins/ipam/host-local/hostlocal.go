@@ -133,7 +133,7 @@ func explain(err error, s *lease.Store) error {
 		return cni.Hint(err, fmt.Sprintf("compare the files in %s with the containers that run, and let the runtime run DEL or GC for the others, or widen the range", s.Path()))
 	case errors.Is(err, lease.ErrInvalid):
 		return cni.WithCode(cni.CodeConfig, err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return cni.Hint(err, fmt.Sprintf("leases are files in %s: it must be writable for the user that the runtime runs plugins as, with room for a file", s.Path()))
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 // TestSameResults gives both the same work, and expects the same answers and
 // the same files.
 func TestSameResults(t *testing.T) {
+	t.Parallel()
 	theirs := kerneltest.Upstream(t, "host-local")
 	for _, version := range versions {
 		ours, peers := aWorld(t), aWorld(t)
@@ -45,51 +46,75 @@ func TestSameResults(t *testing.T) {
 // TestTurns lets both work in one folder in random turns: no address is given
 // twice, none is lost, and each frees what the other took.
 func TestTurns(t *testing.T) {
-	theirs := kerneltest.Upstream(t, "host-local")
+	t.Parallel()
+	for name, keys := range map[string]string{"as upstream's": "", "with our keys": `,"stickyKey":"K8S_POD_NAME","exclude":["10.1.9.0/24"]`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			takeTurns(t, keys)
+		})
+	}
+}
+
+func takeTurns(t *testing.T, keys string) {
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, seed))
 	w := aWorld(t)
-	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/28"},{"subnet":"10.1.3.0/29"}],[{"subnet":"fd00::/64"}]]`)
+	conf := w.conf("1.1.0", `"ranges":[[{"subnet":"10.1.2.0/28"},{"subnet":"10.1.3.0/29"}],[{"subnet":"fd00::/64"}]]`+keys)
 	const room = 13 + 5
-	held := map[string]string{} // container to its addresses
-	var next, full int
-	for step := range 300 {
-		program, who := binary, "ours"
-		if rnd.IntN(2) == 0 {
-			program, who = theirs, "upstream"
+	programs := map[string]string{"ours": binary, "upstream": kerneltest.Upstream(t, "host-local")}
+	held := map[string]string{}  // container to its addresses
+	taker := map[string]string{} // container to who took them
+	did := map[string]int{}
+	for step := range 1000 {
+		who := []string{"ours", "upstream"}[rnd.IntN(2)]
+		id := fmt.Sprint("c", step)
+		verb := []string{"ADD", "ADD", "ADD", "ADD", "again", "CHECK", "DEL", "DEL", "unknown", "GC"}[rnd.IntN(10)]
+		switch {
+		case verb == "GC" && (who == "upstream" || rnd.IntN(4) > 0), len(held) == 0:
+			verb = "ADD" // upstream has no GC
+		case verb == "again" || verb == "CHECK" || verb == "DEL":
+			id = pick(rnd, held)
 		}
-		switch verb := rnd.IntN(10); {
-		case verb < 5 || len(held) == 0: // ADD
-			id := fmt.Sprint("c", next)
-			next++
-			out, _, err := w.run(program, "ADD", id, conf)
+		run := func(verb, conf string) (string, error) {
+			out, _, err := w.run(programs[who], verb, id, conf, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=web-"+fmt.Sprint(rnd.IntN(30)))
+			return out, err
+		}
+		did[verb+" by "+who]++
+		switch verb {
+		case "ADD":
+			out, err := run("ADD", conf)
 			if len(held) == room {
-				if full++; err == nil {
+				if did["full, said by "+who]++; err == nil {
 					t.Fatalf("step %d: %s gave %s of a full range", step, who, out)
 				}
-				continue
+				break
 			}
 			must(t, err)
-			held[id] = addresses(t, out)
-		case verb < 7: // the same container again, by whichever
-			id := pick(rnd, held)
-			before := w.leases(t)
-			out, _, err := w.run(program, "ADD", id, conf)
-			if err == nil && (program != binary || addresses(t, out) != held[id]) {
+			held[id], taker[id] = addresses(t, out), who
+		case "again":
+			out, err := run("ADD", conf)
+			if err == nil && (who == "upstream" || addresses(t, out) != held[id]) {
 				t.Fatalf("step %d: %s gave %s to %s, which holds %s", step, who, addresses(t, out), id, held[id])
 			}
-			if got := w.leases(t); got != before {
-				t.Fatalf("step %d: the second ADD of %s by %s made %s of %s", step, id, who, got, before)
+		case "CHECK":
+			_, err := run("CHECK", with(conf, `"prevResult":`+result1(held[id])))
+			must(t, err)
+		case "DEL", "unknown":
+			_, err := run("DEL", conf)
+			must(t, err)
+			if verb == "DEL" {
+				did[who+" freed what was taken by "+taker[id]]++
 			}
-		case verb < 8: // CHECK
-			id := pick(rnd, held)
-			_, _, err := w.run(program, "CHECK", id, with(conf, `"prevResult":`+result1(held[id])))
-			must(t, err)
-		default: // DEL
-			id := pick(rnd, held)
-			_, _, err := w.run(program, "DEL", id, conf)
-			must(t, err)
 			delete(held, id)
+		case "GC":
+			gone := pick(rnd, held)
+			delete(held, gone)
+			var valid []string
+			for id := range held {
+				valid = append(valid, fmt.Sprintf(`{"containerID":%q,"ifname":"eth0"}`, id))
+			}
+			_, err := run("GC", with(conf, `"cni.dev/valid-attachments":[`+strings.Join(valid, ",")+`]`))
+			must(t, err)
 		}
 		var want []string
 		for id, addrs := range held {
@@ -98,13 +123,19 @@ func TestTurns(t *testing.T) {
 			}
 		}
 		if got := w.leases(t); got != sorted(want) {
-			t.Fatalf("step %d by %s: leases %s, want %s", step, who, got, sorted(want))
+			t.Fatalf("step %d, %s by %s: leases %s, want %s", step, verb, who, got, sorted(want))
 		}
 	}
-	t.Logf("%d containers, %d times full", next, full)
+	t.Log(did)
+	for _, a := range []string{"ours", "upstream"} {
+		for _, b := range []string{"ours", "upstream"} {
+			if what := a + " freed what was taken by " + b; did[what] < 20 {
+				t.Errorf("%d times %s: the test does not vary as it should", did[what], what)
+			}
+		}
+	}
 	for id := range held {
-		_, _, err := w.run(binary, "DEL", id, conf)
-		must(t, err)
+		w.del(t, id, conf)
 	}
 	if got := w.leases(t); got != "" {
 		t.Errorf("left %s", got)
@@ -120,7 +151,7 @@ func pick(rnd *rand.Rand, held map[string]string) string {
 	return ids[rnd.IntN(len(ids))]
 }
 
-// result1 is a result of version 1.0.0 with the addresses given.
+// result1 is a result of version 1.1.0 with the addresses given.
 func result1(addrs string) string {
 	var ips []string
 	for addr := range strings.FieldsSeq(addrs) {
@@ -130,11 +161,12 @@ func result1(addrs string) string {
 		}
 		ips = append(ips, `{"address":"`+addr+length+`"}`)
 	}
-	return `{"cniVersion":"1.0.0","ips":[` + strings.Join(ips, ",") + `]}`
+	return `{"cniVersion":"1.1.0","ips":[` + strings.Join(ips, ",") + `]}`
 }
 
 // TestBothAtOnce runs both at the same time in one folder.
 func TestBothAtOnce(t *testing.T) {
+	t.Parallel()
 	theirs := kerneltest.Upstream(t, "host-local")
 	w := aWorld(t)
 	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00::/64"}]]`)
