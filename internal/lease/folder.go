@@ -23,10 +23,11 @@ import (
 //	lock                 0600  flock(LOCK_EX) around every change
 //	.catena/             0700  the index, ours alone: see index.go
 //
-// A lease is made by O_CREAT|O_EXCL and one write, both under the lock, so a
-// file that is empty or holds no lease while we have the lock is what a power
-// cut left of one. It is torn, nobody's, and free. Nothing here calls fsync:
-// a lease that a power cut takes away is gone together with its container.
+// A lease is made under the lock, by us as a whole, by upstream with O_EXCL
+// and one write, so a file that is empty or holds no lease while we have the
+// lock is what a kill or a power cut left of one. It is torn, nobody's, and
+// free. Nothing here calls fsync: a lease that a power cut takes away is gone
+// together with its container.
 const (
 	lockName  = "lock"
 	lastName  = "last_reserved_ip."
@@ -51,6 +52,7 @@ const (
 type folder struct {
 	*Store
 	dir, lock int
+	draft     int // a lease that has no name yet
 	dry       bool
 	buf       [leaseMax + 1]byte
 
@@ -91,7 +93,7 @@ func (s *Store) acquire(m mode) (*folder, error) {
 
 // open opens the folder without its lock.
 func (s *Store) open(m mode) (*folder, error) {
-	f := &folder{Store: s, dir: -1, lock: -1, dry: m == preview}
+	f := &folder{Store: s, dir: -1, lock: -1, draft: -1, dry: m == preview}
 	open := func() (err error) {
 		f.dir, err = openat(unix.AT_FDCWD, s.path, unix.O_RDONLY|unix.O_DIRECTORY)
 		return err
@@ -117,7 +119,7 @@ func (s *Store) open(m mode) (*folder, error) {
 // close stamps the index if it is complete, and gives the lock back.
 func (f *folder) close() {
 	f.closeIndex()
-	for _, fd := range []int{f.lock, f.dir} {
+	for _, fd := range []int{f.draft, f.lock, f.dir} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -176,66 +178,6 @@ func parseLease(text []byte) (Owner, bool) {
 		return Owner{}, false
 	}
 	return Owner{ContainerID: id, IfName: ifname}, true
-}
-
-// claim makes the lease of an address, or returns os.ErrExist. When it fails
-// it has left nothing.
-func (f *folder) claim(addr netip.Addr, owner Owner) (entry, error) {
-	name := addr.String()
-	if f.dry {
-		return entry{addr: addr, owner: owner}, f.claimDry(addr)
-	}
-	fd, err := openat(f.dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
-	if err != nil {
-		return entry{}, fmt.Errorf("create %s: %w", f.file(addr), err)
-	}
-	f.changed = true
-	var st unix.Stat_t
-	err = writeAll(fd, owner.ContainerID+lineBreak+owner.IfName)
-	if err == nil {
-		err = unix.Fstat(fd, &st)
-	}
-	// A file system over the network may say only here that it is full.
-	if closed := unix.Close(fd); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return entry{}, errors.Join(fmt.Errorf("write %s: %w", f.file(addr), err), f.free(addr))
-	}
-	return entry{addr: addr, owner: owner, at: st.Mtim.Nano()}, nil
-}
-
-func (f *folder) isFree(addr netip.Addr) bool { return f.claimDry(addr) == nil }
-
-func (f *folder) claimDry(addr netip.Addr) error {
-	if f.dir < 0 || f.freed[addr] {
-		return nil
-	}
-	var st unix.Stat_t
-	err := unix.Fstatat(f.dir, addr.String(), &st, unix.AT_SYMLINK_NOFOLLOW)
-	switch err {
-	case unix.ENOENT:
-		return nil
-	case nil:
-		err = unix.EEXIST
-	}
-	return fmt.Errorf("create %s: %w", f.file(addr), err)
-}
-
-// free removes the lease of an address, whoever holds it.
-func (f *folder) free(addr netip.Addr) error {
-	if f.dry {
-		if f.freed == nil {
-			f.freed = make(map[netip.Addr]bool)
-		}
-		f.freed[addr] = true
-		return nil
-	}
-	if err := unix.Unlinkat(f.dir, addr.String(), 0); err != nil && err != unix.ENOENT {
-		return fmt.Errorf("remove %s: %w", f.file(addr), err)
-	}
-	f.changed = true
-	return nil
 }
 
 // last returns the address that a range set reserved last. It is a hint: one

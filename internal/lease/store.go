@@ -109,6 +109,9 @@ func (o Owner) String() string {
 	return "container " + o.ContainerID + " interface " + o.IfName
 }
 
+// lease is the text of a lease file.
+func (o Owner) lease() string { return o.ContainerID + lineBreak + o.IfName }
+
 // validate refuses what could not be read back from a lease file.
 func (o Owner) validate() error {
 	if err := checkName("container id", o.ContainerID); err != nil {

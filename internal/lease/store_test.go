@@ -213,8 +213,7 @@ func TestKilled(t *testing.T) {
 		list, err := s.List()
 		must(t, err)
 		for _, l := range list {
-			// A torn file is left when the kill comes between create and write.
-			if l.Owner != own("other") && l.Owner != (Owner{}) {
+			if l.Owner != own("other") {
 				t.Fatalf("left %s", files(t, folder))
 			}
 		}

@@ -96,12 +96,26 @@ func TestFullDisk(t *testing.T) {
 		return
 	}
 	both := sets(t, "10.0.0.0/24", "fd00::/64")
+	fillDisks(t, dir, both)
+	// Without /proc a file cannot get its name late, as on some file systems.
+	must(t, unix.Unmount("/proc", unix.MNT_DETACH))
+	fillDisks(t, filepath.Join(dir, "named"), both)
+	full := filepath.Join(dir, "full")
+	must(t, os.Mkdir(full, 0o755))
+	must(t, unix.Mount("tmpfs", full, "tmpfs", 0, "size=8k"))
+	s, _ := networkIn(t, full)
+	_ = os.WriteFile(filepath.Join(full, "fat"), make([]byte, 8192), 0o600)
+	wantErr(t, s.Status(both), unix.ENOSPC, full)
+}
+
+// fillDisks takes addresses on disks that are a little larger each.
+func fillDisks(t *testing.T, dir string, both []Set) {
 	succeeded := 0
 	for n := range 16 {
 		for _, option := range []string{fmt.Sprintf("nr_inodes=%d", n+1), fmt.Sprintf("size=%dk", 4*(n+1))} {
 			t.Run(option, func(t *testing.T) {
 				data := filepath.Join(dir, option)
-				must(t, os.Mkdir(data, 0o755))
+				must(t, os.MkdirAll(data, 0o755))
 				must(t, unix.Mount("tmpfs", data, "tmpfs", 0, option))
 				s, folder := networkIn(t, data)
 				leases, err := s.Add(Request{Owner: own("a"), Netns: "/proc/self/ns/net", Sets: both})
@@ -123,12 +137,6 @@ func TestFullDisk(t *testing.T) {
 	if succeeded < 8 {
 		t.Errorf("only %d of 32 disks were large enough", succeeded)
 	}
-	full := filepath.Join(dir, "full")
-	must(t, os.Mkdir(full, 0o755))
-	must(t, unix.Mount("tmpfs", full, "tmpfs", 0, "size=8k"))
-	s, _ := networkIn(t, full)
-	_ = os.WriteFile(filepath.Join(full, "fat"), make([]byte, 8192), 0o600)
-	wantErr(t, s.Status(both), unix.ENOSPC, full)
 }
 
 func TestReadOnlyDisk(t *testing.T) {
