@@ -7,6 +7,8 @@
 // An index beside the files makes the cost of a call independent of how many
 // there are, and remembers the boot and the network namespace a lease was
 // made for, so that a lease that has outlived either can be given up (index.go).
+// A memory beside the network gives pods that come again the addresses that
+// they had (sticky.go).
 package lease
 
 import (
