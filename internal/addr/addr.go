@@ -123,6 +123,19 @@ func broadcast(p netip.Prefix) []byte {
 // Del does nothing: see Addr.
 func (a Addr) Del(*kernel.Kernel) error { return nil }
 
+// Remove takes the address from an interface that stays. One that it does not
+// have is success.
+func (a Addr) Remove(k *kernel.Kernel) error {
+	l, err := k.Link(a.Side, a.Link)
+	if err != nil {
+		return err
+	}
+	if err := a.send(k, unix.RTM_DELADDR, 0, l); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return err
+	}
+	return nil
+}
+
 // Check looks for the address, and whether it turned out to be a duplicate.
 func (a Addr) Check(k *kernel.Kernel) error {
 	have, err := list(k, a.Side, a.Link, a.Prefix.Addr().Is6())

@@ -31,7 +31,9 @@ type Link struct {
 	// Master is the index of the link that this one is enslaved to, Parent that
 	// of the link that it lies on or, for a veth, of its other end. 0 is none.
 	Master, Parent int
-	TxQLen         int
+	// ParentAway says that the parent is in another namespace.
+	ParentAway bool
+	TxQLen     int
 	// Info and PortInfo are the attributes of its kind, and of its being a port
 	// of its master's.
 	Info, PortInfo []byte
@@ -163,6 +165,8 @@ func parseLink(b []byte) *Link {
 			l.Master = int(netlink.Uint32(data))
 		case unix.IFLA_LINK:
 			l.Parent = int(netlink.Uint32(data))
+		case unix.IFLA_LINK_NETNSID:
+			l.ParentAway = true
 		case unix.IFLA_TXQLEN:
 			l.TxQLen = int(netlink.Uint32(data))
 		case unix.IFLA_LINKINFO:

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"time"
 
@@ -27,6 +28,31 @@ func (s *Sandbox) Listen() Ear {
 	timeout := unix.NsecToTimeval(int64(patience))
 	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
 	return Ear{s, fd}
+}
+
+// Hears reports an error where a frame does not come by one of the host's
+// links, and gives the links that it came by until then.
+func (e Ear) Hears(link string, frame []byte) map[string]bool {
+	e.s.t.Helper()
+	by := map[string]bool{}
+	got := make([]byte, 2048)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		n, from, err := unix.Recvfrom(e.fd, got, 0)
+		if err != nil {
+			break
+		}
+		at, ok := from.(*unix.SockaddrLinklayer)
+		if !ok || !bytes.Equal(got[:n], frame) || at.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		i, err := net.InterfaceByIndex(at.Ifindex) // in the test's own namespace
+		e.s.must(err)
+		if by[i.Name] = true; i.Name == link {
+			return by
+		}
+	}
+	e.s.t.Errorf("the frame did not come by %s, but by %v", link, by)
+	return by
 }
 
 // Announced reports an error where neighbours are not told of an IPv4 and an

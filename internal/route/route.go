@@ -143,6 +143,15 @@ func (r Route) hops(link int) []netlink.Attr {
 
 // Add adds the route; one that is there already is an error.
 func (r Route) Add(k *kernel.Kernel) error {
+	err := r.send(k, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
+		return fmt.Errorf("no address of %s has the next hop on its subnet: %w", r.Link, err)
+	}
+	return err
+}
+
+// send is a message about the route.
+func (r Route) send(k *kernel.Kernel, kind, flags uint16) error {
 	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
@@ -155,13 +164,17 @@ func (r Route) Add(k *kernel.Kernel) error {
 	if r.OnLink && len(r.Via) == 1 {
 		h[8] = unix.RTNH_F_ONLINK
 	}
-	_, err = c.Request(netlink.Message{
-		Type: unix.RTM_NEWROUTE, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: append(h, netlink.Join(r.attributes(l.Index)...)...),
-	})
-	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
-		return fmt.Errorf("no address of %s has the next hop on its subnet: %w", r.Link, err)
-	}
+	_, err = c.Request(netlink.Message{Type: kind, Flags: flags, Body: append(h, netlink.Join(r.attributes(l.Index)...)...)})
 	return err
+}
+
+// Remove takes the route away while its link stays. One that is not there is
+// success.
+func (r Route) Remove(k *kernel.Kernel) error {
+	if err := r.send(k, unix.RTM_DELROUTE, 0); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil
 }
 
 // Del does nothing: see Route.
@@ -301,6 +314,19 @@ func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
 // Addresses of the documentation (RFC 5737, RFC 3849), which no network has:
 // the way to them is the default route.
 var outside = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+
+// HasDefault reports whether a side has a default route of a family.
+func HasDefault(k *kernel.Kernel, side kernel.Side, six bool) (bool, error) {
+	to := outside[0]
+	if six {
+		to = outside[1]
+	}
+	_, err := Lookup(k, side, to)
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // Default is the way that the side's default route goes, of IPv4 or else of
 // IPv6. The kernel picks it by metric, as it does for packets.

@@ -1,0 +1,104 @@
+package link
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+)
+
+// Plug is a port of one of the host's bridges that this process puts frames
+// into, as a pod on that port would. It lives as long as its file is open here,
+// so that nothing is left of it when this process dies.
+type Plug struct{ file int }
+
+// plugMAC is higher than any other, so that no bridge takes it for its own
+// (br_stp_recalculate_bridge_id takes the lowest).
+var plugMAC = net.HardwareAddr{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// OpenPlug plugs into a bridge, and into one of its VLANs where access is not 0.
+func OpenPlug(k *kernel.Kernel, bridge string, access uint16) (*Plug, error) {
+	master, err := k.Link(kernel.Host, bridge)
+	if err != nil {
+		return nil, err
+	}
+	if err := isKind(master, "bridge"); err != nil {
+		return nil, err
+	}
+	file, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	p := &Plug{file}
+	if err := p.into(k, master, access); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("plug into bridge %s: %w", bridge, err)
+	}
+	return p, nil
+}
+
+func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error {
+	if err := setIff(p.file, "", unix.IFF_TAP|unix.IFF_NO_PI, ""); err != nil {
+		return err
+	}
+	// The kernel has chosen a name.
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(p.file), unix.TUNGETIFF, uintptr(unsafe.Pointer(r))); e != 0 {
+		return fmt.Errorf("TUNGETIFF: %w", e)
+	}
+	l, err := k.Link(kernel.Host, r.Name())
+	if err != nil {
+		return err
+	}
+	// The smallest MTU of its ports is a bridge's.
+	if err := k.SetLink(kernel.Host, l, 0, 0, netlink.U32(unix.IFLA_MTU, uint32(master.MTU)), netlink.Bytes(unix.IFLA_ADDRESS, plugMAC)); err != nil {
+		return err
+	}
+	if err := k.SetUp(kernel.Host, l, netlink.U32(unix.IFLA_MASTER, uint32(master.Index))); err != nil {
+		return err
+	}
+	if access == 0 {
+		return nil
+	}
+	return VLANs{Link: l.Name, Bridge: master.Name, Access: access}.Add(k)
+}
+
+// Send puts an Ethernet frame into the bridge.
+func (p *Plug) Send(frame []byte) error {
+	if _, err := unix.Write(p.file, frame); err != nil {
+		return fmt.Errorf("send into the bridge: %w", err)
+	}
+	return nil
+}
+
+// Close unplugs.
+func (p *Plug) Close() { _ = unix.Close(p.file) }
+
+// AccessVLAN is the VLAN that a bridge's port's untagged frames are in, 0 where
+// the bridge does not filter VLANs.
+func AccessVLAN(k *kernel.Kernel, bridge, port *kernel.Link) (uint16, error) {
+	if on := netlink.Find(bridge.Info, bridgeVLANFiltering); len(on) == 0 || on[0] == 0 {
+		return 0, nil
+	}
+	have, err := vlansOf(k, port)
+	for id, flags := range have {
+		if flags&vlanPVID != 0 {
+			return id, err
+		}
+	}
+	return 0, err
+}
+
+// Frame is an Ethernet frame.
+func Frame(from, to net.HardwareAddr, protocol uint16, packet []byte) []byte {
+	b := append(append([]byte(nil), to...), from...)
+	return append(binary.BigEndian.AppendUint16(b, protocol), packet...)
+}

@@ -1,0 +1,81 @@
+package link
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+var (
+	plugged = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	frame   = Frame(plugged, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
+)
+
+// TestPlug: what is sent comes out of the bridge's ports as if a pod had sent
+// it, and the bridge is as before when the plug is out.
+func TestPlug(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run("ip link add br0 type bridge; ip link add port type veth peer name far; ip link set port mtu 9000; ip link set far mtu 9000; ip link set port master br0; for l in br0 port far; do ip link set $l up; done")
+	before, k := s.Text()+s.Run("cat /sys/class/net/br0/address"), s.Kernel()
+	ear := s.Listen()
+	p, err := OpenPlug(k, "br0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := s.Run("cat /sys/class/net/br0/mtu"); now != "9000\n" {
+		t.Errorf("the bridge's MTU became %s", now)
+	}
+	if err := p.Send(frame); err != nil {
+		t.Error(err)
+	}
+	ear.Hears("far", frame)
+	p.Close()
+	s.Same("unplugged", before, s.Text()+s.Run("cat /sys/class/net/br0/address"))
+	if _, err := OpenPlug(s.Kernel(), "port", 0); err == nil {
+		t.Error("a veth was taken for a bridge")
+	}
+}
+
+// TestPlugVLAN: a plug in a VLAN is heard there, and a pod's VLAN is found.
+func TestPlugVLAN(t *testing.T) {
+	t.Parallel()
+	kerneltest.Needs(t, "vlan filtering")
+	s := kerneltest.New(t)
+	s.Run("ip link add br0 type bridge vlan_filtering 1; ip link set br0 up; for v in 7 8; do ip link add port$v type veth peer name far$v; ip link set port$v master br0; ip link set port$v up; ip link set far$v up; done")
+	for _, access := range []uint16{7, 8} {
+		port := map[uint16]string{7: "port7", 8: "port8"}[access]
+		if err := (VLANs{Link: port, Bridge: "br0", Access: access}).Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		k := s.Kernel()
+		bridge, err := k.Link(kernel.Host, "br0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := k.Link(kernel.Host, port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := AccessVLAN(k, bridge, l); got != access || err != nil {
+			t.Errorf("%s is in VLAN %d: %v", port, got, err)
+		}
+	}
+	ear := s.Listen()
+	p, err := OpenPlug(s.Kernel(), "br0", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for range 2 { // what the first one did is known when the second comes
+		if err := p.Send(frame); err != nil {
+			t.Fatal(err)
+		}
+		if heard := ear.Hears("far7", frame); heard["far8"] {
+			t.Error("another VLAN's port heard it")
+		}
+	}
+}
