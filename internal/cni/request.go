@@ -185,6 +185,11 @@ func alphanumeric(c rune) bool {
 
 func idRune(c rune) bool { return alphanumeric(c) || c == '_' || c == '.' || c == '-' }
 
+// CheckAttachment applies the rules for all that names an attachment.
+func CheckAttachment(a name.Attachment) error {
+	return errors.Join(checkID("name", a.Network), checkID("CNI_CONTAINERID", a.ContainerID), CheckIfName(a.IfName))
+}
+
 // CheckIfName applies the kernel's rule for interface names (dev_valid_name).
 func CheckIfName(ifname string) error {
 	bad := len(ifname) > 15 || ifname == "." || ifname == ".." ||

@@ -82,29 +82,57 @@ type Answer struct {
 // Call executes a plugin on the sandbox's host.
 func (s *Sandbox) Call(c Call) Answer {
 	s.t.Helper()
+	return s.Begin(c).Wait()
+}
+
+// Running is an execution that goes on.
+type Running struct {
+	s              *Sandbox
+	plugin         string
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+// Begin starts a plugin on the sandbox's host, beside others.
+func (s *Sandbox) Begin(c Call) *Running {
+	s.t.Helper()
 	or := func(v, standIn string) string {
 		if v == "" {
 			return standIn
 		}
 		return v
 	}
-	cmd := exec.Command(filepath.Join(c.Bin, c.Plugin))
-	cmd.Env = []string{
+	r := &Running{s: s, plugin: c.Plugin, cmd: exec.Command(filepath.Join(c.Bin, c.Plugin))}
+	r.cmd.Env = []string{
 		"PATH=/nonexistent", "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + or(c.Verb, "ADD"), "CNI_CONTAINERID=" + or(c.ContainerID, "c1"),
 		"CNI_IFNAME=" + or(c.IfName, "eth0"), "CNI_NETNS=" + or(c.Netns, s.Pod), "CNI_ARGS=" + c.Args,
 	}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(c.Conf), &stdout, &stderr
-	err := cmd.Run()
-	a := Answer{Stdout: stdout.String(), Stderr: stderr.String()}
+	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = strings.NewReader(c.Conf), &r.stdout, &r.stderr
+	if err := r.cmd.Start(); err != nil {
+		s.t.Fatalf("execute %s: %v", c.Plugin, err)
+	}
+	return r
+}
+
+// Kill ends it as a runtime does that loses patience.
+func (r *Running) Kill() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+}
+
+// Wait waits for its end and reads what it printed.
+func (r *Running) Wait() Answer {
+	r.s.t.Helper()
+	err := r.cmd.Wait()
+	a := Answer{Stdout: r.stdout.String(), Stderr: r.stderr.String()}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatalf("execute %s: %v", c.Plugin, err)
+		r.s.t.Fatalf("execute %s: %v", r.plugin, err)
 	}
 	if exit != nil {
 		a.Exit = exit.ExitCode()
-		if err := json.Unmarshal(stdout.Bytes(), &a); err != nil {
-			s.t.Fatalf("%s ended with %d and no error that can be read:\n%s%s", c.Plugin, a.Exit, a.Stdout, a.Stderr)
+		if err := json.Unmarshal(r.stdout.Bytes(), &a); err != nil {
+			r.s.t.Fatalf("%s ended with %d and no error that can be read:\n%s%s", r.plugin, a.Exit, a.Stdout, a.Stderr)
 		}
 	}
 	return a

@@ -100,10 +100,10 @@ func (s *Sandbox) Try(command string) (string, error) {
 const Segment = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"
 
 // look lists everything that a plugin may touch, in the tools' own words, less
-// what the kernel changes in its own time: the state of carriers and link-local
-// addresses.
+// what the kernel changes in its own time: the state of carriers, link-local
+// addresses, and the routes to its own IPv6 addresses, which follow those.
 const look = `
-still() { sed -E '/^(local |anycast |)fe80::/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
+still() { sed -E '/^(local |anycast |)fe80::/d; /^(local|anycast) .* table local proto kernel metric 0/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
 for side in ${SIDES:-host pod}; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue

@@ -59,11 +59,16 @@ func (i Interface) Facts(at At) plan.Plan {
 	for _, r := range Routes(i.Name, at) {
 		p = append(p, r)
 	}
-	if len(addrs) > 0 && !i.Quiet && i.Port != "" {
+	if len(addrs) > 0 && !i.Quiet && i.Port != "" && at.IPAM != announcing {
 		p = append(p, link.Announce{Link: i.Name})
 	}
 	return p
 }
+
+// announcing is the IPAM plugin that tells the neighbours of an address itself.
+// Over the link that it has been given routers may have been learned, which
+// the kernel would forget with link.Announce.
+const announcing = "dhcp"
 
 // settings are what the kernel is told before the interface comes up: to allow
 // IPv6 on it, and on lo, where the container's runtime or an image has turned it

@@ -14,7 +14,7 @@ import (
 // plugin that delegates to it, of which it reads the part "ipam".
 type IPAM[C any] struct {
 	Name string
-	// Args are the keys of CNI_ARGS that the plugin knows.
+	// Args are the keys of CNI_ARGS that the plugin knows; nil allows any.
 	Args []string
 
 	// Validate is as a Plugin's. DEL does without it where it fails.
@@ -41,7 +41,11 @@ func (p IPAM[C]) shapes() []any { return []any{new(C), map[string]any(nil)} }
 
 func (p IPAM[C]) read(r *cni.Request) (at At, c C, err error) {
 	at = At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
+	at.Request = r
 	at.Args, err = cni.ParseArgs(r.Args, p.Args...)
+	if p.Args == nil {
+		err = nil
+	}
 	err = errors.Join(err, conf.Decode(r.Stdin, &c), conf.Validate(&c))
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))

@@ -28,6 +28,8 @@ type At struct {
 	Prev *cni.Result
 	// Args are the pairs of CNI_ARGS.
 	Args map[string]string
+	// Request is the call as it came, for an IPAM plugin that hands it on.
+	Request *cni.Request
 	// IPAM is the type of the plugin that addresses are delegated to, if any.
 	IPAM string
 	// Unseen says that the kernel has no link behind the result's interface, as
@@ -198,6 +200,9 @@ var blind = []string{"", "host-local", "static"}
 func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.Plan, error) {
 	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
 		return nil, nil
+	}
+	if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
+		return nil, err
 	}
 	at.Result = cni.NewResult()
 	if err := p.complete(at, c); err != nil {

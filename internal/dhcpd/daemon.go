@@ -1,0 +1,293 @@
+// Package dhcpd is the daemon of the dhcp plugin: it gets leases for pods, keeps
+// them alive as long as the pods live, and gives them back.
+//
+// Between a lease's times it holds nothing of a pod, no socket, no namespace and
+// no thread: it opens the pod's namespace when there is something to say.
+package dhcpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/dhcp"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/rpc"
+	"github.com/catena-cni/catena/internal/store"
+)
+
+// Daemon is the daemon's state: the attachments that have leases.
+type Daemon struct {
+	// HostPrefix stands before every path that the plugin gives, for a daemon in a
+	// container that sees the host's files below it.
+	HostPrefix string
+	// State is the folder of the records.
+	State store.Folder
+	// Broadcast has servers answer to everybody; Patience is how long answers are
+	// waited for, and Limit how long a pod waits for its lease at most.
+	Broadcast bool
+	Patience  dhcp.Patience
+	Limit     time.Duration
+
+	life  context.Context
+	mu    sync.Mutex
+	desks map[name.Attachment]*desk
+}
+
+// desk is where the calls about one attachment queue up.
+type desk struct {
+	// turn has room for one: who put a token into it may change the rest.
+	turn chan struct{}
+	// waiting counts who is there or queues up.
+	waiting int
+	// stop ends an acquisition that is under way.
+	stop context.CancelFunc
+	held *holder
+}
+
+// The methods. Allocate and Release are upstream's.
+const (
+	MethodAllocate = "DHCP.Allocate"
+	MethodRelease  = "DHCP.Release"
+	MethodCheck    = "DHCP.Check"
+	MethodGC       = "DHCP.GC"
+)
+
+// Start goes on with the leases of the records. Those of pods that have gone are
+// given back. The daemon works until life ends.
+func (d *Daemon) Start(life context.Context) error {
+	d.life, d.desks = life, map[name.Attachment]*desk{}
+	all, err := records{d.State}.load()
+	if all == nil {
+		return err
+	}
+	if err != nil {
+		log.Print(err)
+	}
+	for at, r := range all {
+		_, c, _ := r.Args.read()
+		h := d.holder(at, c, r)
+		d.desks[at] = &desk{turn: make(chan struct{}, 1), held: h}
+		log.Printf("%s: going on with %s", at, h)
+		h.keep(life)
+	}
+	return nil
+}
+
+// drop ends a holder whose pod has gone, unless a call has done so.
+func (d *Daemon) drop(h *holder) {
+	s, leave, err := d.queue(d.life, h.at)
+	if err != nil {
+		return // the daemon ends; the next one drops it
+	}
+	defer leave()
+	if s.held == h {
+		s.held = nil
+		h.end()
+	}
+}
+
+// Methods is what the daemon offers.
+func (d *Daemon) Methods() rpc.Methods[Args] {
+	return rpc.Methods[Args]{
+		MethodAllocate: func(ctx context.Context, a Args) (any, error) { return d.allocate(ctx, a) },
+		MethodRelease:  func(ctx context.Context, a Args) (any, error) { return struct{}{}, d.release(ctx, a) },
+		MethodCheck:    func(ctx context.Context, a Args) (any, error) { return d.check(ctx, a) },
+		MethodGC:       func(ctx context.Context, a Args) (any, error) { return struct{}{}, d.collect(ctx, a) },
+	}
+}
+
+// queue waits for one's turn at the desk of an attachment.
+func (d *Daemon) queue(ctx context.Context, at name.Attachment) (s *desk, leave func(), err error) {
+	d.mu.Lock()
+	s = d.desks[at]
+	if s == nil {
+		s = &desk{turn: make(chan struct{}, 1)}
+		d.desks[at] = s
+	}
+	s.waiting++
+	d.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		return s, func() { <-s.turn; d.leave(at, s) }, nil
+	case <-ctx.Done():
+		d.leave(at, s)
+		return nil, nil, fmt.Errorf("%s: another call is under way: %w", at, context.Cause(ctx))
+	}
+}
+
+// leave takes a desk away that nobody needs any more.
+func (d *Daemon) leave(at name.Attachment, s *desk) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s.waiting--; s.waiting == 0 && s.held == nil {
+		delete(d.desks, at)
+	}
+}
+
+// interrupt ends an acquisition that somebody else waits for.
+func (d *Daemon) interrupt(at name.Attachment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.desks[at]; s != nil && s.stop != nil {
+		s.stop()
+	}
+}
+
+// allocate gives what the attachment has, or gets it a lease. It stops when the
+// plugin goes away: nobody would use the lease.
+func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
+	at, c, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	a.Netns = d.HostPrefix + a.Netns
+	ctx, cancel := context.WithTimeout(ctx, d.Limit)
+	defer cancel()
+	desk, leave, err := d.queue(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if desk.held != nil {
+		if result, ok := desk.held.current(a.Netns); ok {
+			return result, nil
+		}
+		desk.held.end() // it was for a pod that has gone
+		desk.held = nil
+	}
+	d.mu.Lock()
+	desk.stop = cancel
+	d.mu.Unlock()
+	h, err := d.acquire(ctx, at, c, a)
+	if err != nil {
+		return nil, err
+	}
+	desk.held = h
+	h.keep(d.life)
+	return h.result(), nil
+}
+
+// acquire gets the leases of all families, or none, and keeps them on disk.
+func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args) (*holder, error) {
+	k, err := kernel.Open(a.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	if !k.Has(kernel.Pod) {
+		return nil, fmt.Errorf("network namespace %s: %w", a.Netns, fs.ErrNotExist)
+	}
+	r := &Record{Args: a, Conf: a.StdinData, NetnsID: kernel.Netns(a.Netns), Leases: map[string]*dhcp.Lease{}}
+	if r.Boot, err = kernel.BootID(); err != nil {
+		return nil, err
+	}
+	l, err := k.Link(kernel.Pod, a.IfName)
+	if err != nil {
+		return nil, err
+	}
+	r.MAC = dhcp.MAC(slices.Clone(l.MAC))
+	if r.Segment, err = dhcp.SegmentOf(k, l); err != nil {
+		return nil, err
+	}
+	h := d.holder(at, c, r)
+	if err := h.acquire(ctx); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// holder is what keeps the leases of an attachment.
+func (d *Daemon) holder(at name.Attachment, c Conf, r *Record) *holder {
+	h := &holder{at: at, record: r, priority: c.IPAM.Priority, disk: records{d.State}, limit: d.Limit}
+	h.gone = func(h *holder) { go d.drop(h) }
+	for _, family := range c.families {
+		h.clients = append(h.clients, client{family, d.client(family, at, c)})
+	}
+	return h
+}
+
+func (d *Daemon) client(family string, at name.Attachment, c Conf) dhcp.Client {
+	if family == six {
+		return dhcp.NewSix(at, d.Patience)
+	}
+	return dhcp.Four{
+		Link: at.IfName, ID: dhcp.ClientID(at), Provide: c.provide, Ask: c.ask, Broadcast: d.Broadcast, Patience: d.Patience,
+	}
+}
+
+// release ends what the attachment has or is about to get. What it does not
+// know is none, and success.
+func (d *Daemon) release(ctx context.Context, a Args) error {
+	at, _, err := a.read()
+	if at.ContainerID == "" || at.Network == "" {
+		return err
+	}
+	return d.forget(ctx, at)
+}
+
+func (d *Daemon) forget(ctx context.Context, at name.Attachment) error {
+	d.interrupt(at)
+	desk, leave, err := d.queue(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if desk.held != nil {
+		desk.held.end()
+		desk.held = nil
+	}
+	return nil
+}
+
+// check gives what the attachment has, as it is now.
+func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
+	at, _, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	desk, leave, err := d.queue(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if desk.held != nil {
+		if result, ok := desk.held.current(d.HostPrefix + a.Netns); ok {
+			return result, nil
+		}
+	}
+	return nil, fmt.Errorf("no lease is kept for %s in %s", at, a.Netns)
+}
+
+// collect gives back the leases of a network's attachments that are not valid.
+func (d *Daemon) collect(ctx context.Context, a Args) error {
+	var c cni.Conf
+	if err := conf.Decode(a.StdinData, &c); err != nil {
+		return err
+	}
+	valid, ok := (&cni.Request{Attachment: name.Attachment{Network: c.Name}, Conf: c}).ValidAttachments()
+	if !ok {
+		return errors.New("nothing says which attachments are valid")
+	}
+	d.mu.Lock()
+	var stale []name.Attachment
+	for at := range d.desks {
+		if at.Network == c.Name && !slices.Contains(valid, at) {
+			stale = append(stale, at)
+		}
+	}
+	d.mu.Unlock()
+	var errs []error
+	for _, at := range stale {
+		errs = append(errs, d.forget(ctx, at))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/dhcpd"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/rpc"
+)
+
+var dhcp = plugin.IPAM[dhcpd.Conf]{
+	Name:     "dhcp",
+	Validate: func(at *plugin.At, c *dhcpd.Conf) error { return c.Validate(at.Args) },
+	Give:     give,
+	Free:     free,
+	Holds:    holds,
+	Keep:     keep,
+	Ready:    ready,
+	// What a server will give is not known before it is asked.
+	Foresee: func(plugin.At, dhcpd.Conf) (*cni.Result, error) { return cni.NewResult(), nil },
+}
+
+// How long the daemon has for its answers. A lease may take what the daemon's
+// own -resendtimeout allows, and no runtime waits longer than this.
+const (
+	leaseWait  = 4 * time.Minute
+	answerWait = 30 * time.Second
+	statusWait = time.Second
+)
+
+func give(at plugin.At, c dhcpd.Conf) (*cni.Result, error) {
+	r := cni.NewResult()
+	err := call(c, leaseWait, dhcpd.MethodAllocate, handover(at), r)
+	if err != nil {
+		return nil, err
+	}
+	r.CNIVersion = cni.NewResult().CNIVersion // a daemon leaves it to the plugin
+	return r, nil
+}
+
+// free ends the lease. A daemon that is not there gives it back when it starts
+// and finds the pod gone, and no pod's end has to wait for it.
+func free(at plugin.At, c dhcpd.Conf) error {
+	err := call(c, answerWait, dhcpd.MethodRelease, handover(at), &struct{}{})
+	if errors.Is(err, errNoDaemon) {
+		fmt.Fprintf(os.Stderr, "catena dhcp: %v: the lease of %s is given back when the daemon starts\n", err, at.Attachment)
+		return nil
+	}
+	return err
+}
+
+// holds compares the result with what the daemon keeps. One of upstream's has
+// no such method, and is asked as upstream's plugin does.
+func holds(at plugin.At, c dhcpd.Conf) error {
+	have := cni.NewResult()
+	err := call(c, answerWait, dhcpd.MethodCheck, handover(at), have)
+	var answered rpc.Error
+	if errors.As(err, &answered) && answered.NoMethod() {
+		return call(c, leaseWait, dhcpd.MethodAllocate, handover(at), have)
+	}
+	if err != nil {
+		return cni.WithCode(cni.CodeDrift, err)
+	}
+	want := cni.IPsOf(at.Result, at.IfName)
+	for _, lease := range have.IPs {
+		p := cni.Prefix(lease.Address)
+		if !slices.ContainsFunc(want, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address) == p }) {
+			err := cni.Errorf(cni.CodeDrift, "the server has lent %v, which is not in prevResult (%v)", p, prefixes(want))
+			return cni.Hint(err, "the server changed the lease after the pod was attached, and the pod's interface has it: attach the pod again for the runtime to know")
+		}
+	}
+	return nil
+}
+
+func prefixes(ips []*cni.IPConfig) (out []netip.Prefix) {
+	for _, ip := range ips {
+		out = append(out, cni.Prefix(ip.Address))
+	}
+	return out
+}
+
+// keep hands the list of the attachments that are alive on. A daemon of
+// upstream's has no such method, and keeps what it has.
+func keep(network string, valid []name.Attachment, c dhcpd.Conf) error {
+	alive := make([]cni.Valid, len(valid))
+	for i, v := range valid {
+		alive[i] = cni.Valid{ContainerID: v.ContainerID, IfName: v.IfName}
+	}
+	conf, err := json.Marshal(map[string]any{"name": network, "cni.dev/valid-attachments": alive})
+	if err != nil {
+		return err
+	}
+	err = call(c, answerWait, dhcpd.MethodGC, dhcpd.Args{StdinData: conf}, &struct{}{})
+	var answered rpc.Error
+	if errors.Is(err, errNoDaemon) || errors.As(err, &answered) && answered.NoMethod() {
+		return nil
+	}
+	return err
+}
+
+// ready looks whether a daemon answers.
+func ready(_ string, c dhcpd.Conf) error {
+	conn, err := dial(c, statusWait)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = rpc.Greet(conn)
+	return err
+}
+
+// handover is the call as the daemon gets it.
+func handover(at plugin.At) dhcpd.Args {
+	netns := at.Netns
+	if abs, err := filepath.Abs(netns); err == nil && netns != "" {
+		netns = abs // the daemon has a working directory of its own
+	}
+	return dhcpd.Args{
+		ContainerID: at.ContainerID, Netns: netns, IfName: at.IfName, Args: at.Request.Args, Path: at.Request.Path, StdinData: at.Request.Stdin,
+	}
+}
+
+func call(c dhcpd.Conf, wait time.Duration, method string, args dhcpd.Args, reply any) error {
+	conn, err := dial(c, wait)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = rpc.Call(conn, method, args, reply)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the DHCP daemon at %s has not answered in %v: %w", conn.RemoteAddr(), wait, err)
+	case err != nil:
+		return fmt.Errorf("the DHCP daemon: %w", err)
+	}
+	return nil
+}
+
+// errNoDaemon is in errors that say that nobody listens.
+var errNoDaemon = errors.New("the DHCP daemon is not running")
+
+func dial(c dhcpd.Conf, wait time.Duration) (net.Conn, error) {
+	path := c.IPAM.SocketPath
+	if path == "" {
+		path = dhcpd.SocketPath
+	}
+	conn, err := net.DialTimeout("unix", path, statusWait)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		err = fmt.Errorf("%w: %w", errNoDaemon, err)
+	}
+	if err != nil {
+		err = cni.WithCode(cni.CodeNotReady, err)
+		return nil, cni.Hint(err, "start it with 'systemctl enable --now cni-dhcp.socket' where its units are installed, or by hand: /opt/cni/bin/dhcp daemon")
+	}
+	return conn, conn.SetDeadline(time.Now().Add(wait))
+}
