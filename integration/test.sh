@@ -22,6 +22,8 @@ curl curl
 ping iputils-ping
 ethtool ethtool
 git git
+dnsmasq dnsmasq-base
+kea-dhcp4 kea-dhcp4-server
 TOOLS
 if ((${#missing[@]})); then
 	command -v apt-get >/dev/null || die "the tests need these, by their Debian names: ${missing[*]}"

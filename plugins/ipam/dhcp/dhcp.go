@@ -162,7 +162,7 @@ func dial(c dhcpd.Conf, wait time.Duration) (net.Conn, error) {
 	}
 	if err != nil {
 		err = cni.WithCode(cni.CodeNotReady, err)
-		return nil, cni.Hint(err, "start it with 'systemctl enable --now cni-dhcp.socket' where its units are installed, or by hand: /opt/cni/bin/dhcp daemon")
+		return nil, cni.Hint(err, "start it with 'systemctl enable --now cni-dhcp.service' where its units are installed, or by hand: /opt/cni/bin/dhcp daemon")
 	}
 	return conn, conn.SetDeadline(time.Now().Add(wait))
 }
