@@ -97,9 +97,9 @@ func awaitLinkLocal(ctx context.Context, k *kernel.Kernel, link string) error {
 	return err
 }
 
-// routerWait is how long a router has for its answer to a solicitation: twice
-// what it may delay it (RFC 4861 section 10, MAX_RA_DELAY_TIME).
-const routerWait = time.Second
+// routerWait is how long a router has for its answer to a solicitation (RFC 4861
+// section 10, RTR_SOLICITATION_INTERVAL).
+const routerWait = 4 * time.Second
 
 var allRouters = netip.MustParseAddr("ff02::2")
 
