@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,6 +190,52 @@ func TestFind(t *testing.T) {
 	for plugin, code := range map[string]uint{"../here": CodeConfig, "": CodeConfig, ".": CodeConfig, "absent": CodeMissing} {
 		if _, err := Find(plugin, dir); AsError(err).Code != code {
 			t.Errorf("%q: %v", plugin, err)
+		}
+	}
+}
+
+// TestWith: the other plugin's configuration, and what the runtime has added.
+func TestWith(t *testing.T) {
+	const prev = `{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}`
+	in := `{"cniVersion":"1.1.0","name":"n","own":1,"prevResult":` + prev + `,"cni.dev/valid-attachments":[{"containerID":"c","ifname":"i"}]}`
+	r, err := read(map[string]string{"CNI_COMMAND": "GC"}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := map[string]json.RawMessage{"cniVersion": json.RawMessage(`"0.4.0"`), "their": json.RawMessage("9007199254740993")}
+	for verb, want := range map[string]string{
+		Add:    `{"cniVersion":"1.1.0","prevResult":` + prev + `,"their":9007199254740993}`,
+		Del:    `{"cniVersion":"1.1.0","prevResult":` + prev + `,"their":9007199254740993}`,
+		Status: `{"cniVersion":"0.4.0","their":9007199254740993}`,
+		GC:     `{"cni.dev/attachments":[{"containerID":"c","ifname":"i"}],"cni.dev/valid-attachments":[{"containerID":"c","ifname":"i"}],"cniVersion":"0.4.0","their":9007199254740993}`,
+	} {
+		with, err := r.With(verb, conf)
+		if err != nil || with.Verb != verb || string(with.Stdin) != want || string(r.Stdin) != in || len(conf) != 2 {
+			t.Errorf("%s: %v %s %s", verb, err, with.Verb, with.Stdin)
+		}
+	}
+	r.Conf.PrevResult = json.RawMessage(`{"cniVersion":"7"}`)
+	if with, err := r.With(Del, conf); err != nil || strings.Contains(string(with.Stdin), "prevResult") {
+		t.Errorf("what nobody can read is handed on: %v %s", err, with.Stdin)
+	}
+}
+
+// TestEnvironment: the request's attachment, which GC exchanges, and the rest as
+// it is.
+func TestEnvironment(t *testing.T) {
+	for key, value := range map[string]string{"CNI_COMMAND": "GC", "CNI_CONTAINERID": "old", "CNI_NETNS": "", "CNI_ARGS": "A=1", "CNI_COMMANDER": "x"} {
+		t.Setenv(key, value)
+	}
+	r := &Request{}
+	r.ContainerID, r.IfName = "c1", "eth0"
+	for verb, want := range map[string]string{
+		Del: "CNI_ARGS=A=1 CNI_COMMAND=DEL CNI_COMMANDER=x CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=",
+		"":  "CNI_ARGS=A=1 CNI_COMMANDER=x CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=",
+	} {
+		env := slices.DeleteFunc(r.environment(verb), func(v string) bool { return !strings.HasPrefix(v, "CNI_") })
+		slices.Sort(env)
+		if got := strings.Join(env, " "); got != want {
+			t.Errorf("%q: %s", verb, got)
 		}
 	}
 }

@@ -2,10 +2,12 @@ package cni
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,7 +23,28 @@ func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run(path, nil, append(withoutCommand(os.Environ()), "CNI_COMMAND="+verb), r.Stdin)
+	return run(path, nil, r.environment(verb), r.Stdin)
+}
+
+// With is the request as a plugin gets it that the whole of a verb is delegated
+// to. The configuration takes the place of the request's own; what the runtime
+// has added to that for the verb comes along.
+func (r *Request) With(verb string, conf map[string]json.RawMessage) (*Request, error) {
+	full := maps.Clone(conf)
+	switch prev, err := r.PrevResult(); {
+	case verb == GC:
+		// Under both names, as libcni does: an older plugin knows the older one.
+		list, _ := json.Marshal(r.Conf.valid())
+		full["cni.dev/valid-attachments"], full["cni.dev/attachments"] = list, list
+	case verb != Status && err == nil && prev != nil:
+		full["prevResult"] = r.Conf.PrevResult
+		// It is written in the version of the request.
+		full["cniVersion"], _ = json.Marshal(r.Conf.CNIVersion)
+	}
+	stdin, err := json.Marshal(full)
+	with := *r
+	with.Verb, with.Stdin = verb, stdin
+	return &with, err
 }
 
 // Ask runs another plugin with an argument, as people do, which changes nothing.
@@ -32,17 +55,25 @@ func (r *Request) Ask(plugin, argument string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run(path, []string{argument}, withoutCommand(os.Environ()), r.Stdin)
+	return run(path, []string{argument}, r.environment(""), r.Stdin)
 }
 
-func withoutCommand(env []string) []string {
-	var out []string
-	for _, v := range env {
-		if !strings.HasPrefix(v, "CNI_COMMAND=") {
-			out = append(out, v)
+// environment is the process's own, with a verb and the request's attachment: GC
+// detaches others than the environment names, which names none.
+func (r *Request) environment(verb string) (env []string) {
+	own := map[string]string{"CNI_COMMAND": verb, "CNI_CONTAINERID": r.ContainerID, "CNI_IFNAME": r.IfName, "CNI_NETNS": r.Netns}
+	for _, v := range os.Environ() {
+		key, _, _ := strings.Cut(v, "=")
+		if _, ours := own[key]; !ours {
+			env = append(env, v)
 		}
 	}
-	return out
+	for key, value := range own {
+		if _, had := os.LookupEnv(key); value != "" || had && key != "CNI_COMMAND" {
+			env = append(env, key+"="+value)
+		}
+	}
+	return env
 }
 
 // Find looks for a plugin's program in the folders of CNI_PATH. A plugin is
@@ -107,7 +138,7 @@ func run(path string, args, env []string, stdin []byte) ([]byte, error) {
 // printedBy reads the error that a plugin printed.
 func printedBy(plugin string, out []byte, exit error) error {
 	e := &Error{}
-	if json := bytes.TrimSpace(out); len(json) == 0 || decodeError(json, e) != nil || e.Msg == "" {
+	if text := bytes.TrimSpace(out); len(text) == 0 || decodeError(text, e) != nil || e.Msg == "" {
 		return fmt.Errorf("%s printed no error that can be read: %w", plugin, exit)
 	}
 	e.Msg = plugin + ": " + e.Msg

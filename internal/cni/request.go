@@ -231,13 +231,18 @@ func AtLeast(v, least string) bool {
 	return err == nil && ok
 }
 
+// valid is the list under one name or the other, nil where there is none.
+func (c *Conf) valid() *[]Valid {
+	if c.Valid != nil {
+		return c.Valid
+	}
+	return c.LegacyValid
+}
+
 // ValidAttachments gives the attachments that GC must leave alone. Where the
 // runtime did not say, which is not the same as saying none, ok is false.
 func (r *Request) ValidAttachments() (valid []name.Attachment, ok bool) {
-	list := r.Conf.Valid
-	if list == nil {
-		list = r.Conf.LegacyValid
-	}
+	list := r.Conf.valid()
 	if list == nil {
 		return nil, false
 	}
