@@ -19,7 +19,7 @@ import (
 // Version is what the build stamped the binary with.
 var Version = "unknown"
 
-// Program is a plugin as Main runs it: a Plugin or an IPAM.
+// Program is a plugin as Main runs it: a Plugin, an IPAM or a Delegator.
 type Program interface {
 	// title is the plugin's name.
 	title() string
