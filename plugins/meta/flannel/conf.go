@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/catena-cni/catena/internal/delegated"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/store"
+)
+
+// Conf is flannel's own part of the network configuration.
+type Conf struct {
+	CNIVersion string         `json:"cniVersion" doc:"version of the CNI specification that the configuration is written for"`
+	SubnetFile string         `json:"subnetFile" default:"/run/flannel/subnet.env" doc:"the file that flanneld writes its lease to"`
+	DataDir    string         `json:"dataDir" default:"/var/lib/cni/flannel" doc:"folder in which is kept what attachments were made with"`
+	Delegate   delegated.Conf `json:"delegate" doc:"configuration of the plugin that does the work, less name and ipam; its type is bridge where it is not given"`
+	IPAM       delegated.Conf `json:"ipam" doc:"configuration of that plugin's ipam; its type is host-local where it is not given, and then its ranges are the node's subnets"`
+}
+
+const (
+	defaultSubnetFile = "/run/flannel/subnet.env"
+	defaultDataDir    = "/var/lib/cni/flannel"
+)
+
+// validate refuses what cannot be composed, before anything is touched.
+func validate(_ *plugin.At, c *Conf) error {
+	var errs []error
+	for key, path := range map[string]string{"subnetFile": c.SubnetFile, "dataDir": c.DataDir} {
+		if path != "" && !filepath.IsAbs(path) {
+			errs = append(errs, fmt.Errorf("%s is %q, and must begin with a slash", key, path))
+		}
+	}
+	for _, key := range []string{"name", "ipam"} {
+		if c.Delegate.Has(key) {
+			errs = append(errs, fmt.Errorf("delegate.%s is not to be given: %s stands beside delegate", key, key))
+		}
+	}
+	switch kind, err := c.Delegate.Type(); {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("delegate.%w", err))
+	case kind == title:
+		errs = append(errs, errors.New("delegate.type is flannel, which would delegate to itself without end"))
+	}
+	_, err := c.routes()
+	return errors.Join(append(errs, err)...)
+}
+
+// routes are those of the configuration's ipam, as they were written.
+func (c Conf) routes() (written []json.RawMessage, err error) {
+	var routes []plugin.Route
+	text := c.IPAM.Get("routes")
+	if text == nil {
+		return nil, nil
+	}
+	if json.Unmarshal(text, &written) != nil || json.Unmarshal(text, &routes) != nil {
+		return nil, fmt.Errorf(`ipam.routes is %s, and is to be a list of {"dst": "10.0.0.0/8", "gw": "10.1.2.1"}`, text)
+	}
+	_, err = plugin.ReadRoutes(routes)
+	return written, err
+}
+
+func (c Conf) subnetFile() string {
+	if c.SubnetFile == "" {
+		return defaultSubnetFile
+	}
+	return c.SubnetFile
+}
+
+// folder is where is kept what attachments were made with, for a DEL with a
+// broken configuration too.
+func folder(c Conf) store.Folder {
+	if !filepath.IsAbs(c.DataDir) {
+		return defaultDataDir
+	}
+	return store.Folder(c.DataDir)
+}
