@@ -155,7 +155,10 @@ func Keep(folder store.Folder, at name.Attachment, netns string, conf Conf) (kep
 	}
 	kept = Record{Conf: conf, Owner: at, Netns: netns, folder: folder, key: keyOf(at), content: content}
 	replaced, _ = read(folder, kept.key)
-	return kept, replaced, folder.Replace(kept.key, content)
+	if err := folder.Replace(kept.key, content); err != nil {
+		return kept, replaced, fmt.Errorf("keep what %s is made with: %w", at, err)
+	}
+	return kept, replaced, nil
 }
 
 // Stale lists what is kept of a network's attachments that are not valid. Of

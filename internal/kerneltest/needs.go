@@ -18,6 +18,7 @@ var probes = map[string]string{
 	"vlan":           "ip link add probe0 type veth peer name probe1 && ip link add probe2 link probe0 type vlan id 5",
 	"dummy":          "ip link add dev probe0 type dummy",
 	"vrf":            "ip link add dev probe0 type vrf table 10",
+	"vxlan":          "ip link add dev probe0 type vxlan id 1 dstport 8472",
 	"vlan filtering": "ip link add dev probe0 type bridge vlan_filtering 1",
 	// The module changes what the bridges of the whole machine do, so it is loaded on the second kernel alone.
 	"bridge netfilter": "[ -e /proc/sys/net/bridge ] || { [ -n \"$VMTEST_VM\" ] && modprobe -q br_netfilter; }",

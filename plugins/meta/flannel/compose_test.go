@@ -72,3 +72,27 @@ func TestCompose(t *testing.T) {
 		})
 	}
 }
+
+// TestHolds speaks of subnets that have changed, and of nothing else.
+func TestHolds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subnet.env")
+	if err := os.WriteFile(file, []byte(classic), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for made, holding := range map[string]bool{
+		`{"ipam":{"type":"host-local","ranges":[[{"subnet":"192.168.22.128/26"}]]}}`: true,
+		`{"ipam":{"type":"host-local","ranges":[[{"subnet":"192.168.22.0/26"}]]}}`:   false,
+		`{"ipam":{"type":"dhcp"}}`: true,
+		`{}`:                       true,
+	} {
+		var d delegated.Conf
+		if err := json.Unmarshal([]byte(made), &d); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]bool{file: holding, file + ".absent": true} {
+			if err := holds(Conf{SubnetFile: path}, d); (err == nil) != want {
+				t.Errorf("%s with %s: %v", made, path, err)
+			}
+		}
+	}
+}

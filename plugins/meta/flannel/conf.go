@@ -42,7 +42,7 @@ func validate(_ *plugin.At, c *Conf) error {
 	case err != nil:
 		errs = append(errs, fmt.Errorf("delegate.%w", err))
 	case kind == title:
-		errs = append(errs, errors.New("delegate.type is flannel, which would delegate to itself without end"))
+		errs = append(errs, errors.New("delegate.type is flannel, which does no work itself: name the plugin that is to do it"))
 	}
 	_, err := c.routes()
 	return errors.Join(append(errs, err)...)
