@@ -30,11 +30,24 @@ const usual = "eth0"
 // mark is the member that upstream's files have not.
 const mark = "catena"
 
-// owner is its value.
+// owner is its value. The folder outlives the boot, which the namespace's number
+// is of.
 type owner struct {
 	Attachment name.Attachment `json:"attachment"`
 	Netns      string          `json:"netns"`
 	NetnsID    kernel.NetnsID  `json:"netnsID"`
+	Boot       string          `json:"boot"`
+}
+
+func ownerOf(at name.Attachment, netns string) (owner, error) {
+	boot, err := kernel.BootID()
+	return owner{Attachment: at, Netns: netns, NetnsID: kernel.Netns(netns), Boot: boot}, err
+}
+
+// lives reports whether the pod's namespace is where it was.
+func (o owner) lives() bool {
+	now, err := ownerOf(o.Attachment, o.Netns)
+	return err == nil && o == now && o.NetnsID != kernel.NetnsID{}
 }
 
 // Record is the content of one file.
@@ -108,7 +121,7 @@ func read(folder store.Folder, key string) (r Record, err error) {
 		}
 		delete(r.Conf, mark)
 		r.Owner = o.Attachment
-		if o.NetnsID != (kernel.NetnsID{}) && kernel.Netns(o.Netns) == o.NetnsID {
+		if o.lives() {
 			r.Netns = o.Netns
 		}
 	}
@@ -146,7 +159,8 @@ func (r Record) Restore() error {
 // there before it.
 func Keep(folder store.Folder, at name.Attachment, netns string, conf Conf) (kept, replaced Record, err error) {
 	marked := conf.Clone()
-	if err := marked.Set(mark, owner{Attachment: at, Netns: netns, NetnsID: kernel.Netns(netns)}); err != nil {
+	o, err := ownerOf(at, netns)
+	if err = errors.Join(err, marked.Set(mark, o)); err != nil {
 		return kept, replaced, err
 	}
 	content, err := json.Marshal(marked)

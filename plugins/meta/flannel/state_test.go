@@ -171,6 +171,13 @@ func TestAddAfterReboot(t *testing.T) {
 	recovers()
 	w.Must(again)
 	w.keeps("c1")
+	// Namespaces of another boot can have the same numbers.
+	w.Run("sed -i 's/\"boot\":\"[^\"]*/&x/' " + stateDir + "c1")
+	w.calls()
+	w.fails("ADD", `{"code":100,"msg":"half made"}`)
+	w.Call(again)
+	w.called("ADD c1 eth0 POD2, DEL c1 eth0 POD2")
+	w.keeps("")
 }
 
 // TestOtherAttachments: networks and interfaces of a container are kept apart.
