@@ -142,7 +142,7 @@ func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := w.dnsmasq("--dhcp-range=10.9.0.50,10.9.0.200,255.255.255.0,2m", "--dhcp-lease-max=1000")
-	w.daemon()
+	daemon := w.daemon()
 	const pods = 100
 	paths := make([]string, pods)
 	for i := range paths {
@@ -159,6 +159,9 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	w.each(paths, "DEL")
 	server.hears(pods, "DHCPRELEASE")
+	if n := fds(t, daemon); n > 12 {
+		t.Errorf("the daemon has %d open files", n)
+	}
 	if left := w.records(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}

@@ -70,6 +70,45 @@ func TestRebind(t *testing.T) {
 	}
 }
 
+// kea6 starts Kea for IPv6 on the bridge, as a server of its own by each folder.
+func (w world) kea6(folder string, renew, rebind int) *process {
+	w.t.Helper()
+	conf := fmt.Sprintf(`{"Dhcp6":{"interfaces-config":{"interfaces":["br0"]},"data-directory":"%s","lease-database":{"type":"memfile","persist":true,"name":"/run/leases6.csv"},
+		"renew-timer":%d,"rebind-timer":%d,"preferred-lifetime":50,"valid-lifetime":60,
+		"subnet6":[{"id":1,"subnet":"2001:db8::/64","interface":"br0","pools":[{"pool":"2001:db8::100 - 2001:db8::1ff"}]}],
+		"loggers":[{"name":"kea-dhcp6","severity":"DEBUG","debuglevel":50,"output_options":[{"output":"stdout","flush":true}]}]}}`, folder, renew, rebind)
+	w.Run("mkdir -p " + folder)
+	if err := os.WriteFile(folder+"/conf", []byte(conf), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	p := w.start("/usr/bin/env", "KEA_LOCKFILE_DIR="+folder, "KEA_PIDFILE_DIR="+folder, "kea-dhcp6", "-c", folder+"/conf")
+	p.hears(1, "DHCP6_STARTED")
+	return p
+}
+
+// TestSixth: a DHCPv6 lease is extended by the server that gave it, and where
+// that is gone by another, and given back to that.
+func TestSixth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
+	w.settled("! ip -6 addr show dev br0 | grep -q tentative")
+	first := w.kea6("/run/one", 2, 6)
+	daemon := w.daemon()
+	got := w.result(w.add(`"family":["6"]`))
+	addr := got.IPs[0].Address.IP.String()
+	first.hears(2, "packet type.*RENEW|RENEW.*received|DHCP6_PACKET_RECEIVED.*RENEW")
+	_ = first.stop(syscall.SIGKILL)
+	second := w.kea6("/run/two", 2, 6)
+	second.hears(1, "DHCP6_PACKET_RECEIVED.*REBIND")
+	second.hears(1, "DHCP6_PACKET_RECEIVED.*RENEW")
+	if n := daemon.count("is lost"); n != 0 || !strings.Contains(w.Run("pod ip -6 addr show eth0"), addr+"/128") {
+		t.Errorf("the address did not stay")
+	}
+	w.del(`"family":["6"]`)
+	second.hears(1, "DHCP6_RELEASE_NA .*"+addr)
+}
+
 // TestRefused: where the network gets other addresses the server takes the old
 // one back and is obeyed at once: the pod has a new one, with its routes. CHECK
 // tells the runtime.
