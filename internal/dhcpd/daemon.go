@@ -171,6 +171,10 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil { // the plugin has gone, or a DEL has come, at the last moment
+		h.end()
+		return nil, context.Cause(ctx)
+	}
 	desk.held = h
 	h.keep(d.life)
 	return h.result(), nil
