@@ -19,6 +19,9 @@ var probes = map[string]string{
 	"dummy":          "ip link add dev probe0 type dummy",
 	"vrf":            "ip link add dev probe0 type vrf table 10",
 	"vxlan":          "ip link add dev probe0 type vxlan id 1 dstport 8472",
+	"shaping":        "ip link add dev probe0 type ifb && tc qdisc add dev probe0 root tbf rate 1mbit burst 10kb latency 10ms",
+	"fq_codel":       "tc qdisc add dev lo root fq_codel",
+	"prio":           "tc qdisc add dev lo root prio bands 2 priomap 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
 	"vlan filtering": "ip link add dev probe0 type bridge vlan_filtering 1",
 	// The module changes what the bridges of the whole machine do, so it is loaded on the second kernel alone.
 	"bridge netfilter": "[ -e /proc/sys/net/bridge ] || { [ -n \"$VMTEST_VM\" ] && modprobe -q br_netfilter; }",

@@ -28,11 +28,12 @@ type Fact interface {
 // Plan is what one attachment wants, in the order in which it can come true.
 type Plan []Fact
 
-// Add makes every fact true, or none.
+// Add makes every fact true, or none. Where one fails, those that are idle have
+// nothing to take back: what is there of them is another ADD's.
 func (p Plan) Add(k *kernel.Kernel) error {
 	for i, f := range p {
 		if err := f.Add(k); err != nil {
-			return errors.Join(fmt.Errorf("%v: %w", f, err), p[:i].Del(k))
+			return errors.Join(fmt.Errorf("%v: %w", f, err), slices.DeleteFunc(slices.Clone(p[:i]), Idle).Del(k))
 		}
 	}
 	return nil

@@ -1,0 +1,111 @@
+package tc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+)
+
+// Bands is a band for what is exempt beside the one that has the shaper
+// (tc-prio(8)). It is there only where something is exempt: by itself a shaper
+// stands at the root, where upstream's plugin looks for it.
+type Bands struct {
+	On Place
+	// Exempt are the subnets of the other side's addresses.
+	Exempt []netip.Prefix
+	End    End
+}
+
+// End is the one of a packet's two addresses that is the other side's.
+type End int
+
+// Packets to the pod are known by their source, those from it by their
+// destination.
+const (
+	Source End = iota
+	Destination
+)
+
+func (e End) String() string { return [...]string{"from", "to"}[e] }
+
+// ShapedBand is where the shaper stands beside an exempt band.
+const ShapedBand = shapedBand
+
+func (b Bands) String() string {
+	return fmt.Sprintf("prio %v exempt %v %s", b.On, b.End, texts(b.Exempt))
+}
+
+func texts(prefixes []netip.Prefix) string {
+	var words []string
+	for _, p := range prefixes {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// Idle says that nothing is exempt.
+func (b Bands) Idle() bool { return len(b.Exempt) == 0 }
+
+// Add makes the bands, and then the filters that choose the exempt one.
+func (b Bands) Add(k *kernel.Kernel) error {
+	if b.Idle() {
+		return nil
+	}
+	t, err := b.On.find(k)
+	if err != nil {
+		return err
+	}
+	// struct tc_prio_qopt: two bands, and what no filter knows is in the second.
+	options := binary.NativeEndian.AppendUint32(nil, 2)
+	options = append(options, slices.Repeat([]byte{1}, 16)...)
+	if err := t.taken(root, t.make("prio", bandsID, root, netlink.Bytes(unix.TCA_OPTIONS, options))); err != nil {
+		return err
+	}
+	if err := t.exempt(bandsID, bandsPriority, exemptBand, b.End, b.Exempt); err != nil {
+		return errors.Join(err, t.remove(bandsID, root))
+	}
+	return nil
+}
+
+// Del removes the bands, with the filters and all that is below.
+func (b Bands) Del(k *kernel.Kernel) error {
+	t, err := b.On.find(k)
+	if err != nil {
+		return gone(err)
+	}
+	there, err := t.at(root)
+	if err != nil {
+		return gone(err)
+	}
+	if there.kind != "prio" || there.handle != bandsID {
+		return nil
+	}
+	return t.remove(bandsID, root)
+}
+
+// Check looks for the bands, and for a filter for each subnet.
+func (b Bands) Check(k *kernel.Kernel) error {
+	if b.Idle() {
+		return nil
+	}
+	t, err := b.On.find(k)
+	if err != nil {
+		return err
+	}
+	there, err := t.at(root)
+	if err != nil {
+		return err
+	}
+	if there.kind != "prio" || there.handle != bandsID {
+		return fmt.Errorf("%s has %s %v instead", t.link.Name, there.kind, there.handle)
+	}
+	return t.exempts(bandsID, bandsPriority, b.End, b.Exempt)
+}

@@ -1,0 +1,78 @@
+package tc
+
+import (
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+)
+
+// Attachments lists the attachments that have an IFB on the host. It dumps every
+// link, so it is for GC alone.
+func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return nil, err
+	}
+	var out []name.Attachment
+	for _, l := range links {
+		at, err := name.Parse(l.Alias)
+		if err == nil && l.Kind == "ifb" && slices.Contains(namesOf(at), l.Name) {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+func namesOf(at name.Attachment) []string {
+	n := IFB{Owner: at}.names()
+	return n[:]
+}
+
+// Orphans removes the IFBs that do not say whose they are, as upstream's, and
+// that no packet is led to any more: the link of their pod has gone. It dumps
+// links and filters, so it is for GC alone.
+func Orphans(k *kernel.Kernel) error {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return err
+	}
+	orphans := map[int]*kernel.Link{}
+	for _, l := range links {
+		if _, err := name.Parse(l.Alias); err != nil && l.Kind == "ifb" && isName(l.Name) {
+			orphans[l.Index] = l
+		}
+	}
+	if len(orphans) == 0 {
+		return nil
+	}
+	for _, l := range links {
+		all, err := target{k, kernel.Host, l}.filters(receive)
+		if err != nil {
+			return err // who cannot see every filter cannot tell
+		}
+		for _, f := range all {
+			if f.redirect {
+				delete(orphans, f.to)
+			}
+		}
+	}
+	var errs []error
+	for _, l := range orphans {
+		if now, err := k.LinkAt(kernel.Host, l.Index); err != nil || now.Alias != l.Alias {
+			continue // it is somebody's by now
+		}
+		errs = append(errs, k.RemoveLink(kernel.Host, l))
+	}
+	return errors.Join(errs...)
+}
+
+// isName tells names as the plugin gives them.
+func isName(link string) bool {
+	digits, ok := strings.CutPrefix(link, ifbPrefix)
+	_, err := hex.DecodeString(digits)
+	return ok && err == nil && len(digits) == ifbDigits
+}

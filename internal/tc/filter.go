@@ -1,0 +1,285 @@
+package tc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+)
+
+// priority orders the filters of one place: the lowest comes first. One of the
+// kernel's holds packets of one protocol.
+type priority uint16
+
+// At the hook for what a link receives, others may be: eBPF programs that
+// enforce policies sit there at low priorities. They have to come first, since
+// what returns from the IFB does not pass the hook again. Ours come last, also
+// behind those that tc(8) numbers itself, from 49152 down.
+const (
+	bandsPriority    priority = 1
+	exemptPriority   priority = 60001 // and 60002, for IPv6
+	redirectPriority priority = 60003
+	// upstreams is the priority of upstream's filter.
+	upstreams priority = 1
+)
+
+// filter is what the kernel says of a u32 filter (tc-u32(8)).
+type filter struct {
+	priority priority
+	protocol uint16
+	kind     string
+	class    Handle
+	keys     []byte // struct tc_u32_key, each
+	redirect bool
+	to       int // number of the link that packets are redirected to, 0 for none that is left
+}
+
+func info(p priority, protocol uint16) uint32 {
+	return uint32(p)<<16 | uint32(protocol<<8|protocol>>8)
+}
+
+// Attributes of filters and actions (linux/pkt_cls.h, linux/tc_act/tc_mirred.h).
+const (
+	u32Class   = 1 // TCA_U32_CLASSID
+	u32Sel     = 5 // TCA_U32_SEL
+	u32Actions = 7 // TCA_U32_ACT
+
+	actKind    = 1 // TCA_ACT_KIND
+	actOptions = 2 // TCA_ACT_OPTIONS
+
+	mirredParms = 2  // TCA_MIRRED_PARMS
+	mirredSize  = 28 // struct tc_mirred, and places in it
+	mirredThen  = 8
+	mirredHow   = 20
+	mirredTo    = 24
+
+	actStolen      = 4 // TC_ACT_STOLEN
+	egressRedirect = 1 // TCA_EGRESS_REDIR
+
+	selSize = 16 // struct tc_u32_sel
+	keySize = 16 // struct tc_u32_key
+)
+
+// anyPacket is the key that every packet has.
+func anyPacket() []byte { return make([]byte, keySize) }
+
+// prefixKeys match an address in the header of an IPv4 or IPv6 packet.
+func prefixKeys(p netip.Prefix, end End) (keys []byte) {
+	at := map[bool][2]int{true: {12, 16}, false: {8, 24}}[p.Addr().Is4()][end]
+	address := p.Masked().Addr().AsSlice()
+	for word := 0; word < len(address) && (word == 0 || word*8 < p.Bits()); word += 4 {
+		bits := min(max(p.Bits()-word*8, 0), 32)
+		key := binary.BigEndian.AppendUint32(nil, uint32(0xffffffff<<(32-bits)))
+		key = append(key, address[word:word+4]...)
+		key = binary.NativeEndian.AppendUint32(key, uint32(at+word))
+		keys = append(keys, binary.NativeEndian.AppendUint32(key, 0)...)
+	}
+	return keys
+}
+
+// match adds a filter below a parent, in a message of its own.
+func (t target) match(parent Handle, p priority, protocol uint16, keys []byte, attrs ...netlink.Attr) error {
+	c, err := t.k.Conn(t.side)
+	if err != nil {
+		return err
+	}
+	const terminal, flags, nkeys = 1, 0, 2 // in struct tc_u32_sel
+	sel := make([]byte, selSize)
+	sel[flags], sel[nkeys] = terminal, uint8(len(keys)/keySize)
+	attrs = append(attrs, netlink.Bytes(u32Sel, append(sel, keys...)))
+	body := append(header(t.link, 0, parent, info(p, protocol)), netlink.Join(
+		netlink.String(unix.TCA_KIND, "u32"), netlink.Nest(unix.TCA_OPTIONS, attrs...))...)
+	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWTFILTER, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: body})
+	if errors.Is(err, unix.ENOENT) {
+		if lack := has(t.k, t.side, "mirred"); lack != nil {
+			return lack
+		}
+		return lacks("u32", err)
+	}
+	return kernel.Cause(err)
+}
+
+// unmatch removes the u32 filters of a priority below a parent.
+func (t target) unmatch(parent Handle, p priority, protocol uint16) error {
+	c, err := t.k.Conn(t.side)
+	if err != nil {
+		return err
+	}
+	body := append(header(t.link, 0, parent, info(p, protocol)), netlink.String(unix.TCA_KIND, "u32")...)
+	_, err = c.Request(netlink.Message{Type: unix.RTM_DELTFILTER, Body: body})
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return gone(kernel.Cause(err))
+}
+
+// filters lists those below a parent. It is for CHECK and GC, and for what
+// upstream has left.
+func (t target) filters(parent Handle) ([]filter, error) {
+	c, err := t.k.Conn(t.side)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETTFILTER, Body: header(t.link, 0, parent, 0)})
+	if err != nil {
+		return nil, fmt.Errorf("list the filters of %s: %w", t.link.Name, err)
+	}
+	var out []filter
+	for _, a := range answers {
+		if len(a) >= headerSize {
+			out = append(out, parseFilter(a))
+		}
+	}
+	return out, nil
+}
+
+func parseFilter(b []byte) (f filter) {
+	info := binary.NativeEndian.Uint32(b[16:])
+	f.priority, f.protocol = priority(info>>16), uint16(info)<<8|uint16(info)>>8
+	f.kind = netlink.Text(netlink.Find(b[headerSize:], unix.TCA_KIND))
+	options := netlink.Find(b[headerSize:], unix.TCA_OPTIONS)
+	if f.kind != "u32" {
+		return f
+	}
+	f.class = Handle(netlink.Uint32(netlink.Find(options, u32Class)))
+	if sel := netlink.Find(options, u32Sel); len(sel) >= selSize {
+		f.keys = sel[selSize:]
+	}
+	for _, action := range netlink.Attrs(netlink.Find(options, u32Actions)) {
+		parms := netlink.Find(netlink.Find(action, actOptions), mirredParms)
+		if netlink.Text(netlink.Find(action, actKind)) == "mirred" && len(parms) >= mirredSize &&
+			netlink.Uint32(parms[mirredHow:]) == egressRedirect {
+			// Upstream's filter has the action twice: the first takes the packet.
+			f.redirect, f.to = true, int(netlink.Uint32(parms[mirredTo:]))
+			break
+		}
+	}
+	return f
+}
+
+// families are the protocols that addresses are matched in. The filters of each
+// have a priority of their own.
+var families = []struct {
+	protocol uint16
+	four     bool
+}{{unix.ETH_P_IP, true}, {unix.ETH_P_IPV6, false}}
+
+// exempt adds a filter for each subnet, from a priority on.
+func (t target) exempt(parent Handle, first priority, class Handle, end End, subnets []netip.Prefix) error {
+	for n, family := range families {
+		for _, p := range subnets {
+			if p.Addr().Is4() != family.four {
+				continue
+			}
+			if err := t.match(parent, first+priority(n), family.protocol, prefixKeys(p, end), netlink.U32(u32Class, uint32(class))); err != nil {
+				return fmt.Errorf("%v: %w", p, err)
+			}
+		}
+	}
+	return nil
+}
+
+// exempts looks for those filters.
+func (t target) exempts(parent Handle, first priority, end End, subnets []netip.Prefix) error {
+	have, err := t.filters(parent)
+	if err != nil {
+		return err
+	}
+	for _, p := range subnets {
+		at := first
+		if p.Addr().Is6() {
+			at++
+		}
+		keys := prefixKeys(p, end)
+		if !slices.ContainsFunc(have, func(f filter) bool { return f.priority == at && slices.Equal(f.keys, keys) }) {
+			return fmt.Errorf("%s has no filter for %v", t.link.Name, p)
+		}
+	}
+	return nil
+}
+
+// Hook is where filters on what a link receives hang (tc-bpf(8), clsact). Others
+// use it too, so it stays until the link goes.
+type Hook struct {
+	On    Place
+	Asked bool
+}
+
+func (h Hook) String() string { return fmt.Sprintf("hook %v clsact", h.On) }
+
+// Idle says that it is not needed.
+func (h Hook) Idle() bool { return !h.Asked }
+
+// Add makes the hook where it is missing. One of the older kind, ingress, is as
+// good; what upstream's DEL leaves on it would drop every packet.
+func (h Hook) Add(k *kernel.Kernel) error {
+	if h.Idle() {
+		return nil
+	}
+	t, err := h.On.find(k)
+	if err != nil {
+		return err
+	}
+	if err := t.make("clsact", hookID, hook); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := t.unmatchUpstreams(0); err != nil {
+		return err
+	}
+	if err := t.make("clsact", hookID, hook); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// unmatchUpstreams removes the filter of upstream's plugin where it leads to a
+// link that is none any more, or to the one of a number, and the hook where it
+// was alone there: upstream has made that for itself.
+func (t target) unmatchUpstreams(to int) error {
+	there, err := t.at(hook)
+	if err != nil || there.kind != "ingress" {
+		return gone(err)
+	}
+	all, err := t.filters(receive)
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.priority == upstreams && f.redirect && (f.to == 0 || f.to == to) {
+			return t.dismiss(f, all)
+		}
+	}
+	return nil
+}
+
+func (t target) dismiss(f filter, all []filter) error {
+	for _, other := range all {
+		if other.priority != f.priority {
+			return t.unmatch(receive, f.priority, f.protocol)
+		}
+	}
+	return t.remove(hookID, hook)
+}
+
+// Del does nothing: see Hook.
+func (h Hook) Del(*kernel.Kernel) error { return nil }
+
+// Check looks for the hook.
+func (h Hook) Check(k *kernel.Kernel) error {
+	if h.Idle() {
+		return nil
+	}
+	t, err := h.On.find(k)
+	if err != nil {
+		return err
+	}
+	_, err = t.at(hook)
+	return err
+}

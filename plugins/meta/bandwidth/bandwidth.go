@@ -1,0 +1,104 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/tc"
+)
+
+var bandwidth = plugin.Plugin[Conf]{
+	Name: "bandwidth", Chained: true,
+	Validate: validate, Complete: complete, Report: report, Want: want,
+	Ready:   func(k *kernel.Kernel, c Conf) error { return tc.Ready(k, len(c.exempt) > 0) },
+	Present: tc.Attachments,
+	Collect: func(string, func(string) bool, Conf) error {
+		k := kernel.OpenHost("")
+		defer k.Close()
+		return tc.Orphans(k)
+	},
+}
+
+// want lists what holds while the pod is limited. A packet is led to the IFB
+// when that is ready, and not any more before it goes.
+func want(at plugin.At, c Conf) plan.Plan {
+	host, ifb := tc.HostEnd{Owner: at.Attachment}, ifb(at, c)
+	var inPod, onHost tc.Limit
+	if c.inPod() {
+		inPod = c.egress
+	} else {
+		onHost = c.egress
+	}
+	return slices.Concat(
+		shaped(host, c.ingress, tc.Source, c.exempt),
+		shaped(tc.PodEnd{IfName: at.IfName}, inPod, tc.Destination, c.exempt),
+		plan.Plan{ifb},
+		shaper(tc.Through{IFB: ifb}, tc.Root, onHost),
+		plan.Plan{
+			tc.Hook{On: host, Asked: ifb.Asked},
+			tc.Redirect{From: host, IFB: ifb, Exempt: c.exempt},
+		},
+	)
+}
+
+// shaped holds what a link sends to a limit, less what is exempt.
+func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) plan.Plan {
+	if l.Rate == 0 {
+		exempt = nil
+	}
+	below := tc.Root
+	if len(exempt) > 0 {
+		below = tc.ShapedBand
+	}
+	return slices.Concat(
+		plan.Plan{
+			tc.Bands{On: on, Exempt: exempt, End: end},
+			tc.Queue{On: on, Below: tc.Exempt, Limit: l, Asked: len(exempt) > 0},
+		},
+		shaper(on, below, l),
+	)
+}
+
+func shaper(on tc.Place, below tc.Handle, l tc.Limit) plan.Plan {
+	return plan.Plan{
+		tc.Shaper{On: on, Below: below, Limit: l},
+		tc.Queue{On: on, Below: tc.Shaped, Limit: l, Asked: l.Rate != 0},
+	}
+}
+
+func (c Conf) inPod() bool { return c.EgressShaper == "pod" }
+
+// ifb is the device, which for its Del is in the plan in any case. One without an
+// alias is another interface's where the result knows of none.
+func ifb(at plugin.At, c Conf) tc.IFB {
+	i := tc.IFB{Owner: at.Attachment, Asked: c.egress.Rate != 0 && !c.inPod()}
+	i.Others = at.Prev != nil && !slices.ContainsFunc(at.Prev.Interfaces, func(o *cni.Interface) bool { return o.Name == i.Name() })
+	return i
+}
+
+// complete adds the device to the result, as upstream does.
+func complete(at plugin.At, c Conf) error {
+	if i := ifb(at, c); i.Asked {
+		at.Result.Interfaces = append(at.Result.Interfaces, &cni.Interface{Name: i.Name(), Mac: i.MAC().String()})
+	}
+	return nil
+}
+
+// report corrects its name where another interface of the container has it.
+func report(k *kernel.Kernel, at plugin.At) error {
+	i := tc.IFB{Owner: at.Attachment}
+	l, err := i.Find(k)
+	if err != nil {
+		return nil // egress is not limited, or in the pod
+	}
+	for _, o := range at.Result.Interfaces {
+		if o.Name == i.Name() && o.Mac == i.MAC().String() {
+			o.Name = l.Name
+		}
+	}
+	return nil
+}
