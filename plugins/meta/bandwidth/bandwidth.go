@@ -26,7 +26,7 @@ var bandwidth = plugin.Plugin[Conf]{
 // want lists what holds while the pod is limited. A packet is led to the IFB
 // when that is ready, and not any more before it goes.
 func want(at plugin.At, c Conf) plan.Plan {
-	host, ifb := tc.HostEnd{Owner: at.Attachment}, ifb(at, c)
+	host, device := tc.HostEnd{Owner: at.Attachment}, ifb(at, c)
 	var inPod, onHost tc.Limit
 	if c.inPod() {
 		inPod = c.egress
@@ -36,11 +36,11 @@ func want(at plugin.At, c Conf) plan.Plan {
 	return slices.Concat(
 		shaped(host, c.ingress, tc.Source, c.exempt),
 		shaped(tc.PodEnd{IfName: at.IfName}, inPod, tc.Destination, c.exempt),
-		plan.Plan{ifb},
-		shaper(tc.Through{IFB: ifb}, tc.Root, onHost),
+		plan.Plan{device},
+		shaper(tc.Through{IFB: device}, tc.Root, onHost),
 		plan.Plan{
-			tc.Hook{On: host, Asked: ifb.Asked},
-			tc.Redirect{From: host, IFB: ifb, Exempt: c.exempt},
+			tc.Hook{On: host, Asked: device.Asked},
+			tc.Redirect{From: host, IFB: device, Exempt: c.exempt},
 		},
 	)
 }

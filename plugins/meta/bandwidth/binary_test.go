@@ -91,7 +91,7 @@ func TestNoLimits(t *testing.T) {
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Must(w.call("ADD", conf(`,"runtimeConfig":{"bandwidth":{"IngressRate":80000000,"IngressBurst":4294967295,"EgressRate":40000000,"EgressBurst":4294967295}}`)))
+	w.Must(w.call("ADD", conf(`,"runtimeConfig":{"bandWidth":{"IngressRate":80000000,"IngressBurst":4294967295,"EgressRate":40000000,"EgressBurst":4294967295}}`)))
 	have := w.Run("tc qdisc show")
 	for _, want := range []string{"rate 80Mbit burst 500000b", "rate 40Mbit burst 250000b"} {
 		if !strings.Contains(have, want) {
@@ -291,8 +291,10 @@ func TestBesideEBPF(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			const theirs = "tc filter add dev host0 ingress prio 1 handle 1 bpf da bytecode '1,6 0 0 4294967295,'"
-			w.Run(make)
+			// A program with one instruction: return what is written there. 4294967295
+			// is TC_ACT_UNSPEC, and 2 is TC_ACT_SHOT.
+			const theirs = "tc filter replace dev host0 ingress prio 1 handle 1 bpf da bytecode '1,6 0 0 4294967295,'"
+			w.Run("ip addr add 10.1.2.1/24 dev host0; pod ip addr add 10.1.2.3/24 dev eth0; " + make)
 			if what != "none" {
 				w.Run(theirs)
 			}
@@ -305,6 +307,15 @@ func TestBesideEBPF(t *testing.T) {
 			order := w.Run("tc filter show dev host0 ingress")
 			if theirs, ours := strings.Index(order, "pref 1 bpf"), strings.Index(order, "pref 60003 u32"); theirs < 0 || ours < theirs {
 				t.Errorf("their filter is not before ours:\n%s", order)
+			}
+			const ping = "pod ping -c3 -i0.3 -W2 10.1.2.1"
+			w.Run(ping)
+			if passed := w.Run("tc -s qdisc show dev $(" + ifbs + " | cut -d' ' -f1)"); strings.Contains(passed, "Sent 0 bytes") {
+				t.Errorf("nothing went through the device:\n%s", passed)
+			}
+			w.Run(strings.Replace(theirs, "4294967295", "2", 1))
+			if out, err := w.Try(ping); err == nil {
+				t.Errorf("what their program drops gets through:\n%s", out)
 			}
 			w.Must(w.call("DEL", conf(both)))
 			if left := w.Run("tc filter show dev host0 ingress"); !strings.Contains(left, "pref 1 bpf") || strings.Contains(left, "u32") {

@@ -40,7 +40,7 @@ type RuntimeConfig struct {
 // first 43 seconds' worth pass at once. So it, and what is more, is no burst.
 const noWish = math.MaxUint32
 
-// most bounds the list of subnets: a filter for each looks at every packet.
+// mostExempt bounds the list of subnets: a filter for each looks at every packet.
 const mostExempt = 256
 
 // validate chooses between the configuration's limits and the runtime's, and
