@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -203,83 +202,4 @@ func (t target) exempts(parent Handle, first priority, end End, subnets []netip.
 		}
 	}
 	return nil
-}
-
-// Hook is where filters on what a link receives hang (tc-bpf(8), clsact). Others
-// use it too, so it stays until the link goes.
-type Hook struct {
-	On    Place
-	Asked bool
-}
-
-func (h Hook) String() string { return fmt.Sprintf("hook %v clsact", h.On) }
-
-// Idle says that it is not needed.
-func (h Hook) Idle() bool { return !h.Asked }
-
-// Add makes the hook where it is missing. One of the older kind, ingress, is as
-// good; what upstream's DEL leaves on it would drop every packet.
-func (h Hook) Add(k *kernel.Kernel) error {
-	if h.Idle() {
-		return nil
-	}
-	t, err := h.On.find(k)
-	if err != nil {
-		return err
-	}
-	if err := t.make("clsact", hookID, hook); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := t.unmatchUpstreams(0); err != nil {
-		return err
-	}
-	if err := t.make("clsact", hookID, hook); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-// unmatchUpstreams removes the filter of upstream's plugin where it leads to a
-// link that is none any more, or to the one of a number, and the hook where it
-// was alone there: upstream has made that for itself.
-func (t target) unmatchUpstreams(to int) error {
-	there, err := t.at(hook)
-	if err != nil || there.kind != "ingress" {
-		return gone(err)
-	}
-	all, err := t.filters(receive)
-	if err != nil {
-		return err
-	}
-	for _, f := range all {
-		if f.priority == upstreams && f.redirect && (f.to == 0 || f.to == to) {
-			return t.dismiss(f, all)
-		}
-	}
-	return nil
-}
-
-func (t target) dismiss(f filter, all []filter) error {
-	for _, other := range all {
-		if other.priority != f.priority {
-			return t.unmatch(receive, f.priority, f.protocol)
-		}
-	}
-	return t.remove(hookID, hook)
-}
-
-// Del does nothing: see Hook.
-func (h Hook) Del(*kernel.Kernel) error { return nil }
-
-// Check looks for the hook.
-func (h Hook) Check(k *kernel.Kernel) error {
-	if h.Idle() {
-		return nil
-	}
-	t, err := h.On.find(k)
-	if err != nil {
-		return err
-	}
-	_, err = t.at(hook)
-	return err
 }

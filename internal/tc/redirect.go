@@ -37,11 +37,7 @@ func (r Redirect) Add(k *kernel.Kernel) error {
 	if r.Idle() {
 		return nil
 	}
-	t, err := r.From.find(k)
-	if err != nil {
-		return err
-	}
-	ifb, err := r.IFB.Find(k)
+	t, ifb, err := r.ends(k)
 	if err != nil {
 		return err
 	}
@@ -54,6 +50,14 @@ func (r Redirect) Add(k *kernel.Kernel) error {
 		return errors.Join(err, r.unmatch(t))
 	}
 	return nil
+}
+
+// ends are the link that packets are taken from, and the one that they go to.
+func (r Redirect) ends(k *kernel.Kernel) (from target, to *kernel.Link, err error) {
+	if from, err = r.From.find(k); err == nil {
+		to, err = r.IFB.Find(k)
+	}
+	return from, to, err
 }
 
 // redirectTo is the action that sends a packet out by a link.
@@ -96,11 +100,7 @@ func (r Redirect) Check(k *kernel.Kernel) error {
 	if r.Idle() {
 		return nil
 	}
-	t, err := r.From.find(k)
-	if err != nil {
-		return err
-	}
-	ifb, err := r.IFB.Find(k)
+	t, ifb, err := r.ends(k)
 	if err != nil {
 		return err
 	}

@@ -39,13 +39,6 @@ func (w world) call(verb, conf string) kerneltest.Call {
 	return kerneltest.Call{Bin: w.bin, Plugin: "bandwidth", Verb: verb, Conf: conf}
 }
 
-// upstream is a call of upstream's plugin, which knows no limit without a burst.
-func (w world) upstream(verb, conf string) kerneltest.Call {
-	w.t.Helper()
-	path := kerneltest.Upstream(w.t, "bandwidth")
-	return kerneltest.Call{Bin: strings.TrimSuffix(path, "/bandwidth"), Plugin: "bandwidth", Verb: verb, Conf: conf}
-}
-
 const ifbs = "ip -br link show type ifb"
 
 func (w world) ifbs() int { return strings.Count(w.Run(ifbs), "bwp") }
@@ -84,84 +77,6 @@ func TestNoLimits(t *testing.T) {
 	w.Same("no limits", before, w.Text())
 	w.Refuses(w.call("ADD", `{"cniVersion":"1.1.0","name":"n","type":"bandwidth"}`), 7, "prevResult")
 	w.Refuses(w.call("CHECK", `{"cniVersion":"1.1.0","name":"n","type":"bandwidth"}`), 7, "prevResult")
-}
-
-// TestSpellings of the runtimes: containerd's begin with capitals, and its burst
-// is the most that 32 bits hold.
-func TestSpellings(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Must(w.call("ADD", conf(`,"runtimeConfig":{"bandWidth":{"IngressRate":80000000,"IngressBurst":4294967295,"EgressRate":40000000,"EgressBurst":4294967295}}`)))
-	have := w.Run("tc qdisc show")
-	for _, want := range []string{"rate 80Mbit burst 500000b", "rate 40Mbit burst 250000b"} {
-		if !strings.Contains(have, want) {
-			t.Errorf("no %s in\n%s", want, have)
-		}
-	}
-}
-
-// TestNumbers: what the kernel makes of rates and bursts, however small or large.
-func TestNumbers(t *testing.T) {
-	for _, c := range []struct {
-		rate, burst uint64
-		mtu         int
-		want        string // as tc shows it: its burst is the field that may not hold it
-	}{
-		{1, 0, 1500, "rate 8bit"},
-		{7, 0, 1500, "rate 8bit"},
-		{9, 0, 1500, "rate 8bit"},
-		{1000, 8 << 30, 1500, "rate 1Kbit"},
-		{8000, 4294967294, 1500, "rate 8Kbit"},
-		{1e6, 0, 1500, "rate 1Mbit burst 6250b"},
-		{1e6, 8, 1500, "rate 1Mbit burst 1518b"},
-		{1e6, 80000, 1500, "rate 1Mbit burst 10000b"},
-		{1e6, 0, 9000, "rate 1Mbit burst 9018b"},
-		{1e8, 0, 65535, "rate 100Mbit burst 625000b"},
-		{1e8, 0, 1500, "rate 100Mbit burst 625000b"},
-		{1e8, 4294967295, 1500, "rate 100Mbit burst 625000b"},
-		{1e8, 1 << 62, 1500, "rate 100Mbit burst 625000b"},
-		{1e11, 0, 1500, "rate 100Gbit burst 6249"},
-		{1<<64 - 1, 0, 1500, "rate 18446744"},
-	} {
-		t.Run(fmt.Sprintf("%d bit per s, burst %d, mtu %d", c.rate, c.burst, c.mtu), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.Run(fmt.Sprintf("ip link set host0 mtu %d; pod ip link set eth0 mtu %[1]d", c.mtu))
-			config := conf(fmt.Sprintf(`,"ingressRate":%d,"ingressBurst":%d,"egressRate":%[1]d,"egressBurst":%[2]d`, c.rate, c.burst))
-			w.Must(w.call("ADD", config))
-			w.Must(w.call("CHECK", config))
-			if have := w.Run("tc -d qdisc show"); strings.Count(have, c.want) != 2 {
-				t.Errorf("no %q twice in\n%s", c.want, have)
-			}
-			if have := w.Run("ip link show type ifb"); !strings.Contains(have, fmt.Sprintf("mtu %d ", c.mtu)) {
-				t.Errorf("the device is not as large as the link: %s", have)
-			}
-			w.Must(w.call("DEL", config))
-		})
-	}
-}
-
-// TestPassesFrames: the smallest rate lets a packet of full size pass, both ways.
-func TestPassesFrames(t *testing.T) {
-	for _, mtu := range []int{1500, 9000} {
-		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			// Without a packet of IPv6's own, for which there would be no room besides.
-			w.Run(fmt.Sprintf(`ip link set host0 down; pod ip link set eth0 down
-				sysctl -qw net.ipv6.conf.host0.disable_ipv6=1; pod sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1
-				ip link set host0 up mtu %d; pod ip link set eth0 up mtu %[1]d
-				ip addr add 10.1.2.1/24 dev host0; pod ip addr add 10.1.2.3/24 dev eth0
-				mac() { sed -n 's,.*link/ether \([^ ]*\) .*,\1,p'; }
-				ip neigh add 10.1.2.3 lladdr $(pod ip link show eth0 | mac) dev host0
-				pod ip neigh add 10.1.2.1 lladdr $(ip link show host0 | mac) dev eth0
-				until ip link show host0 | grep -q 'state UP' && pod ip link show eth0 | grep -q 'state UP'; do sleep 0.05; done`, mtu))
-			w.Must(w.call("ADD", conf(`,"ingressRate":8,"ingressBurst":8,"egressRate":8,"egressBurst":8`)))
-			if out, err := w.Try(fmt.Sprintf("ping -c3 -i0.3 -W5 -M do -s %d 10.1.2.3", mtu-28)); err != nil {
-				t.Errorf("%v\n%s%s", err, out, w.Run("tc -s qdisc show; ip -s link show host0; pod nstat -a; ip neigh; pod ip neigh"))
-			}
-		})
-	}
 }
 
 // TestDelAndAgain: DEL may come twice, without result, without namespace and with
@@ -282,66 +197,6 @@ func TestCheckOfQuiet(t *testing.T) {
 	w.Refuses(w.call("CHECK", conf(both)), 104, "is down")
 }
 
-// TestBesideEBPF: filters of others on the hook, and the hook itself, are left
-// alone and come before ours.
-func TestBesideEBPF(t *testing.T) {
-	for what, make := range map[string]string{
-		"a hook": "tc qdisc add dev host0 clsact", "the older one": "tc qdisc add dev host0 ingress", "none": "true",
-	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			// A program with one instruction: return what is written there. 4294967295
-			// is TC_ACT_UNSPEC, and 2 is TC_ACT_SHOT.
-			const theirs = "tc filter replace dev host0 ingress prio 1 handle 1 bpf da bytecode '1,6 0 0 4294967295,'"
-			w.Run("ip addr add 10.1.2.1/24 dev host0; pod ip addr add 10.1.2.3/24 dev eth0; " + make)
-			if what != "none" {
-				w.Run(theirs)
-			}
-			w.Must(w.call("ADD", conf(both)))
-			if what == "none" {
-				w.Run(theirs) // on the hook that is there now
-				w.Run("tc filter add dev host0 egress prio 1 handle 1 bpf da bytecode '1,6 0 0 4294967295,'")
-			}
-			w.Must(w.call("CHECK", conf(both)))
-			order := w.Run("tc filter show dev host0 ingress")
-			if theirs, ours := strings.Index(order, "pref 1 bpf"), strings.Index(order, "pref 60003 u32"); theirs < 0 || ours < theirs {
-				t.Errorf("their filter is not before ours:\n%s", order)
-			}
-			const ping = "pod ping -c3 -i0.3 -W2 10.1.2.1"
-			w.Run(ping)
-			if passed := w.Run("tc -s qdisc show dev $(" + ifbs + " | cut -d' ' -f1)"); strings.Contains(passed, "Sent 0 bytes") {
-				t.Errorf("nothing went through the device:\n%s", passed)
-			}
-			w.Run(strings.Replace(theirs, "4294967295", "2", 1))
-			if out, err := w.Try(ping); err == nil {
-				t.Errorf("what their program drops gets through:\n%s", out)
-			}
-			w.Must(w.call("DEL", conf(both)))
-			if left := w.Run("tc filter show dev host0 ingress"); !strings.Contains(left, "pref 1 bpf") || strings.Contains(left, "u32") {
-				t.Errorf("after DEL there is\n%s", left)
-			}
-		})
-	}
-}
-
-// TestOthersShaper: where the link has a discipline already, the error says which,
-// and it stays.
-func TestOthersShaper(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.Run("tc qdisc add dev host0 root handle 7: pfifo")
-	before := w.Run("tc qdisc show")
-	w.Refuses(w.call("ADD", conf(both)), 101, "host0", "pfifo 7:0")
-	w.Must(w.call("DEL", conf(both)))
-	w.Same("ADD and DEL", before, w.Run("tc qdisc show"))
-	w.Run("tc qdisc replace dev host0 root handle 1: tbf rate 1mbit burst 10k limit 10k")
-	w.Must(w.call("DEL", conf("")))
-	if left := w.Run("tc qdisc show dev host0"); !strings.Contains(left, "tbf 1:") {
-		t.Errorf("DEL of what was never limited has taken a shaper: %s", left)
-	}
-}
-
 // TestGC removes the devices of attachments that nobody remembers, and upstream's
 // that lead nowhere.
 func TestGC(t *testing.T) {
@@ -402,73 +257,6 @@ func TestStatusOfLess(t *testing.T) {
 	}
 	w.Refuses(w.call("STATUS", exempt), 50, "prio", "CONFIG_NET_SCH_PRIO")
 	w.Refuses(w.call("ADD", exempt), 102, "prio", "CONFIG_NET_SCH_PRIO")
-}
-
-// TestUpstream: each of the two plugins cleans what the other has made, and CHECK
-// of each finds the other's as it should be.
-func TestUpstream(t *testing.T) {
-	const limits = `,"ingressRate":80000000,"ingressBurst":1600000,"egressRate":40000000,"egressBurst":800000`
-	t.Run("theirs by ours", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		before := w.Text() + w.Run(look)
-		for range 2 {
-			result := w.Must(w.upstream("ADD", conf(limits))).Stdout
-			whole := `{"cniVersion":"1.1.0","name":"n","type":"bandwidth"` + limits + `,"prevResult":` + result + `}`
-			w.Must(w.call("CHECK", whole))
-			w.Must(w.call("DEL", whole))
-			w.Same("DEL", before, w.Text()+w.Run(look))
-		}
-	})
-	t.Run("theirs by nobody", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.Must(w.upstream("ADD", conf(limits)))
-		w.Must(w.upstream("DEL", conf(limits)))
-		w.Run("tc qdisc del dev host0 root")
-		w.Must(w.call("ADD", conf(limits))) // upstream's filter leads nowhere, and would drop everything
-		w.Must(w.call("CHECK", conf(limits)))
-		if have := w.Run("tc filter show dev host0 ingress"); strings.Contains(have, "device *") {
-			t.Errorf("packets are still dropped:\n%s", have)
-		}
-	})
-	t.Run("theirs is another's", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.Must(w.upstream("ADD", conf(limits)))
-		other := w.call("DEL", conf("")) // whose result knows of no device
-		other.IfName = "eth1"
-		w.Must(other)
-		if w.ifbs() != 1 {
-			t.Error("the DEL of eth1 has taken the device of eth0")
-		}
-	})
-	t.Run("ours by theirs", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		before := w.Text()
-		w.Must(w.call("ADD", conf(limits)))
-		w.Must(w.upstream("CHECK", conf(limits)))
-		w.Must(w.upstream("DEL", conf(limits)))
-		w.Same("upstream's DEL", before, w.Text())
-	})
-}
-
-// TestOnlyOwnLink: a pod may number its links so that its interface seems to be
-// the other end of another pod's. It gets nothing of that one's.
-func TestOnlyOwnLink(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.NewPod(w.Pod + "2")
-	w.Run(`pod ip link del eth0
-		ip link add victim index 77 type veth peer name eth0 index 78 netns "$POD"2
-		ip link set victim alias n/c2/eth0 up
-		tc qdisc add dev victim root handle 1: tbf rate 1mbit burst 10k limit 10k
-		pod ip link add eth0 index 78 type veth peer name peer index 77`)
-	before := w.Text() + w.Run("tc qdisc show")
-	w.Refuses(w.call("ADD", conf(both)), 102, "victim", "n/c2/eth0's by its alias")
-	w.Must(w.call("DEL", conf(both)))
-	w.Same("ADD and DEL", before, w.Text()+w.Run("tc qdisc show"))
 }
 
 // TestIsLive: a filter that leads nowhere drops what the pod sends, so the filter
