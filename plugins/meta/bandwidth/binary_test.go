@@ -29,7 +29,6 @@ type world struct {
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	kerneltest.Needs(t, "shaping")
 	w := world{t: t, bin: kerneltest.Build(t, "plugins/meta/bandwidth"), Sandbox: kerneltest.New(t)}
 	setup(w.Sandbox)
 	return w
@@ -46,6 +45,7 @@ func (w world) ifbs() int { return strings.Count(w.Run(ifbs), "bwp") }
 // TestResult: the result has the device, and else nothing new.
 func TestResult(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	out := w.Must(w.call("ADD", conf(both))).Stdout
 	device := tc.IFB{Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}}
@@ -63,6 +63,7 @@ func TestResult(t *testing.T) {
 // there is nothing to pass on.
 func TestNoLimits(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Run("pod ip link del eth0; pod ip link add eth0 type bridge")
 	before := w.Text()
@@ -82,32 +83,31 @@ func TestNoLimits(t *testing.T) {
 // TestDelAndAgain: DEL may come twice, without result, without namespace and with
 // a broken configuration; ADD works again on a link that goes on.
 func TestDelAndAgain(t *testing.T) {
+	t.Parallel()
+	kerneltest.Needs(t, "shaping")
+	w := newWorld(t)
+	before := w.Text() + w.Run(look)
 	for what, del := range map[string]string{
 		"as it was": conf(both), "other limits": conf(`,"egressRate":8`), "none": conf(""), "broken": conf(`,"ingressRate":-1,"egressRate":"x"`),
 		"no result": `{"cniVersion":"1.1.0","name":"n","type":"bandwidth"}`,
 	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			before := w.Text() + w.Run(look)
-			for range 2 {
-				w.Must(w.call("ADD", conf(both)))
-				whole := w.Text() + w.Run(look)
-				w.Refuses(w.call("ADD", conf(both)), 101, "already")
-				w.Same("a second ADD", whole, w.Text()+w.Run(look))
-				for range 2 {
-					w.Must(w.call("DEL", del))
-				}
-				w.Same("DEL", before, w.Text()+w.Run(look))
-			}
-			w.Must(w.call("ADD", conf(both)))
-			gone := w.call("DEL", del)
-			gone.Netns = "/run/netns/none"
-			w.Must(gone)
-			if n := w.ifbs(); n != 0 {
-				t.Errorf("without the namespace %d devices stay", n)
-			}
-		})
+		w.Must(w.call("ADD", conf(both)))
+		whole := w.Text() + w.Run(look)
+		w.Refuses(w.call("ADD", conf(both)), 101, "already")
+		w.Same("a second ADD", whole, w.Text()+w.Run(look))
+		for range 2 {
+			w.Must(w.call("DEL", del))
+		}
+		w.Same("DEL, "+what, before, w.Text()+w.Run(look))
+		w.Must(w.call("ADD", conf(both)))
+		gone := w.call("DEL", del)
+		gone.Netns = "/run/netns/none"
+		w.Must(gone)
+		if n := w.ifbs(); n != 0 {
+			t.Errorf("%s: without the namespace %d devices stay", what, n)
+		}
+		w.Must(w.call("DEL", del)) // the link is still there
+		w.Same("a late DEL, "+what, before, w.Text()+w.Run(look))
 	}
 }
 
@@ -115,6 +115,7 @@ func TestDelAndAgain(t *testing.T) {
 // next ADD works.
 func TestKilled(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	before := w.Text() + w.Run(look)
 	device := tc.IFB{Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}}.Name()
@@ -138,6 +139,7 @@ func TestKilled(t *testing.T) {
 // TestSecondAddOfOtherLimits takes nothing from the first.
 func TestSecondAddOfOtherLimits(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Must(w.call("ADD", conf(both)))
 	whole := w.Text() + w.Run(look)
@@ -150,6 +152,7 @@ func TestSecondAddOfOtherLimits(t *testing.T) {
 // TestTwoInterfaces of one container in one network each have a device, and each
 // DEL takes its own, in either order.
 func TestTwoInterfaces(t *testing.T) {
+	kerneltest.Needs(t, "shaping")
 	for _, order := range [][]string{{"eth0", "eth1"}, {"eth1", "eth0"}} {
 		t.Run(order[0], func(t *testing.T) {
 			t.Parallel()
@@ -191,6 +194,7 @@ func TestTwoInterfaces(t *testing.T) {
 // TestCheckOfQuiet: CHECK sees a device that is down.
 func TestCheckOfQuiet(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Must(w.call("ADD", conf(both)))
 	w.Run("ip link set $(" + ifbs + " | cut -d' ' -f1) down")
@@ -201,6 +205,7 @@ func TestCheckOfQuiet(t *testing.T) {
 // that lead nowhere.
 func TestGC(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Must(w.call("ADD", conf(both)))
 	other := w.call("ADD", strings.Replace(conf(`,"egressRate":1000000`), `"name":"n"`, `"name":"m"`, 1))
@@ -234,6 +239,7 @@ func TestGC(t *testing.T) {
 // TestStatus looks, makes nothing, and is quick.
 func TestStatus(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	before := w.Text() + w.Run("tc qdisc show; tc actions list action mirred")
 	config := `{"cniVersion":"1.1.0","name":"n","type":"bandwidth"}`
@@ -249,6 +255,7 @@ func TestStatus(t *testing.T) {
 // TestStatusOfLess: STATUS and ADD name what this kernel does not have.
 func TestStatusOfLess(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	exempt := conf(both + `,"exemptSubnets":["10.0.0.0/8"]`)
 	if _, err := w.Try("unshare -n tc qdisc add dev lo root prio"); err == nil {
@@ -263,6 +270,7 @@ func TestStatusOfLess(t *testing.T) {
 // goes first.
 func TestIsLive(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Run("ip addr add 10.1.2.1/24 dev host0; pod ip addr add 10.1.2.3/24 dev eth0")
 	for _, verb := range []string{"ADD", "DEL", "ADD", "DEL"} {

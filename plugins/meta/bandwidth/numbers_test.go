@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 // TestSpellings of the runtimes: containerd's begin with capitals, and its burst
 // is the most that 32 bits hold.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Must(w.call("ADD", conf(`,"runtimeConfig":{"bandWidth":{"IngressRate":80000000,"IngressBurst":4294967295,"EgressRate":40000000,"EgressBurst":4294967295}}`)))
 	have := w.Run("tc qdisc show")
@@ -22,6 +25,9 @@ func TestSpellings(t *testing.T) {
 
 // TestNumbers: what the kernel makes of rates and bursts, however small or large.
 func TestNumbers(t *testing.T) {
+	t.Parallel()
+	kerneltest.Needs(t, "shaping")
+	w := newWorld(t)
 	for _, c := range []struct {
 		rate, burst uint64
 		mtu         int
@@ -43,26 +49,24 @@ func TestNumbers(t *testing.T) {
 		{1e11, 0, 1500, "rate 100Gbit burst 6249"},
 		{1<<64 - 1, 0, 1500, "rate 18446744"},
 	} {
-		t.Run(fmt.Sprintf("%d bit per s, burst %d, mtu %d", c.rate, c.burst, c.mtu), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.Run(fmt.Sprintf("ip link set host0 mtu %d; pod ip link set eth0 mtu %[1]d", c.mtu))
-			config := conf(fmt.Sprintf(`,"ingressRate":%d,"ingressBurst":%d,"egressRate":%[1]d,"egressBurst":%[2]d`, c.rate, c.burst))
-			w.Must(w.call("ADD", config))
-			w.Must(w.call("CHECK", config))
-			if have := w.Run("tc -d qdisc show"); strings.Count(have, c.want) != 2 {
-				t.Errorf("no %q twice in\n%s", c.want, have)
-			}
-			if have := w.Run("ip link show type ifb"); !strings.Contains(have, fmt.Sprintf("mtu %d ", c.mtu)) {
-				t.Errorf("the device is not as large as the link: %s", have)
-			}
-			w.Must(w.call("DEL", config))
-		})
+		what := fmt.Sprintf("%d bit/s, burst %d, mtu %d", c.rate, c.burst, c.mtu)
+		w.Run(fmt.Sprintf("ip link set host0 mtu %d; pod ip link set eth0 mtu %[1]d", c.mtu))
+		config := conf(fmt.Sprintf(`,"ingressRate":%d,"ingressBurst":%d,"egressRate":%[1]d,"egressBurst":%[2]d`, c.rate, c.burst))
+		w.Must(w.call("ADD", config))
+		w.Must(w.call("CHECK", config))
+		if have := w.Run("tc -d qdisc show"); strings.Count(have, c.want) != 2 {
+			t.Errorf("%s: no %q twice in\n%s", what, c.want, have)
+		}
+		if have := w.Run("ip link show type ifb"); !strings.Contains(have, fmt.Sprintf("mtu %d ", c.mtu)) {
+			t.Errorf("%s: the device is not as large as the link: %s", what, have)
+		}
+		w.Must(w.call("DEL", config))
 	}
 }
 
 // TestPassesFrames: the smallest rate lets a packet of full size pass, both ways.
 func TestPassesFrames(t *testing.T) {
+	kerneltest.Needs(t, "shaping")
 	for _, mtu := range []int{1500, 9000} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			t.Parallel()

@@ -18,6 +18,7 @@ func (w world) upstream(verb, conf string) kerneltest.Call {
 // and it stays.
 func TestOthersShaper(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.Run("tc qdisc add dev host0 root handle 7: pfifo")
 	before := w.Run("tc qdisc show")
@@ -34,6 +35,7 @@ func TestOthersShaper(t *testing.T) {
 // TestBesideEBPF: filters of others on the hook, and the hook itself, are left
 // alone and come before ours.
 func TestBesideEBPF(t *testing.T) {
+	kerneltest.Needs(t, "shaping")
 	for what, make := range map[string]string{
 		"a hook": "tc qdisc add dev host0 clsact", "the older one": "tc qdisc add dev host0 ingress", "none": "true",
 	} {
@@ -77,6 +79,7 @@ func TestBesideEBPF(t *testing.T) {
 // TestUpstream: each of the two plugins cleans what the other has made, and CHECK
 // of each finds the other's as it should be.
 func TestUpstream(t *testing.T) {
+	kerneltest.Needs(t, "shaping")
 	const limits = `,"ingressRate":80000000,"ingressBurst":1600000,"egressRate":40000000,"egressBurst":800000`
 	t.Run("theirs by ours", func(t *testing.T) {
 		t.Parallel()
@@ -128,6 +131,7 @@ func TestUpstream(t *testing.T) {
 // the other end of another pod's. It gets nothing of that one's.
 func TestOnlyOwnLink(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
 	w.NewPod(w.Pod + "2")
 	w.Run(`pod ip link del eth0
