@@ -4,6 +4,7 @@
 package name
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -44,6 +45,13 @@ func (a Attachment) MAC(end string) net.HardwareAddr {
 	m := net.HardwareAddr(h[:6])
 	m[0] = m[0]&^0x01 | 0x02
 	return m
+}
+
+// Label is a number, never 0, for what has room for no more than one, such as
+// the rules that the attachment has in its pod.
+func (a Attachment) Label(purpose string) uint32 {
+	h := a.digest("label " + purpose)
+	return binary.BigEndian.Uint32(h[:]) | 1
 }
 
 // Key names the attachment's files. It is safe as a file name and has a fixed

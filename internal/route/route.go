@@ -35,6 +35,8 @@ type Route struct {
 	Scope *int
 	// MTU and AdvMSS are metrics of the route in bytes, 0 for none.
 	MTU, AdvMSS int
+
+	protocol byte // who made it, 0 for an administrator
 }
 
 func (r Route) String() string {
@@ -63,11 +65,11 @@ func (r Route) String() string {
 
 // header is struct rtmsg.
 func (r Route) header() []byte {
-	table := r.table()
-	if table > 255 {
-		table = unix.RT_TABLE_UNSPEC // the attribute has it
+	protocol := r.protocol
+	if protocol == 0 {
+		protocol = unix.RTPROT_BOOT
 	}
-	return []byte{family(r.Dst.Addr()), byte(r.Dst.Bits()), 0, 0, byte(table), unix.RTPROT_BOOT, r.scope(), unix.RTN_UNICAST, 0, 0, 0, 0}
+	return []byte{family(r.Dst.Addr()), byte(r.Dst.Bits()), 0, 0, tableByte(r.table()), protocol, r.scope(), unix.RTN_UNICAST, 0, 0, 0, 0}
 }
 
 func (r Route) table() int {
@@ -180,92 +182,38 @@ func (r Route) Remove(k *kernel.Kernel) error {
 // Del does nothing: see Route.
 func (r Route) Del(*kernel.Kernel) error { return nil }
 
-// Check looks for the route by table, destination and link, and compares the
+// Check looks for the route by destination, table and link, and compares the
 // next hops.
 func (r Route) Check(k *kernel.Kernel) error {
 	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
 	}
-	c, err := k.Conn(r.Side)
+	all, err := list(k, r.Side, family(r.Dst.Addr()))
 	if err != nil {
 		return err
 	}
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETROUTE, Body: []byte{family(r.Dst.Addr()), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}})
-	if err != nil {
-		return fmt.Errorf("list routes: %w", err)
-	}
-	var hops []netip.Addr
-	var found bool
-	for _, a := range answers {
-		for _, hop := range r.matching(a) {
-			if hop.link == l.Index {
-				found, hops = true, append(hops, hop.via)
-			}
+	var hops []hop
+	for _, have := range all {
+		if r.matches(have) {
+			hops = append(hops, have.by(l.Index)...)
 		}
 	}
-	if !found {
+	if hops == nil {
 		return fmt.Errorf("it is not there: %w", fs.ErrNotExist)
 	}
 	return r.compare(hops)
 }
 
-type hop struct {
-	link int
-	via  netip.Addr
-}
-
-// matching gives the next hops of an answer that is about the same destination
-// in the same table.
-func (r Route) matching(b []byte) []hop {
-	if len(b) < unix.SizeofRtMsg || int(b[1]) != r.Dst.Bits() {
-		return nil
-	}
-	var dst, via netip.Addr
-	var table, link, priority int
-	var hops []hop
-	for kind, data := range netlink.Attrs(b[unix.SizeofRtMsg:]) {
-		switch kind {
-		case unix.RTA_DST:
-			dst, _ = netip.AddrFromSlice(data)
-		case unix.RTA_TABLE:
-			table = int(netlink.Uint32(data))
-		case unix.RTA_PRIORITY:
-			priority = int(netlink.Uint32(data))
-		case unix.RTA_OIF:
-			link = int(netlink.Uint32(data))
-		case unix.RTA_GATEWAY:
-			via, _ = netip.AddrFromSlice(data)
-		case unix.RTA_MULTIPATH:
-			hops = multipath(data)
-		}
-	}
-	if !dst.IsValid() && r.Dst.Bits() == 0 {
-		dst = r.Dst.Addr()
-	}
-	if dst != r.Dst.Addr() || table != r.table() || r.Priority != 0 && priority != r.Priority {
-		return nil
-	}
-	return append(hops, hop{link, via})
-}
-
-// multipath reads a list of struct rtnexthop.
-func multipath(b []byte) (out []hop) {
-	for len(b) >= unix.SizeofRtNexthop {
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < unix.SizeofRtNexthop || n > len(b) {
-			break
-		}
-		via, _ := netip.AddrFromSlice(netlink.Find(b[unix.SizeofRtNexthop:n], unix.RTA_GATEWAY))
-		out = append(out, hop{int(binary.NativeEndian.Uint32(b[4:])), via})
-		b = b[min(len(b), (n+3)&^3):]
-	}
-	return out
+// matches reports whether a route is to the same destination in the same table.
+// From the main table a plugin further on in the chain may have moved it.
+func (r Route) matches(have Kept) bool {
+	return have.Dst == r.Dst && (r.Table == 0 || have.Table == r.Table) && (r.Priority == 0 || have.Priority == r.Priority)
 }
 
 // compare wants every next hop of ours; a route by hand to the same
 // destination beside it is nobody's fault.
-func (r Route) compare(hops []netip.Addr) error {
+func (r Route) compare(hops []hop) error {
 	want := r.Via
 	if len(want) == 0 {
 		want = []netip.Addr{{}}
@@ -273,7 +221,7 @@ func (r Route) compare(hops []netip.Addr) error {
 	for _, via := range want {
 		var there bool
 		for _, hop := range hops {
-			there = there || hop == via
+			there = there || hop.via == via
 		}
 		if !there {
 			return fmt.Errorf("it goes by way of %v", hops)

@@ -1,0 +1,192 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Sourced are the routes of the main table that go by the link, in the table of
+// each address as well, and a default route there. A route belongs to the
+// addresses whose subnet has its gateway or its preferred source; one that tells
+// of no subnet, or of another than the link's, belongs to all of its family.
+type Sourced struct{ Sources }
+
+func (s Sourced) String() string {
+	words := []string{"routes pod " + s.Link + " in the table of"}
+	for _, source := range s.List {
+		word := source.Prefix.String()
+		if source.Gateway.IsValid() {
+			word += " default via " + source.Gateway.String()
+			if source.Instead {
+				word += " first"
+			}
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+// behind is added to the metric of a default route that a gateway has come
+// before. So it is there still for DEL to put back.
+const behind = 1 << 30
+
+// Add adds them, or none.
+func (s Sourced) Add(k *kernel.Kernel) error {
+	routes, err := s.routes(k)
+	if err != nil {
+		return err
+	}
+	tables, err := s.tables(k)
+	if err != nil {
+		return err
+	}
+	for _, source := range s.List {
+		if err := s.fill(k, source, tables[source.Prefix.Addr()], routes); err != nil {
+			return errors.Join(err, s.Del(k))
+		}
+	}
+	return nil
+}
+
+// routes are those that go by the link, of all tables.
+func (s Sources) routes(k *kernel.Kernel) ([]Kept, error) {
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return nil, err
+	}
+	return Keep(k, kernel.Pod, l.Index)
+}
+
+func (s Sourced) fill(k *kernel.Kernel, source Source, table int, routes []Kept) error {
+	needs := source.Gateway.IsValid()
+	for _, r := range routes {
+		if r.Table != unix.RT_TABLE_MAIN || !s.belongs(source, r.Dst, r.tells()...) {
+			continue
+		}
+		metric := r.Priority
+		if r.IsDefault() && source.Instead {
+			metric += behind
+		}
+		needs = needs && (source.Instead || !r.IsDefault())
+		if err := r.Put(k, kernel.Pod, table, metric); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if !needs {
+		return nil
+	}
+	out := s.defaultRoute(source, table)
+	if err := out.Add(k); err != nil {
+		return fmt.Errorf("%v: %w", out, err)
+	}
+	return nil
+}
+
+func (s Sourced) defaultRoute(source Source, table int) Route {
+	everything := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	if source.Prefix.Addr().Is4() {
+		everything = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return Route{
+		Side: kernel.Pod, Link: s.Link, Dst: everything, Via: []netip.Addr{source.Gateway}, Table: table, protocol: protocolOwn,
+		OnLink: !source.Prefix.Contains(source.Gateway) && !source.Gateway.IsLinkLocalUnicast(),
+	}
+}
+
+// tells are the addresses by which a route tells of a subnet.
+func (r Kept) tells() []netip.Addr { return append(r.gateways(), r.Src) }
+
+func (r Kept) gateways() (out []netip.Addr) {
+	for _, h := range r.hops {
+		out = append(out, h.via)
+	}
+	return out
+}
+
+// Del removes the link's routes from the attachment's own tables. With the link
+// they are gone.
+func (s Sourced) Del(k *kernel.Kernel) error {
+	routes, err := s.inOwnTables(k)
+	errs := []error{err}
+	for _, r := range slices.Backward(routes) {
+		errs = append(errs, r.Remove(k, kernel.Pod))
+	}
+	return errors.Join(errs...)
+}
+
+// inOwnTables are the link's routes in the attachment's own tables. Where the
+// link or the pod is gone there are none.
+func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
+	tables, err := s.tables(k)
+	if err != nil || len(tables) == 0 {
+		return nil, err
+	}
+	routes, err := s.routes(k)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(routes, func(r Kept) bool {
+		for from, table := range tables {
+			if r.Table == table && r.Dst.Addr().Is4() == from.Is4() {
+				return false
+			}
+		}
+		return true
+	}), err
+}
+
+// Check looks in each address's table for the ways that it is to have.
+func (s Sourced) Check(k *kernel.Kernel) error {
+	tables, err := s.tables(k)
+	if err != nil {
+		return err
+	}
+	routes, err := s.routes(k)
+	if err != nil {
+		return err
+	}
+	for _, source := range s.List {
+		table := tables[source.Prefix.Addr()]
+		if err := s.compare(source, table, routes); err != nil {
+			return fmt.Errorf("table %d of %v: %w", table, source.Prefix.Addr(), err)
+		}
+	}
+	return nil
+}
+
+func (s Sourced) compare(source Source, table int, routes []Kept) error {
+	routes = slices.DeleteFunc(slices.Clone(routes), func(r Kept) bool {
+		return r.Table != table || r.Dst.Addr().Is4() != source.Prefix.Addr().Is4()
+	})
+	if len(routes) == 0 {
+		return fmt.Errorf("it has no route by %s: %w", s.Link, fs.ErrNotExist)
+	}
+	var wanted []netip.Prefix
+	for _, r := range s.Routes {
+		if r.Table == 0 && s.belongs(source, r.Dst, append(r.Via, r.Src)...) {
+			wanted = append(wanted, r.Dst)
+		}
+	}
+	if source.Gateway.IsValid() {
+		wanted = append(wanted, s.defaultRoute(source, table).Dst)
+	}
+	for _, dst := range wanted {
+		if !slices.ContainsFunc(routes, func(r Kept) bool { return r.Dst == dst && s.through(source, r) }) {
+			return fmt.Errorf("it has no such route to %v: %w", dst, fs.ErrNotExist)
+		}
+	}
+	return nil
+}
+
+// through reports whether a default route is the one that is wanted.
+func (s Sourced) through(source Source, r Kept) bool {
+	return !r.IsDefault() || !source.Instead || r.Priority < behind && slices.Contains(r.gateways(), source.Gateway)
+}

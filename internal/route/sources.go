@@ -1,0 +1,193 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+)
+
+// Source is an address of the pod's interface and what leads out of the table
+// that its packets are looked up in.
+type Source struct {
+	Prefix netip.Prefix
+	// Gateway is the next hop of the default route, where there is one.
+	Gateway netip.Addr
+	// Instead puts the gateway in the place of the default routes that the main
+	// table has. Otherwise it is there where those are not.
+	Instead bool
+}
+
+// Sources are the addresses of an attachment.
+type Sources struct {
+	Owner name.Attachment
+	Link  string
+	List  []Source
+	// Routes are those that the main table had by the link. CHECK looks for them.
+	Routes []Route
+	// Table is the table of all of them, 0 for one of its own for each.
+	Table int
+}
+
+// firstTable is where upstream begins to count, and who adds routes by hand
+// begins to look.
+const firstTable = 100
+
+// own and given are the labels of the rules to tables of their own, which DEL
+// empties, and to one that was given, which it leaves alone.
+func (s Sources) own() uint32   { return s.Owner.Label("rule") }
+func (s Sources) given() uint32 { return s.Owner.Label("rule to a given table") }
+
+func (s Sources) addrs() (out []netip.Addr) {
+	for _, source := range s.List {
+		out = append(out, source.Prefix.Addr())
+	}
+	return out
+}
+
+// belongs reports whether a route is to be in the table of an address: where
+// its gateways or its preferred source are in the address's subnet, or in none.
+func (s Sources) belongs(source Source, dst netip.Prefix, tells ...netip.Addr) bool {
+	if dst.Addr().Is4() != source.Prefix.Addr().Is4() {
+		return false
+	}
+	var known bool
+	for _, a := range tells {
+		for _, other := range s.List {
+			if other.Prefix.Masked().Contains(a) {
+				known = true
+				if other.Prefix.Masked() == source.Prefix.Masked() {
+					return true
+				}
+			}
+		}
+	}
+	return !known
+}
+
+// tables gives the table of each address, as the attachment's rules have it.
+// Without a pod there are none.
+func (s Sources) tables(k *kernel.Kernel) (map[netip.Addr]int, error) {
+	if !k.Has(kernel.Pod) {
+		return nil, nil
+	}
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return nil, err
+	}
+	out := map[netip.Addr]int{}
+	for _, r := range labelled(all, s.own()) {
+		out[r.src.Addr()] = r.table
+	}
+	return out, nil
+}
+
+// Rules are policy rules: what the pod sends from one of the addresses is looked
+// up in that address's table before the main one. A rule carries the
+// attachment's label, so that it is found without the address and without the
+// link. It comes before the routes: it is what claims the table, and a table that
+// has no routes yet is passed over.
+type Rules struct{ Sources }
+
+func (r Rules) String() string {
+	words := []string{"rules pod from"}
+	for _, a := range r.addrs() {
+		words = append(words, a.String())
+	}
+	if r.Table == 0 {
+		return strings.Join(words, " ") + " to a free table each"
+	}
+	return fmt.Sprintf("%s to table %d", strings.Join(words, " "), r.Table)
+}
+
+// Add makes the rules, or none. Those of a former ADD are os.ErrExist.
+func (r Rules) Add(k *kernel.Kernel) error {
+	unlock, err := k.LockPod()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return err
+	}
+	if mine := labelled(all, r.own(), r.given()); len(mine) > 0 {
+		return fmt.Errorf("there is a rule from %v to table %d already: %w", mine[0].src, mine[0].table, fs.ErrExist)
+	}
+	label, tables := r.given(), slices.Repeat([]int{r.Table}, len(r.List))
+	if r.Table == 0 {
+		label = r.own()
+		if tables, err = FreeTables(k, firstTable, len(r.List)); err != nil {
+			return err
+		}
+	}
+	for i, a := range r.addrs() {
+		if err := (rule{src: netip.PrefixFrom(a, a.BitLen()), table: tables[i], label: label}).add(k); err != nil {
+			return errors.Join(fmt.Errorf("from %v: %w", a, err), r.remove(k))
+		}
+	}
+	return nil
+}
+
+// Del removes them, and those that upstream has made for the addresses.
+func (r Rules) Del(k *kernel.Kernel) error {
+	if !k.Has(kernel.Pod) {
+		return nil
+	}
+	return errors.Join(r.remove(k), r.removeUpstream(k))
+}
+
+func (r Rules) remove(k *kernel.Kernel) error {
+	all, err := rules(k, kernel.Pod)
+	errs := []error{err}
+	for _, mine := range labelled(all, r.own(), r.given()) {
+		errs = append(errs, mine.remove(k))
+	}
+	return errors.Join(errs...)
+}
+
+// removeUpstream knows upstream's rules by what they have not: a word of who
+// made them, and anything but an address of the attachment.
+func (r Rules) removeUpstream(k *kernel.Kernel) error {
+	addrs := r.addrs()
+	have, err := addr.List(k, kernel.Pod, r.Link)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, p := range have {
+		addrs = append(addrs, p.Addr())
+	}
+	all, err := rules(k, kernel.Pod)
+	errs := []error{err}
+	for _, other := range all {
+		if other.plain && other.protocol == 0 && other.label == 0 && other.src.IsSingleIP() && slices.Contains(addrs, other.src.Addr()) &&
+			(r.Table == 0 || other.table == r.Table) {
+			errs = append(errs, other.remove(k))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check looks for a rule for each address.
+func (r Rules) Check(k *kernel.Kernel) error {
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return err
+	}
+	mine := labelled(all, r.own(), r.given())
+	for _, a := range r.addrs() {
+		there := slices.ContainsFunc(mine, func(m rule) bool {
+			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0) == (m.label == r.own()) && (r.Table == 0 || m.table == r.Table)
+		})
+		if !there {
+			return fmt.Errorf("there is none from %v: %w", a, fs.ErrNotExist)
+		}
+	}
+	return nil
+}
