@@ -23,6 +23,9 @@ type Kept struct {
 	Scope     uint8        `json:"scope,omitempty"`
 	Flags     uint32       `json:"flags,omitempty"`
 	Metric    uint32       `json:"metric,omitempty"`
+
+	// lifetimes are those of a leased address (struct ifa_cacheinfo).
+	lifetimes []byte
 }
 
 // ownFlags are those that an administrator sets, and not the kernel.
@@ -32,11 +35,23 @@ const ownFlags = unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETE
 // of more than link scope that do not come again by themselves, as leased ones
 // and those from router advertisements do.
 func Keep(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
-	c, err := k.Conn(kernel.Host)
+	return keepAll(k, kernel.Host, l, unix.AF_UNSPEC, func(h held) bool { return h.flags&unix.IFA_F_PERMANENT != 0 })
+}
+
+// KeepIPv6 lists what of a pod's link's addresses would be lost with its going
+// down: those of IPv6 of more than link scope, leased ones too. Temporary ones
+// (RFC 8981) are made anew.
+func KeepIPv6(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
+	return keepAll(k, kernel.Pod, l, unix.AF_INET6, func(h held) bool { return h.flags&unix.IFA_F_TEMPORARY == 0 })
+}
+
+func keepAll(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family byte, wanted func(held) bool) ([]Kept, error) {
+	c, err := k.Conn(side)
 	if err != nil {
 		return nil, err
 	}
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETADDR, Body: make([]byte, unix.SizeofIfAddrmsg)})
+	body := append([]byte{family}, make([]byte, unix.SizeofIfAddrmsg-1)...)
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETADDR, Body: body})
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", l.Name, err)
 	}
@@ -45,8 +60,7 @@ func Keep(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
 		if len(a) < unix.SizeofIfAddrmsg || int(binary.NativeEndian.Uint32(a[4:])) != l.Index {
 			continue
 		}
-		held, permanent := parse(a), parse(a).flags&unix.IFA_F_PERMANENT != 0
-		if permanent && a[3] < unix.RT_SCOPE_LINK && held.prefix.IsValid() {
+		if held := parse(a); wanted(held) && a[3] < unix.RT_SCOPE_LINK && held.prefix.IsValid() {
 			out = append(out, keep(l.Name, held, a[3], a[unix.SizeofIfAddrmsg:]))
 		}
 	}
@@ -58,6 +72,9 @@ func keep(link string, h held, scope uint8, attrs []byte) Kept {
 		Prefix: h.prefix, Scope: scope, Flags: h.flags & ownFlags,
 		Metric: netlink.Uint32(netlink.Find(attrs, unix.IFA_RT_PRIORITY)),
 	}
+	if h.flags&unix.IFA_F_PERMANENT == 0 {
+		out.lifetimes = netlink.Find(attrs, unix.IFA_CACHEINFO)
+	}
 	if label := netlink.Text(netlink.Find(attrs, unix.IFA_LABEL)); label != link {
 		out.Label = label
 	}
@@ -68,9 +85,9 @@ func keep(link string, h held, scope uint8, attrs []byte) Kept {
 	return out
 }
 
-// Give gives a host's link the address. That it has it already is success.
-func (a Kept) Give(k *kernel.Kernel, l *kernel.Link) error {
-	c, err := k.Conn(kernel.Host)
+// Give gives a side's link the address. That it has it already is success.
+func (a Kept) Give(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
+	c, err := k.Conn(side)
 	if err != nil {
 		return err
 	}
@@ -91,6 +108,9 @@ func (a Kept) Give(k *kernel.Kernel, l *kernel.Link) error {
 	}
 	if a.Metric != 0 {
 		attrs = append(attrs, netlink.U32(unix.IFA_RT_PRIORITY, a.Metric))
+	}
+	if a.lifetimes != nil {
+		attrs = append(attrs, netlink.Bytes(unix.IFA_CACHEINFO, a.lifetimes))
 	}
 	h := header(a.Prefix, l.Index)
 	h[3] = a.Scope

@@ -197,7 +197,7 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 	}
 	errs := []error{r.restoreLink(k, l)}
 	for _, a := range r.Addresses {
-		errs = append(errs, a.Give(k, l))
+		errs = append(errs, a.Give(k, kernel.Host, l))
 	}
 	return wrap(own, errors.Join(errs...))
 }
