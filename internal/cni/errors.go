@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -123,6 +124,8 @@ func codeOf(err error) uint {
 		return CodeExists
 	case errors.Is(err, fs.ErrNotExist):
 		return CodeMissing
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return CodeTryAgain
 	}
 	return CodeFailed
 }

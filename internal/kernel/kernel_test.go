@@ -4,7 +4,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -96,4 +100,57 @@ func TestWords(t *testing.T) {
 	if err := k.CreateLink(kernel.Host, "x", "nosuchkind", nil); err == nil || !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestLockPod: of many who choose the same number none gets one that another
+// has, and who waits too long is told.
+func TestLockPod(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	var all sync.WaitGroup
+	var next, holders atomic.Int32
+	for range 20 {
+		k := s.Kernel()
+		all.Go(func() {
+			unlock, err := k.LockPod()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unlock()
+			if n := holders.Add(1); n != 1 {
+				t.Errorf("%d have the lock", n)
+			}
+			n := next.Load()
+			runtime.Gosched()
+			next.Store(n + 1)
+			holders.Add(-1)
+		})
+	}
+	all.Wait()
+	if n := next.Load(); n != 20 {
+		t.Errorf("%d of 20 numbers", n)
+	}
+	if _, err := kernel.OpenHost("").LockPod(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a pod: %v", err)
+	}
+	// A process of the pod's can hold it, by the file of its own namespace.
+	holder := exec.Command("flock", "/proc/self/fd/3", "cat")
+	pod, err := os.Open(s.Pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder.ExtraFiles = []*os.File{pod}
+	in, _ := holder.StdinPipe()
+	out, _ := holder.StdoutPipe()
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = in.Write([]byte("x"))
+	_, _ = out.Read(make([]byte, 1)) // it has the lock
+	if _, err := s.Kernel().LockPod(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a lock that another has: %v", err)
+	}
+	in.Close()
+	_ = holder.Wait()
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +15,8 @@ import (
 
 // belongings are what an interface of the pod loses when it gets another master:
 // the kernel takes it down and up again. Then IPv6 addresses are gone, unless
-// keep_addr_on_down says otherwise, and so are all routes by it but those to its
-// own subnets, which come again in the new master's table.
+// keep_addr_on_down says otherwise, and so are next hop objects and all routes by
+// it, but those to its own subnets, which come again in the new master's table.
 type belongings struct {
 	addrs  []addr.Kept
 	routes []route.Kept
@@ -29,30 +30,19 @@ func belongingsOf(k *kernel.Kernel, l *kernel.Link, table int) (b belongings, er
 	b.routes = slices.DeleteFunc(b.routes, func(r route.Kept) bool {
 		return r.Table == table && (r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA)
 	})
+	for i, r := range b.routes {
+		b.routes[i] = r.WithoutObject()
+	}
 	return b, err
 }
 
-// restore gives back what is lost. Routes of the table from come into the table
-// to; put is how.
-func (b belongings) restore(k *kernel.Kernel, l *kernel.Link, from, to int, put func(r route.Kept, table int) error) error {
+// giveAddrs gives back the addresses that are lost.
+func (b belongings) giveAddrs(k *kernel.Kernel, l *kernel.Link) error {
+	var errs []error
 	for _, a := range b.addrs {
-		if err := a.Give(k, kernel.Pod, l); err != nil {
-			return err
-		}
+		errs = append(errs, a.Give(k, kernel.Pod, l))
 	}
-	if err := b.settle(k, l); err != nil {
-		return err
-	}
-	for _, r := range b.routes {
-		table := r.Table
-		if table == from {
-			table = to
-		}
-		if err := put(r, table); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // settle waits for the addresses that a route is to prefer: the kernel takes
@@ -81,11 +71,25 @@ func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int) error {
 	if err := setMaster(k, l, vrf.Index); err != nil {
 		return err
 	}
-	err = b.restore(k, l, unix.RT_TABLE_MAIN, table, func(r route.Kept, table int) error {
-		return r.Put(k, kernel.Pod, table, r.Priority)
-	})
-	if err != nil {
-		return errors.Join(err, setMaster(k, l, 0), b.putBack(k, l, unix.RT_TABLE_MAIN, unix.RT_TABLE_MAIN))
+	if err := b.follow(k, l, table); err != nil {
+		return errors.Join(err, setMaster(k, l, 0), b.putBack(k, l, 0))
+	}
+	return nil
+}
+
+// follow brings them into a VRF's table.
+func (b belongings) follow(k *kernel.Kernel, l *kernel.Link, table int) error {
+	if err := errors.Join(b.giveAddrs(k, l), b.settle(k, l)); err != nil {
+		return err
+	}
+	for _, r := range b.routes {
+		to := r.Table
+		if to == unix.RT_TABLE_MAIN {
+			to = table
+		}
+		if err := r.Put(k, kernel.Pod, to, r.Priority); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 	return nil
 }
@@ -100,9 +104,21 @@ func release(k *kernel.Kernel, l *kernel.Link, table int) error {
 	if err := setMaster(k, l, 0); err != nil {
 		return err
 	}
-	return b.putBack(k, l, table, unix.RT_TABLE_MAIN)
+	return b.putBack(k, l, table)
 }
 
-func (b belongings) putBack(k *kernel.Kernel, l *kernel.Link, from, to int) error {
-	return b.restore(k, l, from, to, func(r route.Kept, table int) error { return r.PutBack(k, table, r.Priority) })
+// putBack brings them back, those of a VRF's table into the main one. A source
+// that does not settle is none that a route could prefer: such a route is left
+// out.
+func (b belongings) putBack(k *kernel.Kernel, l *kernel.Link, table int) error {
+	errs := []error{b.giveAddrs(k, l)}
+	_ = b.settle(k, l)
+	for _, r := range b.routes {
+		to := r.Table
+		if to == table {
+			to = unix.RT_TABLE_MAIN
+		}
+		errs = append(errs, r.PutBack(k, to, r.Priority))
+	}
+	return errors.Join(errs...)
 }

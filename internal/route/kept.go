@@ -161,6 +161,14 @@ func (r Kept) rank() int {
 	return 1
 }
 
+// WithoutObject is the route with next hops of its own, where it has an object
+// for them.
+func (r Kept) WithoutObject() Kept {
+	r.attrs = slices.DeleteFunc(slices.Clone(r.attrs), func(a netlink.Attr) bool { return binary.NativeEndian.Uint16(a[2:]) == attrObject })
+	r.object = false
+	return r
+}
+
 // IsDefault reports whether the route is for everything.
 func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 

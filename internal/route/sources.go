@@ -152,26 +152,61 @@ func (r Rules) remove(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// removeUpstream knows upstream's rules by what they have not: a word of who
-// made them, and anything but an address of the attachment.
+// removeUpstream removes upstream's rules, which tell of nothing but an address
+// of the attachment and a table: the one that is given, or one that leads out by
+// no other link.
 func (r Rules) removeUpstream(k *kernel.Kernel) error {
-	addrs := r.addrs()
-	have, err := addr.List(k, kernel.Pod, r.Link)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	all, err := rules(k, kernel.Pod)
+	plain := slices.DeleteFunc(all, func(r rule) bool {
+		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
+	})
+	if err != nil || len(plain) == 0 {
 		return err
 	}
-	for _, p := range have {
-		addrs = append(addrs, p.Addr())
-	}
-	all, err := rules(k, kernel.Pod)
+	addrs, err := r.allAddrs(k)
 	errs := []error{err}
-	for _, other := range all {
-		if other.plain && other.protocol == 0 && other.label == 0 && other.src.IsSingleIP() && slices.Contains(addrs, other.src.Addr()) &&
-			(r.Table == 0 || other.table == r.Table) {
-			errs = append(errs, other.remove(k))
+	for _, other := range plain {
+		if !slices.Contains(addrs, other.src.Addr()) {
+			continue
 		}
+		theirs := other.table == r.Table
+		if r.Table == 0 {
+			theirs, err = r.alone(k, other)
+		}
+		if theirs && err == nil {
+			err = other.remove(k)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// allAddrs are the addresses of the result and those that the link has.
+func (r Rules) allAddrs(k *kernel.Kernel) ([]netip.Addr, error) {
+	out := r.addrs()
+	have, err := addr.List(k, kernel.Pod, r.Link)
+	for _, p := range have {
+		out = append(out, p.Addr())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return out, err
+}
+
+// alone reports whether no route of a rule's table goes by another link.
+func (r Rules) alone(k *kernel.Kernel, other rule) (bool, error) {
+	routes, err := list(k, kernel.Pod, family(other.src.Addr()))
+	if err != nil {
+		return false, err
+	}
+	var link int
+	if l, err := k.Link(kernel.Pod, r.Link); err == nil {
+		link = l.Index
+	}
+	return !slices.ContainsFunc(routes, func(have Kept) bool {
+		return have.Table == other.table && len(have.by(link)) < len(have.hops)
+	}), nil
 }
 
 // Check looks for a rule for each address.
