@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/route"
+)
+
+// Conf is sbr's own part of the network configuration.
+type Conf struct {
+	Table    *uint32  `json:"table" min:"1" max:"4294967295" doc:"a routing table that others fill: only the rules are made"`
+	Gateways []string `json:"gateways" doc:"next hops of the default routes, one for each family at most; they come before those that there are"`
+	Hints    bool     `json:"addSourceHints" doc:"leave the addresses' subnets in the main table too, with the address as the preferred source"`
+
+	gateways map[bool]netip.Addr // by being of IPv4
+}
+
+// sbr has nothing on the host, and what it has in the pod ends with the pod's
+// namespace: GC finds nothing.
+var sbr = plugin.Plugin[Conf]{
+	Name: "sbr", Chained: true, Validate: validate, Complete: complete, Want: want,
+	Ready: func(k *kernel.Kernel, _ Conf) error { return route.RulesReady(k) },
+}
+
+func validate(_ *plugin.At, c *Conf) error {
+	c.gateways = map[bool]netip.Addr{}
+	for _, text := range c.Gateways {
+		gateway, err := netip.ParseAddr(text)
+		if err != nil || gateway.Zone() != "" || gateway.IsUnspecified() || gateway.IsMulticast() {
+			return fmt.Errorf("gateways has %q, which is no address of a gateway", text)
+		}
+		gateway = gateway.Unmap()
+		if other, twice := c.gateways[gateway.Is4()]; twice {
+			return fmt.Errorf("gateways has %v and %v, and can have one of each family", other, gateway)
+		}
+		c.gateways[gateway.Is4()] = gateway
+	}
+	return nil
+}
+
+func complete(at plugin.At, c Conf) error {
+	addresses := at.Prefixes()
+	if len(addresses) == 0 {
+		return fmt.Errorf("prevResult has no address of %s, and sbr routes by them", at.IfName)
+	}
+	for _, p := range addresses {
+		if c.gateways[p.Addr().Is4()] == p.Addr() { // the kernel would take it for a way without a gateway
+			return fmt.Errorf("gateways has %v, which is the pod's own address", p.Addr())
+		}
+	}
+	return nil
+}
+
+// want lists what holds while the pod answers by the interface that was asked.
+// The main table is changed last, when everything else is in place.
+func want(at plugin.At, c Conf) plan.Plan {
+	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: plugin.Routes(at.IfName, at)}
+	if c.Table != nil {
+		s.Table = int(*c.Table)
+		return plan.Plan{route.Rules{Sources: s}}
+	}
+	p := plan.Plan{route.Rules{Sources: s}, route.Sourced{Sources: s}}
+	if c.Hints { // the kernel takes no source address that it is still looking for duplicates of
+		p = append(p, addr.Settled{Link: at.IfName, Addrs: ipv6(s.List)})
+	}
+	return append(p, route.OutOfMain{Sources: s, Hints: c.Hints})
+}
+
+func sources(at plugin.At, c Conf) (out []route.Source) {
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		s := route.Source{Prefix: cni.Prefix(ip.Address)}
+		four := s.Prefix.Addr().Is4()
+		if gateway, given := c.gateways[four]; given {
+			s.Gateway, s.Instead = gateway, true
+		} else if gateway := cni.Address(ip.Gateway); gateway.IsValid() && !gateway.IsUnspecified() && gateway.Is4() == four {
+			s.Gateway = gateway
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func ipv6(list []route.Source) (out []netip.Addr) {
+	for _, s := range list {
+		if s.Prefix.Addr().Is6() {
+			out = append(out, s.Prefix.Addr())
+		}
+	}
+	return out
+}
