@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is vrf's own part of the network configuration.
+type Conf struct {
+	VRFName     string `json:"vrfname" doc:"name of the VRF's device; it is made for the first interface in it"`
+	Table       uint32 `json:"table" min:"0" max:"4294967295" doc:"the VRF's routing table; 0 takes the one that it has, or a free one"`
+	FallThrough bool   `json:"fallThrough" doc:"look in the main table for what the VRF has no route to"`
+}
+
+// vrf has nothing on the host, and what it has in the pod ends with the pod's
+// namespace: GC finds nothing.
+var vrf = plugin.Plugin[Conf]{
+	Name: "vrf", Chained: true, Validate: validate, Want: want,
+	Ready: func(k *kernel.Kernel, _ Conf) error { return link.VRFReady(k) },
+}
+
+func validate(at *plugin.At, c *Conf) error {
+	switch {
+	case c.VRFName == "":
+		return errors.New("vrfname is missing: it is the name of the VRF's device in the pod")
+	case !link.ValidName(c.VRFName):
+		return fmt.Errorf("vrfname is %q: an interface name has 1 to 15 bytes, without '/', ':' and blanks", c.VRFName)
+	case c.VRFName == at.IfName:
+		return fmt.Errorf("vrfname is %s, which is the interface's own name", c.VRFName)
+	case 253 <= c.Table && c.Table <= 255:
+		return fmt.Errorf("table is %d, and 253 to 255 are every namespace's own: default, main and local", c.Table)
+	}
+	return nil
+}
+
+// want lists what holds while the interface is in its VRF.
+func want(at plugin.At, c Conf) plan.Plan {
+	var six []netip.Addr
+	for _, p := range at.Prefixes() {
+		if p.Addr().Is6() {
+			six = append(six, p.Addr())
+		}
+	}
+	return plan.Plan{
+		link.VRF{Name: c.VRFName, Link: at.IfName, Table: int(c.Table), FallThrough: c.FallThrough, Routes: plugin.Routes(at.IfName, at)},
+		addr.Settled{Link: at.IfName, Addrs: six},
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugintest"
+)
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
+func planOf(t *testing.T, id string, c Conf) plan.Plan {
+	t.Helper()
+	at := plugintest.At(id, "10.1.2.3/24", "fd00:1:2::3/64")
+	for _, dst := range []string{"0.0.0.0/0", "10.77.0.0/16", "::/0"} {
+		at.Result.Routes = append(at.Result.Routes, &cni.Route{Dst: cni.IPNet(netip.MustParsePrefix(dst))})
+	}
+	return plugintest.PlanAt(t, vrf, at, c)
+}
+
+func TestWant(t *testing.T) {
+	plugintest.Golden(t, map[string]plan.Plan{
+		"free":  planOf(t, "c1", Conf{VRFName: "blue"}),
+		"table": planOf(t, "c1", Conf{VRFName: "blue", Table: 1001, FallThrough: true}),
+	})
+}
+
+func TestLaws(t *testing.T) {
+	for name, c := range map[string]Conf{"free": {VRFName: "blue"}, "table": {VRFName: "blue", Table: 1001, FallThrough: true}} {
+		t.Run(name, func(t *testing.T) {
+			kerneltest.Prove(t, kerneltest.Case{
+				Needs: []string{"vrf"},
+				Setup: func(s *kerneltest.Sandbox) { s.Run(kerneltest.TwoNetworks) },
+				// The kernel's rule for VRFs comes with the first and stays.
+				Plan: planOf(t, "c1", c), Other: planOf(t, "c0", c),
+				Undo: []kerneltest.Undo{
+					{Fact: "^link", Command: "pod ip -6 route del default table $(pod ip -d link show blue | grep -o 'vrf table [0-9]*' | cut -d' ' -f3)"},
+					{Fact: "^dad"},
+				},
+			})
+		})
+	}
+}
