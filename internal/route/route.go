@@ -143,9 +143,15 @@ func (r Route) hops(link int) []netlink.Attr {
 	return []netlink.Attr{netlink.Bytes(unix.RTA_MULTIPATH, list)}
 }
 
-// Add adds the route; one that is there already is an error.
+// Add adds the route; one that is there already is an error. In a pod another
+// network's to the same destination, as its default route, may be there: that
+// one stays the first, and sbr and vrf bring them apart.
 func (r Route) Add(k *kernel.Kernel) error {
-	err := r.send(k, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_EXCL)
+	if r.Side == kernel.Pod {
+		flags = unix.NLM_F_CREATE | unix.NLM_F_APPEND
+	}
+	err := r.send(k, unix.RTM_NEWROUTE, flags)
 	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
 		return fmt.Errorf("no address of %s has the next hop on its subnet: %w", r.Link, err)
 	}
