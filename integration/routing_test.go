@@ -119,7 +119,7 @@ func TestVRF(t *testing.T) {
 	before := text(t, n)
 	r := n.Runtime(nil, plugins)
 	pod := newPod(t, n, "both")
-	red := strings.NewReplacer(`"vrf",`+"\n  ", `"red",`+"\n  ", `"eth0"`, `"eth1"`, `"blue"`, `"red"`).Replace(example(t, "10-vrf.conflist"))
+	red := strings.NewReplacer(`"name": "vrf"`, `"name": "red"`, `"eth0"`, `"eth1"`, `"blue"`, `"red"`).Replace(example(t, "10-vrf.conflist"))
 	redList, err := node.Parse([]byte(red), "1.1.0")
 	must(t, err)
 	all := []node.Attachment{

@@ -138,6 +138,20 @@ func (r *Running) Wait() Answer {
 	return a
 }
 
+// Together executes plugins at the same time. All must succeed.
+func (s *Sandbox) Together(calls ...Call) {
+	s.t.Helper()
+	running := make([]*Running, len(calls))
+	for i, c := range calls {
+		running[i] = s.Begin(c)
+	}
+	for i, c := range calls {
+		if a := running[i].Wait(); a.Exit != 0 {
+			s.t.Errorf("%s %s of %s: code %d: %s", c.Plugin, c.Verb, c.IfName, a.Code, a.Msg)
+		}
+	}
+}
+
 // Must is Call for what must succeed.
 func (s *Sandbox) Must(c Call) Answer {
 	s.t.Helper()

@@ -18,3 +18,9 @@ pod ip -6 route add default nexthop via fd00:1:2::1 dev eth0 nexthop via fe80::1
 pod ip -6 route add fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9
 until pod ip -6 route show table local | grep -q 'ff00::/8 dev mgmt0' && pod ip -6 route show table local | grep -q 'ff00::/8 dev eth0'; do sleep 0.02; done
 `
+
+// TwoNetworksPrev is the member prevResult of a configuration, with what the
+// plugin that made eth0 would have said of it.
+const TwoNetworksPrev = `"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:01","mtu":1500,"sandbox":"/n"}],` +
+	`"ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1","interface":0},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1","interface":0}],` +
+	`"routes":[{"dst":"0.0.0.0/0"},{"dst":"10.77.0.0/16"},{"dst":"fd00:77::/48"}]}`

@@ -95,6 +95,28 @@ func (s *Sandbox) Try(command string) (string, error) {
 	return string(out), err
 }
 
+// Has fails the test unless what a command shows has all of the words.
+func (s *Sandbox) Has(command string, words ...string) {
+	s.t.Helper()
+	out := s.Run(command)
+	for _, word := range words {
+		if !strings.Contains(out, word) {
+			s.t.Errorf("%s shows no %q:\n%s", command, word, out)
+		}
+	}
+}
+
+// Lacks fails the test if what a command shows has one of the words.
+func (s *Sandbox) Lacks(command string, words ...string) {
+	s.t.Helper()
+	out := s.Run(command)
+	for _, word := range words {
+		if strings.Contains(out, word) {
+			s.t.Errorf("%s shows %q:\n%s", command, word, out)
+		}
+	}
+}
+
 // Segment is a shell command that makes the link up0 on the host. Its other end,
 // up1, is everybody else on its network segment.
 const Segment = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"

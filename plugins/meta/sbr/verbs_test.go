@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -14,9 +12,7 @@ import (
 
 const (
 	head = `{"cniVersion":"1.1.0","name":"n","type":"sbr"`
-	prev = `,"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:01","mtu":1500,"sandbox":"/n"}],` +
-		`"ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1","interface":0},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1","interface":0}],` +
-		`"routes":[{"dst":"0.0.0.0/0"},{"dst":"10.77.0.0/16"},{"dst":"fd00:77::/48"}]}`
+	prev = "," + kerneltest.TwoNetworksPrev
 )
 
 // world is a sandbox with two networks in the pod and the built plugin.
@@ -38,28 +34,6 @@ func newWorld(t *testing.T) world {
 func (w world) must(verb, keys string) kerneltest.Answer {
 	w.t.Helper()
 	return w.Must(kerneltest.Call{Bin: w.bin, Plugin: "sbr", Verb: verb, Conf: head + prev + keys + "}"})
-}
-
-// has fails the test unless what a command shows has all of the words.
-func (w world) has(command string, words ...string) {
-	w.t.Helper()
-	out := w.Run(command)
-	for _, word := range words {
-		if !strings.Contains(out, word) {
-			w.t.Errorf("%s shows no %q:\n%s", command, word, out)
-		}
-	}
-}
-
-// lacks is the contrary.
-func (w world) lacks(command string, words ...string) {
-	w.t.Helper()
-	out := w.Run(command)
-	for _, word := range words {
-		if strings.Contains(out, word) {
-			w.t.Errorf("%s shows %q:\n%s", command, word, out)
-		}
-	}
 }
 
 // TestVerbs: the result is the one of the plugin before, and all is as the
@@ -87,16 +61,16 @@ func TestVerbs(t *testing.T) {
 func TestTables(t *testing.T) {
 	w := newWorld(t)
 	w.must("ADD", "")
-	w.has("pod ip route show table 100", "via 10.1.2.1 dev eth0 weight 1", "via 10.1.2.2 dev eth0 weight 3", "10.1.2.0/24 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400", "10.78.0.0/16 dev eth0 scope link metric 7")
-	w.has("pod ip -6 route show table 101", "via fd00:1:2::1 dev eth0", "via fe80::1 dev eth0", "fd00:1:2::/64 dev eth0", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "fe80::/64 dev eth0")
-	w.lacks("pod ip route show table main", "eth0")
-	w.has("pod ip -6 route show table main", "fe80::/64 dev eth0", "default via fd00:9::1 dev mgmt0")
-	w.lacks("pod ip -6 route show table main", "fd00:1:2", "fd00:77", "via fe80::1")
-	w.has("pod ip route get 192.0.2.1 from 10.1.2.3", "dev eth0")
-	w.has("pod ip route get 192.0.2.1 from 10.1.2.3 mark 0x7", "dev eth0")
-	w.has("pod ip -6 route get 2001:db8::1 from fd00:1:2::3", "dev eth0")
-	w.has("pod ip route get 192.0.2.1", "dev mgmt0 src 10.9.0.2")
-	w.has("pod ip -6 route get 2001:db8::1", "dev mgmt0")
+	w.Has("pod ip route show table 100", "via 10.1.2.1 dev eth0 weight 1", "via 10.1.2.2 dev eth0 weight 3", "10.1.2.0/24 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400", "10.78.0.0/16 dev eth0 scope link metric 7")
+	w.Has("pod ip -6 route show table 101", "via fd00:1:2::1 dev eth0", "via fe80::1 dev eth0", "fd00:1:2::/64 dev eth0", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "fe80::/64 dev eth0")
+	w.Lacks("pod ip route show table main", "eth0")
+	w.Has("pod ip -6 route show table main", "fe80::/64 dev eth0", "default via fd00:9::1 dev mgmt0")
+	w.Lacks("pod ip -6 route show table main", "fd00:1:2", "fd00:77", "via fe80::1")
+	w.Has("pod ip route get 192.0.2.1 from 10.1.2.3", "dev eth0")
+	w.Has("pod ip route get 192.0.2.1 from 10.1.2.3 mark 0x7", "dev eth0")
+	w.Has("pod ip -6 route get 2001:db8::1 from fd00:1:2::3", "dev eth0")
+	w.Has("pod ip route get 192.0.2.1", "dev mgmt0 src 10.9.0.2")
+	w.Has("pod ip -6 route get 2001:db8::1", "dev mgmt0")
 }
 
 // TestGateways come before the default routes that there are, and hints leave
@@ -107,12 +81,12 @@ func TestGateways(t *testing.T) {
 	keys := `,"gateways":["10.1.2.254","fe80::fe"],"addSourceHints":true`
 	w.must("ADD", keys)
 	w.must("CHECK", keys)
-	w.has("pod ip route get 192.0.2.1 from 10.1.2.3", "via 10.1.2.254 dev eth0")
-	w.has("pod ip -6 route get 2001:db8::1 from fd00:1:2::3", "via fe80::fe dev eth0")
-	w.has("pod ip route get 10.1.2.77", "dev eth0 src 10.1.2.3")
-	w.has("pod ip -6 route get fd00:1:2::77", "dev eth0", "src fd00:1:2::3")
-	w.has("pod ip -6 route show table main", "fd00:1:2::/64 dev eth0 proto 202 src fd00:1:2::3", "fe80::/64 dev eth0")
-	w.lacks("pod ip route show table main", "via 10.1.2", "10.78.0.0")
+	w.Has("pod ip route get 192.0.2.1 from 10.1.2.3", "via 10.1.2.254 dev eth0")
+	w.Has("pod ip -6 route get 2001:db8::1 from fd00:1:2::3", "via fe80::fe dev eth0")
+	w.Has("pod ip route get 10.1.2.77", "dev eth0 src 10.1.2.3")
+	w.Has("pod ip -6 route get fd00:1:2::77", "dev eth0", "src fd00:1:2::3")
+	w.Has("pod ip -6 route show table main", "fd00:1:2::/64 dev eth0 proto 202 src fd00:1:2::3", "fe80::/64 dev eth0")
+	w.Lacks("pod ip route show table main", "via 10.1.2", "10.78.0.0")
 	w.must("DEL", "")
 	w.Same("DEL", before, w.Text())
 }
@@ -125,8 +99,8 @@ func TestWithoutDefault(t *testing.T) {
 	conf := head + `,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.1.2.3/24","gateway":"10.200.0.1"},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1"}]}}`
 	call := kerneltest.Call{Bin: w.bin, Plugin: "sbr", Conf: conf}
 	w.Must(call)
-	w.has("pod ip route show table 100", "default via 10.200.0.1 dev eth0 proto 202 onlink")
-	w.has("pod ip -6 route show table 101", "default via fd00:1:2::1 dev eth0 proto 202")
+	w.Has("pod ip route show table 100", "default via 10.200.0.1 dev eth0 proto 202 onlink")
+	w.Has("pod ip -6 route show table 101", "default via fd00:1:2::1 dev eth0 proto 202")
 	call.Verb = "CHECK"
 	w.Must(call)
 }
@@ -138,13 +112,13 @@ func TestSeveralAddresses(t *testing.T) {
 	before := w.Text()
 	call := kerneltest.Call{Bin: w.bin, Plugin: "sbr", Conf: head + `,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"},{"address":"10.1.5.6/24","gateway":"10.1.5.1"}]}}`}
 	w.Must(call)
-	w.has("pod ip route show table 100", "via 10.1.2.1", "10.1.2.0/24", "10.91.0.0/16")
-	w.lacks("pod ip route show table 100", "10.1.5.", "10.90.0.0")
-	w.has("pod ip route show table 101", "default via 10.1.5.1", "10.1.5.0/24", "10.90.0.0/16", "10.91.0.0/16", "10.78.0.0/16")
-	w.lacks("pod ip route show table 101", "10.1.2.")
-	w.lacks("pod ip route show table main", "eth0")
+	w.Has("pod ip route show table 100", "via 10.1.2.1", "10.1.2.0/24", "10.91.0.0/16")
+	w.Lacks("pod ip route show table 100", "10.1.5.", "10.90.0.0")
+	w.Has("pod ip route show table 101", "default via 10.1.5.1", "10.1.5.0/24", "10.90.0.0/16", "10.91.0.0/16", "10.78.0.0/16")
+	w.Lacks("pod ip route show table 101", "10.1.2.")
+	w.Lacks("pod ip route show table main", "eth0")
 	// IPv6 has no address in the result: its routes are nobody's to move.
-	w.has("pod ip -6 route show table main", "fd00:1:2::/64 dev eth0")
+	w.Has("pod ip -6 route show table main", "fd00:1:2::/64 dev eth0")
 	call.Verb = "DEL"
 	w.Must(call)
 	w.Same("DEL", before, w.Text())
@@ -156,8 +130,8 @@ func TestTakenTables(t *testing.T) {
 	w.Run("pod ip rule add from 10.66.0.1 lookup 100; pod ip -6 rule add from fd00:66::1 lookup 101; pod ip route add 10.66.0.0/16 dev mgmt0 table 102; pod ip -6 route add fd00:66::/48 dev mgmt0 table 103")
 	before := w.Text()
 	w.must("ADD", "")
-	w.has("pod ip rule", "from 10.1.2.3 fwmark", "lookup 104")
-	w.has("pod ip -6 rule", "from fd00:1:2::3 fwmark", "lookup 105")
+	w.Has("pod ip rule", "from 10.1.2.3 fwmark", "lookup 104")
+	w.Has("pod ip -6 rule", "from fd00:1:2::3 fwmark", "lookup 105")
 	w.must("DEL", "")
 	w.Same("DEL", before, w.Text())
 }
@@ -170,33 +144,20 @@ func TestTogether(t *testing.T) {
 	for i := range n {
 		w.Run(fmt.Sprintf(`ip link add h%[1]d type veth peer name e%[1]d netns "$POD"; ip link set h%[1]d up; pod ip link set e%[1]d up; pod ip addr add 10.5.%[1]d.2/24 dev e%[1]d`, i))
 	}
-	call := func(i int, verb string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(w.bin, "sbr"))
-		cmd.Env = []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=c1", "CNI_NETNS=" + w.Pod, "CNI_PATH=/x", fmt.Sprintf("CNI_IFNAME=e%d", i)}
-		cmd.Stdin = strings.NewReader(head + fmt.Sprintf(`,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.5.%[1]d.2/24","gateway":"10.5.%[1]d.1"}]}}`, i))
-		return cmd
-	}
-	for _, verb := range []string{"ADD", "DEL"} {
-		var all sync.WaitGroup
+	calls := func(verb string) (all []kerneltest.Call) {
 		for i := range n {
-			cmd := call(i, verb)
-			if err := cmd.Start(); err != nil { // from the sandbox's own thread
-				t.Fatal(err)
-			}
-			all.Go(func() {
-				if err := cmd.Wait(); err != nil {
-					t.Errorf("%s of e%d: %v", verb, i, err)
-				}
-			})
+			conf := head + fmt.Sprintf(`,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.5.%[1]d.2/24","gateway":"10.5.%[1]d.1"}]}}`, i)
+			all = append(all, kerneltest.Call{Bin: w.bin, Plugin: "sbr", Verb: verb, IfName: fmt.Sprintf("e%d", i), Conf: conf})
 		}
-		all.Wait()
-		if verb == "ADD" {
-			if tables := strings.Fields(w.Run("pod ip rule | grep -o 'lookup 1[0-9][0-9]' | sort -u | wc -l"))[0]; tables != fmt.Sprint(n) {
-				t.Errorf("%s tables for %d interfaces:\n%s", tables, n, w.Run("pod ip rule"))
-			}
-		}
+		return all
 	}
-	w.lacks("pod ip rule", "10.5.")
+	w.Together(calls("ADD")...)
+	if tables := strings.TrimSpace(w.Run("pod ip rule | grep -o 'lookup 1[0-9][0-9]' | sort -u | wc -l")); tables != fmt.Sprint(n) {
+		t.Errorf("%s tables for %d interfaces:\n%s", tables, n, w.Run("pod ip rule"))
+	}
+	w.Together(calls("CHECK")...)
+	w.Together(calls("DEL")...)
+	w.Lacks("pod ip rule", "10.5.")
 }
 
 // TestDelWhenGone: the rules go without the addresses, without the link and
@@ -213,8 +174,8 @@ func TestDelWhenGone(t *testing.T) {
 			w.Run("pod ip rule add from 10.1.2.3 lookup 5000; pod ip route add default dev mgmt0 table 5000")
 			w.Run(gone)
 			w.Must(kerneltest.Call{Bin: w.bin, Plugin: "sbr", Verb: "DEL", Conf: head + `,"gateways":["x"]}`})
-			w.lacks("pod ip rule; pod ip -6 rule", "fwmark", "lookup 100", "lookup 101")
-			w.has("pod ip rule", "lookup 5000")
+			w.Lacks("pod ip rule; pod ip -6 rule", "fwmark", "lookup 100", "lookup 101")
+			w.Has("pod ip rule", "lookup 5000")
 		})
 	}
 	t.Run("the namespace", func(t *testing.T) {
@@ -236,7 +197,7 @@ func TestGivenTable(t *testing.T) {
 	before := w.Text()
 	w.must("ADD", `,"table":5001`)
 	w.must("CHECK", `,"table":5001`)
-	w.has("pod ip route get 192.0.2.1 from 10.1.2.3", "via 10.1.2.9")
+	w.Has("pod ip route get 192.0.2.1 from 10.1.2.3", "via 10.1.2.9")
 	w.must("DEL", "") // the configuration has changed since
 	w.Same("DEL", before, w.Text())
 }
@@ -247,9 +208,9 @@ func TestManyWays(t *testing.T) {
 	w.Run("pod ip -6 route del default dev eth0; pod ip -6 route add default metric 3 nexthop via fd00:9::1 dev mgmt0 nexthop via fd00:1:2::1 dev eth0")
 	before := w.Text()
 	w.must("ADD", "")
-	w.has("pod ip -6 route show table 101", "default via fd00:1:2::1 dev eth0 metric 3")
-	w.has("pod ip -6 route show table main", "default via fd00:9::1 dev mgmt0 metric 3")
-	w.lacks("pod ip -6 route show table main", "fd00:1:2")
+	w.Has("pod ip -6 route show table 101", "default via fd00:1:2::1 dev eth0 metric 3")
+	w.Has("pod ip -6 route show table main", "default via fd00:9::1 dev mgmt0 metric 3")
+	w.Lacks("pod ip -6 route show table main", "fd00:1:2")
 	w.must("DEL", "")
 	w.Same("DEL", before, w.Text())
 }
@@ -264,13 +225,13 @@ func TestUpgrade(t *testing.T) {
 			w.Run("pod ip -6 route del default dev eth0") // upstream takes no route by two ways
 			call := kerneltest.Call{Bin: dir[way.add], Plugin: "sbr", Conf: strings.Replace(head, "1.1.0", "1.0.0", 1) + strings.Replace(prev, "1.1.0", "1.0.0", 1) + "}"}
 			w.Must(call)
-			w.has("pod ip rule", "from 10.1.2.3")
-			w.has("pod ip -6 rule", "from fd00:1:2::3")
+			w.Has("pod ip rule", "from 10.1.2.3")
+			w.Has("pod ip -6 rule", "from fd00:1:2::3")
 			w.Run("pod ip rule add from 10.1.2.0/24 lookup 5000; pod ip rule add from 10.77.0.1 lookup 100")
 			call.Verb, call.Bin = "DEL", dir[way.del]
 			w.Must(call)
-			w.lacks("pod ip rule; pod ip -6 rule", "10.1.2.3", "fd00:1:2::3")
-			w.has("pod ip rule", "from 10.1.2.0/24 lookup 5000", "from 10.77.0.1 lookup 100")
+			w.Lacks("pod ip rule; pod ip -6 rule", "10.1.2.3", "fd00:1:2::3")
+			w.Has("pod ip rule", "from 10.1.2.0/24 lookup 5000", "from 10.77.0.1 lookup 100")
 		})
 	}
 }

@@ -9,9 +9,7 @@ import (
 
 const (
 	head = `{"cniVersion":"1.1.0","name":"n","type":"vrf"`
-	prev = `,"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:01","mtu":1500,"sandbox":"/n"}],` +
-		`"ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1","interface":0},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1","interface":0}],` +
-		`"routes":[{"dst":"0.0.0.0/0"},{"dst":"10.77.0.0/16"},{"dst":"fd00:77::/48"}]}`
+	prev = "," + kerneltest.TwoNetworksPrev
 	blue = prev + `,"vrfname":"blue"`
 )
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -35,28 +33,6 @@ func (w world) must(verb, keys string) kerneltest.Answer {
 	return w.Must(kerneltest.Call{Bin: w.bin, Plugin: "vrf", Verb: verb, Conf: head + keys + "}"})
 }
 
-// has fails the test unless what a command shows has all of the words.
-func (w world) has(command string, words ...string) {
-	w.t.Helper()
-	out := w.Run(command)
-	for _, word := range words {
-		if !strings.Contains(out, word) {
-			w.t.Errorf("%s shows no %q:\n%s", command, word, out)
-		}
-	}
-}
-
-// lacks is the contrary.
-func (w world) lacks(command string, words ...string) {
-	w.t.Helper()
-	out := w.Run(command)
-	for _, word := range words {
-		if strings.Contains(out, word) {
-			w.t.Errorf("%s shows %q:\n%s", command, word, out)
-		}
-	}
-}
-
 // extra makes a third interface of the pod.
 func (w world) extra(name, address string) {
 	w.Run(fmt.Sprintf(`ip link add h%[1]s type veth peer name %[1]s netns "$POD"; ip link set h%[1]s up; pod ip link set %[1]s up; pod ip addr add %[2]s dev %[1]s`, name, address))
@@ -72,12 +48,12 @@ func TestVerbs(t *testing.T) {
 	if !strings.Contains(a.Stdout, `"10.77.0.0/16"`) || strings.Contains(a.Stdout, "blue") {
 		t.Errorf("the result is not the one of the plugin before: %s", a.Stdout)
 	}
-	w.has("pod ip -d link show blue", "vrf table 1 ", "UP")
-	w.has("pod ip link show eth0", "master blue")
-	w.has("pod ip addr show eth0", "10.1.2.3/24", "fd00:1:2::3/64")
-	w.has("pod ip route show table 1", "via 10.1.2.1 dev eth0 weight 1", "via 10.1.2.2 dev eth0 weight 3", "10.1.2.0/24 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400", "10.78.0.0/16 dev eth0 scope link metric 7", "unreachable default")
-	w.has("pod ip -6 route show table 1", "via fd00:1:2::1 dev eth0", "via fe80::1 dev eth0", "fd00:1:2::/64 dev eth0", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "unreachable default")
-	w.lacks("pod ip route show table main; pod ip -6 route show table main", "eth0")
+	w.Has("pod ip -d link show blue", "vrf table 1 ", "UP")
+	w.Has("pod ip link show eth0", "master blue")
+	w.Has("pod ip addr show eth0", "10.1.2.3/24", "fd00:1:2::3/64")
+	w.Has("pod ip route show table 1", "via 10.1.2.1 dev eth0 weight 1", "via 10.1.2.2 dev eth0 weight 3", "10.1.2.0/24 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400", "10.78.0.0/16 dev eth0 scope link metric 7", "unreachable default")
+	w.Has("pod ip -6 route show table 1", "via fd00:1:2::1 dev eth0", "via fe80::1 dev eth0", "fd00:1:2::/64 dev eth0", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "unreachable default")
+	w.Lacks("pod ip route show table main; pod ip -6 route show table main", "eth0")
 	w.must("CHECK", blue)
 	w.must("GC", blue+`,"cni.dev/valid-attachments":[]`)
 	w.must("CHECK", blue)
@@ -91,14 +67,14 @@ func TestVerbs(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	w := newWorld(t)
 	w.Run("pod ip addr add fd00:1:3::3/64 dev eth0; pod ip addr add fd00:1:4::3/64 dev eth0 valid_lft 3600 preferred_lft 1800 nodad; pod ip -6 route add fd00:88::/48 dev eth0 src fd00:1:2::3")
-	w.has("pod sysctl net.ipv6.conf.eth0.keep_addr_on_down net.ipv6.conf.all.keep_addr_on_down", "eth0.keep_addr_on_down = 0", "all.keep_addr_on_down = 0")
+	w.Has("pod sysctl net.ipv6.conf.eth0.keep_addr_on_down net.ipv6.conf.all.keep_addr_on_down", "eth0.keep_addr_on_down = 0", "all.keep_addr_on_down = 0")
 	keys := strings.Replace(blue, `"fd00:1:2::3/64"`, `"fd00:1:3::3/64"`, 1)
 	w.must("ADD", keys)
-	w.has("pod ip -6 addr show eth0", "fd00:1:2::3/64 scope global nodad", "fd00:1:3::3/64", "fd00:1:4::3/64", "valid_lft 3")
-	w.lacks("pod ip -6 addr show eth0 scope global", "tentative")
-	w.has("pod ip -6 route show table 1", "fd00:1:3::/64 dev eth0", "fd00:88::/48 dev eth0 src fd00:1:2::3")
+	w.Has("pod ip -6 addr show eth0", "fd00:1:2::3/64 scope global nodad", "fd00:1:3::3/64", "fd00:1:4::3/64", "valid_lft 3")
+	w.Lacks("pod ip -6 addr show eth0 scope global", "tentative")
+	w.Has("pod ip -6 route show table 1", "fd00:1:3::/64 dev eth0", "fd00:88::/48 dev eth0 src fd00:1:2::3")
 	w.must("DEL", keys)
-	w.has("pod ip -6 addr show eth0", "fd00:1:2::3/64", "fd00:1:3::3/64", "fd00:1:4::3/64")
+	w.Has("pod ip -6 addr show eth0", "fd00:1:2::3/64", "fd00:1:3::3/64", "fd00:1:4::3/64")
 }
 
 // TestTakenTables: a free table is one that nothing uses, of either family.
@@ -107,7 +83,7 @@ func TestTakenTables(t *testing.T) {
 	w.Run("pod ip rule add from 10.66.0.1 lookup 1; pod ip -6 rule add from fd00:66::1 lookup 2; pod ip route add 10.66.0.0/16 dev mgmt0 table 3; pod ip -6 route add fd00:66::/48 dev mgmt0 table 4; pod ip link add red type vrf table 5")
 	before := w.Text()
 	w.must("ADD", blue)
-	w.has("pod ip -d link show blue", "vrf table 6 ")
+	w.Has("pod ip -d link show blue", "vrf table 6 ")
 	w.must("DEL", blue)
 	w.Same("DEL", before, w.Text())
 }
@@ -120,7 +96,7 @@ func TestSeveral(t *testing.T) {
 	second := kerneltest.Call{Bin: w.bin, Plugin: "vrf", IfName: "net2", Conf: head + `,"vrfname":"blue","table":1001,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.6.0.2/24"}]}}`}
 	w.must("ADD", blue+`,"table":1001`)
 	w.Must(second)
-	w.has("pod ip link show master blue", "eth0", "net2")
+	w.Has("pod ip link show master blue", "eth0", "net2")
 	second.Verb = "CHECK"
 	w.Must(second)
 	w.must("DEL", blue)
@@ -139,26 +115,15 @@ func TestTogether(t *testing.T) {
 		w.extra(fmt.Sprintf("e%d", i), fmt.Sprintf("10.5.%d.2/24", i))
 	}
 	before := w.Text()
-	call := func(i int, verb string) *exec.Cmd {
-		cmd := exec.Command(filepath.Join(w.bin, "vrf"))
-		cmd.Env = []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=c1", "CNI_NETNS=" + w.Pod, "CNI_PATH=/x", fmt.Sprintf("CNI_IFNAME=e%d", i)}
-		cmd.Stdin = strings.NewReader(head + fmt.Sprintf(`,"vrfname":"blue","prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.5.%d.2/24"}]}}`, i))
-		return cmd
+	calls := func(verb string) (all []kerneltest.Call) {
+		for i := range n {
+			conf := head + fmt.Sprintf(`,"vrfname":"blue","prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.5.%d.2/24"}]}}`, i)
+			all = append(all, kerneltest.Call{Bin: w.bin, Plugin: "vrf", Verb: verb, IfName: fmt.Sprintf("e%d", i), Conf: conf})
+		}
+		return all
 	}
 	for _, verb := range []string{"ADD", "CHECK", "DEL"} {
-		var all sync.WaitGroup
-		for i := range n {
-			cmd := call(i, verb)
-			if err := cmd.Start(); err != nil { // from the sandbox's own thread
-				t.Fatal(err)
-			}
-			all.Go(func() {
-				if err := cmd.Wait(); err != nil {
-					t.Errorf("%s of e%d: %v", verb, i, err)
-				}
-			})
-		}
-		all.Wait()
+		w.Together(calls(verb)...)
 	}
 	w.Same("DEL", before, w.Text())
 }
@@ -180,9 +145,9 @@ func TestDelWhenGone(t *testing.T) {
 			w.Run(row.gone)
 			w.must("DEL", blue)
 			w.must("DEL", blue)
-			w.has("pod ip link", row.stays)
+			w.Has("pod ip link", row.stays)
 			if row.stays == "" {
-				w.lacks("pod ip link", "blue")
+				w.Lacks("pod ip link", "blue")
 			}
 		})
 	}
@@ -210,7 +175,7 @@ until ip -6 route show table local | grep -q fd00:1:3::3; do sleep 0.05; done`)
 	w.Same("a failed ADD", links, w.Run("pod ip -br link"))
 	w.Same("a failed ADD", rules, w.Run("pod ip rule; pod ip -6 rule"))
 	w.Same("a failed ADD", routes, w.Run("pod ip -4 route show table all"))
-	w.has("pod ip -6 route show table main", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "via fe80::1 dev eth0")
+	w.Has("pod ip -6 route show table main", "fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9", "via fe80::1 dev eth0")
 }
 
 // TestOtherRoutes: next hop objects, and routes in other tables, which the kernel
@@ -219,11 +184,11 @@ func TestOtherRoutes(t *testing.T) {
 	w := newWorld(t)
 	w.Run("pod ip nexthop add id 9 via 10.1.2.1 dev eth0; pod ip route add 10.89.0.0/16 nhid 9; pod ip route add 10.90.0.0/16 via 10.1.2.1 dev eth0 table 300; pod ip route add 10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400 table 1001")
 	w.must("ADD", blue+`,"table":1001`)
-	w.has("pod ip route show table 1001", "10.89.0.0/16 via 10.1.2.1 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400")
-	w.has("pod ip route show table 300", "10.90.0.0/16 via 10.1.2.1 dev eth0")
+	w.Has("pod ip route show table 1001", "10.89.0.0/16 via 10.1.2.1 dev eth0", "10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400")
+	w.Has("pod ip route show table 300", "10.90.0.0/16 via 10.1.2.1 dev eth0")
 	w.must("DEL", blue)
-	w.has("pod ip route show table main", "10.89.0.0/16 via 10.1.2.1 dev eth0")
-	w.has("pod ip route show table 300", "10.90.0.0/16 via 10.1.2.1 dev eth0")
+	w.Has("pod ip route show table main", "10.89.0.0/16 via 10.1.2.1 dev eth0")
+	w.Has("pod ip route show table 300", "10.90.0.0/16 via 10.1.2.1 dev eth0")
 }
 
 // TestFallThrough: only who asks for it finds what the main table has.
@@ -264,7 +229,7 @@ func TestUpgrade(t *testing.T) {
 		w.Must(call)
 		call.Bin, call.Verb = upstream, "DEL"
 		w.Must(call)
-		w.lacks("pod ip link", "blue")
-		w.has("pod ip -6 addr show eth0", "eth0")
+		w.Lacks("pod ip link", "blue")
+		w.Has("pod ip -6 addr show eth0", "eth0")
 	})
 }
