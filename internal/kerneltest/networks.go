@@ -16,7 +16,7 @@ pod ip route add 10.77.0.0/16 via 10.1.2.1 dev eth0 mtu 1400
 pod ip route add 10.78.0.0/16 dev eth0 metric 7
 pod ip -6 route add default nexthop via fd00:1:2::1 dev eth0 nexthop via fe80::1 dev eth0
 pod ip -6 route add fd00:77::/48 via fd00:1:2::1 dev eth0 metric 9
-until pod ip -6 route show table local | grep -q 'ff00::/8 dev mgmt0' && pod ip -6 route show table local | grep -q 'ff00::/8 dev eth0'; do sleep 0.02; done
+until [ "$(pod ip -6 route show table local | grep -c '^ff00::/8\|^multicast ff00::/8\|^local fd00')" = 4 ]; do sleep 0.02; done
 `
 
 // TwoNetworksPrev is the member prevResult of a configuration, with what the

@@ -19,7 +19,7 @@ type rule struct {
 	table, priority int
 	protocol        byte
 	// label is a mark that is compared under a mask of 0. So it keeps no packet
-	// out, and says whose the rule is.
+	// out, and says whose the rule is. 0 is nobody's.
 	label uint32
 	plain bool // it looks at nothing but the source
 	raw   []byte
@@ -181,6 +181,6 @@ func FreeTables(k *kernel.Kernel, first, n int) ([]int, error) {
 // labelled are the rules of a list that have one of the labels.
 func labelled(all []rule, labels ...uint32) []rule {
 	return slices.DeleteFunc(slices.Clone(all), func(r rule) bool {
-		return r.protocol != protocolOwn || !slices.Contains(labels, r.label)
+		return !slices.Contains(labels, r.label)
 	})
 }

@@ -49,7 +49,12 @@ func (s Sourced) Add(k *kernel.Kernel) error {
 		return err
 	}
 	for _, source := range s.List {
-		if err := s.fill(k, source, tables[source.Prefix.Addr()], routes); err != nil {
+		table, there := tables[source.Prefix.Addr()]
+		err := fmt.Errorf("the rule from %v has gone: %w", source.Prefix.Addr(), fs.ErrNotExist)
+		if there {
+			err = s.fill(k, source, table, routes)
+		}
+		if err != nil {
 			return errors.Join(err, s.Del(k))
 		}
 	}

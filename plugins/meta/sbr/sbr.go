@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
@@ -81,7 +82,10 @@ func sources(at plugin.At, c Conf) (out []route.Source) {
 		} else if gateway := cni.Address(ip.Gateway); gateway.IsValid() && !gateway.IsUnspecified() && gateway.Is4() == four {
 			s.Gateway = gateway
 		}
-		out = append(out, s)
+		same := func(o route.Source) bool { return o.Prefix.Addr() == s.Prefix.Addr() }
+		if !slices.ContainsFunc(out, same) {
+			out = append(out, s)
+		}
 	}
 	return out
 }

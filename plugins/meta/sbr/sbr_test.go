@@ -35,7 +35,7 @@ func TestWant(t *testing.T) {
 		"gateways": planOf(t, "c1", Conf{Gateways: []string{"10.1.2.254", "fe80::1"}}),
 		"hints":    planOf(t, "c1", Conf{Hints: true}),
 		"table":    planOf(t, "c1", Conf{Table: table(5001), Gateways: []string{"10.1.2.254"}, Hints: true}),
-		"several":  plugintest.Plan(t, sbr, "c1", Conf{}, "10.1.2.3/24", "10.1.2.4/24 none", "10.1.3.5/24"),
+		"several":  plugintest.Plan(t, sbr, "c1", Conf{}, "10.1.2.3/24", "10.1.2.4/24 none", "10.1.3.5/24", "10.1.2.3/24"),
 	})
 }
 
