@@ -19,6 +19,8 @@ type Element struct {
 	End []byte `json:"end,omitempty"`
 	// Data is what a map gives for the key.
 	Data []byte `json:"data,omitempty"`
+	// Jump is the chain that a verdict map's verdict leads to.
+	Jump string `json:"jump,omitempty"`
 	// Shared members belong to nobody, and stay.
 	Shared bool `json:"shared,omitempty"`
 	// Text is the element as the nft program writes it.
@@ -35,6 +37,9 @@ func (e Element) encode(owner string) attr {
 	}
 	if e.Data != nil {
 		parts = append(parts, value(unix.NFTA_SET_ELEM_DATA, e.Data))
+	}
+	if e.Jump != "" {
+		parts = append(parts, nest(unix.NFTA_SET_ELEM_DATA, verdictData(unix.NFT_JUMP, e.Jump)))
 	}
 	if owner != "" {
 		parts = append(parts, bytesAttr(unix.NFTA_SET_ELEM_USERDATA, comment(owner)))
@@ -72,12 +77,18 @@ func decodeElement(b []byte) (f found) {
 		case unix.NFTA_SET_ELEM_DATA:
 			f.data = decodeValue(data)
 		case unix.NFTA_SET_ELEM_USERDATA:
-			if len(data) > 2 && data[0] == 0 && int(data[1]) <= len(data)-2 {
-				f.comment = string(bytes.TrimRight(data[2:2+int(data[1])], "\x00"))
-			}
+			f.comment = readComment(data)
 		}
 	}
 	return f
+}
+
+// readComment is the text that comment made.
+func readComment(b []byte) string {
+	if len(b) <= 2 || b[0] != 0 || int(b[1]) > len(b)-2 {
+		return ""
+	}
+	return string(bytes.TrimRight(b[2:2+int(b[1])], "\x00"))
 }
 
 func decodeValue(b []byte) []byte {

@@ -72,15 +72,26 @@ func inRange(op, in uint32, first, last []byte) expr {
 }
 
 func verdict(code int32, chain string) expr {
+	data := nest(unix.NFTA_IMMEDIATE_DATA, verdictData(code, chain))
+	return expression("immediate", u32Attr(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT), data)
+}
+
+func verdictData(code int32, chain string) attr {
 	parts := []attr{u32Attr(unix.NFTA_VERDICT_CODE, uint32(code))}
 	if chain != "" {
 		parts = append(parts, stringAttr(unix.NFTA_VERDICT_CHAIN, chain))
 	}
-	data := nest(unix.NFTA_IMMEDIATE_DATA, nest(unix.NFTA_DATA_VERDICT, parts...))
-	return expression("immediate", u32Attr(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT), data)
+	return nest(unix.NFTA_DATA_VERDICT, parts...)
 }
 
-func drop() expr             { return verdict(0, "") } // NF_DROP of linux/netfilter.h
+// Verdicts of linux/netfilter.h.
+const (
+	verdictDrop   = 0
+	verdictAccept = 1
+)
+
+func drop() expr             { return verdict(verdictDrop, "") }
+func accept() expr           { return verdict(verdictAccept, "") }
 func leave() expr            { return verdict(unix.NFT_RETURN, "") }
 func jump(chain string) expr { return verdict(unix.NFT_JUMP, chain) }
 func masquerade() expr       { return expression("masq") }

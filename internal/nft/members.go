@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conntrack"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
@@ -66,11 +64,14 @@ func (m Members) Add(k *kernel.Kernel) error {
 	}
 	defer c.Close()
 	c.sweep()
+	c.heal()
 	if err := m.claim(c, k); err != nil {
 		return err
 	}
 	if err := m.insert(c); err != nil {
-		return errors.Join(err, records.Remove(m.key()))
+		// Some may be there: who found the table gone has put back what records
+		// say, and that was one.
+		return errors.Join(err, c.remove(m.record()), records.Remove(m.key()))
 	}
 	return nil
 }
@@ -89,8 +90,11 @@ func (m Members) insert(c conn) error {
 		var refused batchError
 		switch {
 		case err == nil:
-			alone, err := try.alone(c)
-			if err != nil || alone {
+			if try.static {
+				err = rehearsed.Replace(m.table.madeKey(), nil)
+			}
+			alone, aerr := try.alone(c)
+			if err = errors.Join(err, aerr); err != nil || alone {
 				return err
 			}
 			continue
@@ -108,6 +112,7 @@ func (m Members) insert(c conn) error {
 type attempt struct {
 	Members
 	static    bool            // with the table's static part before them
+	own       map[string]bool // exclusive members that are there already, in one's own name
 	profiled  bool            // the profile is there
 	replace   bool            // in place of a former owner's
 	cleared   name.Attachment // the dead holder that was swept away last
@@ -146,16 +151,19 @@ func (a *attempt) messages(e Element) []message {
 	plain := func(flags uint16, comment string) message {
 		return a.table.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|flags, e.Set, e.encode(comment))
 	}
+	with := func(m ...message) []message { return append(a.table.hold(e), m...) }
 	switch {
+	case a.own[e.Text]:
+		return nil
 	case e.Shared && a.converged[e.Text]:
 		return nil
 	case e.Shared:
 		return []message{plain(0, "")}
 	case a.replace:
 		gone := a.table.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, e.encode(""))
-		return []message{plain(0, ""), gone, plain(unix.NLM_F_EXCL, a.Owner.Comment())}
+		return with(plain(0, ""), gone, plain(unix.NLM_F_EXCL, a.Owner.Comment()))
 	}
-	return []message{plain(unix.NLM_F_EXCL, a.Owner.Comment())}
+	return with(plain(unix.NLM_F_EXCL, a.Owner.Comment()))
 }
 
 // remedy changes the attempt so that it may succeed, or says why it cannot.
@@ -179,7 +187,10 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 		return a.converge(c, *element)
 	case errors.Is(refused, unix.EEXIST) && element != nil && a.Exclusive:
 		holder, err := c.holder(a.table, *element, a.Owner.Comment())
-		if err != nil || holder == "" { // who is gone again need not be asked
+		if err == nil && holder == "" { // who is gone again need not be asked
+			return a.mine(c, *element)
+		}
+		if err != nil {
 			return err
 		}
 		return a.yield(c, *element, holder)
@@ -191,6 +202,19 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 		return fmt.Errorf("%v: %w", *element, refused.err)
 	}
 	return fmt.Errorf("table %s: %w", a.table.name, refused.err)
+}
+
+// mine looks whether a member is there in one's own name: put back from the
+// record, by somebody who found the table gone just now.
+func (a *attempt) mine(c conn, e Element) error {
+	f, there, err := c.get(a.table, e)
+	if err == nil && there && f.comment == a.Owner.Comment() {
+		if a.own == nil {
+			a.own = map[string]bool{}
+		}
+		a.own[e.Text] = true
+	}
+	return err
 }
 
 // alone makes sure that exclusive members overlap nobody else's. The kernel
@@ -223,7 +247,8 @@ func (a *attempt) alone(c conn) (bool, error) {
 }
 
 func (a *attempt) takeBack(c conn) error {
-	return c.remove(record{Owner: a.Owner, Family: a.table.family, Profile: a.profile, Elements: a.Elements})
+	a.own = nil
+	return c.remove(a.record())
 }
 
 // yield takes a member over where its holder's network namespace is gone, and
@@ -311,80 +336,9 @@ func (a *attempt) converge(c conn, e Element) error {
 	return nil
 }
 
-// Del takes away the members that the record says, as far as they are still
-// the attachment's. Where nftables cannot do it now, the record is laid aside
-// for the next call of any plugin, and the DEL goes on.
-func (m Members) Del(*kernel.Kernel) error {
-	r, err := readRecord(m.key())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := r.withdraw(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v: %v; it is tried again at the next ADD, DEL or GC\n", m, err)
-		return errors.Join(r.bury(m.key()), records.Remove(m.key()))
-	}
-	return records.Remove(m.key())
-}
-
-// withdraw removes every member that is not shared.
-func (r record) withdraw() error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.withdraw(r)
-}
-
-// withdraw removes the members, and then what conntrack remembers of them: the
-// flow of a client that goes on sending would lead to the pod for ever.
-func (c conn) withdraw(r record) error {
-	if err := c.remove(r); err != nil {
-		return err
-	}
-	conntrack.ForgetGone(flows(r.Elements))
-	return nil
-}
-
-// remove reads who owns each member and removes those that are the record's
-// owner's, on condition that the ruleset did not change in between: a member
-// that passes to another pod right then must stay.
-func (c conn) remove(r record) error {
-	t, err := r.in()
-	if err != nil {
-		return err
-	}
-	for range tries {
-		generation, err := c.generation()
-		if err != nil {
-			return err
-		}
-		var batch []message
-		for _, e := range r.Elements {
-			f, there, err := c.get(t, e)
-			if err != nil {
-				return err
-			}
-			if there && !e.Shared && f.comment == r.Owner.Comment() {
-				batch = append(batch, t.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
-			}
-		}
-		if len(batch) == 0 {
-			return nil
-		}
-		err = c.commit(batch, generation)
-		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", tries, r.Owner)
-}
-
 // Check looks whether every member is there, is the attachment's, and leads
-// where it should.
+// where it should. Where the whole table is gone, it is put back first: that is
+// the doing of a reload, and all attachments' loss.
 func (m Members) Check(*kernel.Kernel) error {
 	if m.Idle() {
 		return nil
@@ -394,9 +348,14 @@ func (m Members) Check(*kernel.Kernel) error {
 		return err
 	}
 	defer c.Close()
+	c.heal()
 	var errs []error
 	for _, e := range m.Elements {
 		errs = append(errs, m.check(c, e))
+		_, members := e.held()
+		for _, h := range members {
+			errs = append(errs, m.check(c, h))
+		}
 	}
 	return errors.Join(errs...)
 }

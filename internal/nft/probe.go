@@ -15,8 +15,18 @@ func Ready() error { return ready(inet) }
 // GuardReady is Ready for Guard.
 func GuardReady() error { return ready(bridge) }
 
-// rehearsed has a file for each table that this boot's kernel has looked at.
+// rehearsed has a file for each table that this boot's kernel has looked at, and
+// another one where the table was made.
 const rehearsed = store.Folder("/run/catena/nft/ready")
+
+// made reports whether the table was there ever in this boot. Where it never
+// was, no record need be read to know that nothing of it is lost.
+func (t *table) made() bool {
+	_, err := rehearsed.Read(t.madeKey())
+	return err == nil
+}
+
+func (t *table) madeKey() string { return fmt.Sprintf("%d-made", t.family) }
 
 func ready(t *table) error {
 	c, err := dial()

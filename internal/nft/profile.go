@@ -38,6 +38,9 @@ func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
 	if markBit == DefaultMarkBit && len(v4) == 0 && len(v6) == 0 {
 		return nil, nil
 	}
+	if markBit == admitBit {
+		return nil, fmt.Errorf("markMasqBit is %d: that bit says which packets firewall admits; take another one", markBit)
+	}
 	p := &Profile{MarkBit: markBit, V4: v4, V6: v6}
 	for i, words := range [][]string{v4, v6} {
 		conditions, err := parseConditions(words, i == 1)

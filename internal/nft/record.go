@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,12 +37,40 @@ type record struct {
 	Owner name.Attachment `json:"owner"`
 	// Netns is the path of the pod's namespace, and NetnsID the namespace that
 	// was there.
-	Netns    string         `json:"netns"`
-	NetnsID  kernel.NetnsID `json:"netnsID"`
-	Family   uint8          `json:"family"`
-	Profile  *Profile       `json:"profile,omitempty"`
-	Elements []Element      `json:"elements"`
+	Netns   string         `json:"netns"`
+	NetnsID kernel.NetnsID `json:"netnsID"`
+	Family  uint8          `json:"family"`
+	Profile *Profile       `json:"profile,omitempty"`
+	// Static are the messages that make the profile: who puts it back need not
+	// understand the conditions.
+	Static   []kept    `json:"static,omitempty"`
+	Elements []Element `json:"elements"`
+	// Exclusive is as of Members.
+	Exclusive bool `json:"exclusive,omitempty"`
+	// Since is when the record was made, in nanoseconds since 1970.
+	Since int64 `json:"since"`
 }
+
+// record is what there is to say of the members, but for their pod.
+func (m Members) record() record {
+	r := record{Owner: m.Owner, Family: m.table.family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive}
+	if m.profile != nil {
+		for _, part := range m.profile.static(m.table) {
+			r.Static = append(r.Static, kept{part.kind, part.flags, part.family, netlink.Join(part.body...)})
+		}
+	}
+	return r
+}
+
+// kept is a message in a file.
+type kept struct {
+	Kind   uint16 `json:"kind"`
+	Flags  uint16 `json:"flags"`
+	Family uint8  `json:"family"`
+	Body   []byte `json:"body"`
+}
+
+func (k kept) message() message { return message{k.Kind, k.Flags, k.Family, []attr{k.Body}} }
 
 func readRecord(key string) (record, error) { return readFrom(records, key) }
 
@@ -77,10 +106,8 @@ func (r record) abandoned() bool {
 // it is an error, unless that is of a pod that is gone: a container that starts
 // again after a crash, for which nobody said DEL.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
-	now := record{
-		Owner: m.Owner, Netns: k.PodPath(), NetnsID: kernel.Netns(k.PodPath()),
-		Family: m.table.family, Profile: m.profile, Elements: m.Elements,
-	}
+	now := m.record()
+	now.Netns, now.NetnsID, now.Since = k.PodPath(), kernel.Netns(k.PodPath()), time.Now().UnixNano()
 	content, err := json.Marshal(now)
 	if err != nil {
 		return err
@@ -172,6 +199,7 @@ func Collect(network string, valid func(comment string) bool) error {
 	}
 	defer c.Close()
 	c.sweep()
+	c.heal()
 	var errs []error
 	for _, t := range tables {
 		sets, err := c.sets(t)

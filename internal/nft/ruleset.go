@@ -21,7 +21,10 @@ var (
 	natOutput      = &hook{"nat", unix.NF_INET_LOCAL_OUT, -95}
 	natPostrouting = &hook{"nat", unix.NF_INET_POST_ROUTING, 100}
 	filterForward  = &hook{"filter", unix.NF_INET_FORWARD, 0}
-	bridgePre      = &hook{"filter", 0, -300} // NF_BR_PRE_ROUTING
+	beforeForward  = &hook{"filter", unix.NF_INET_FORWARD, -1000} // whatever others
+	afterForward   = &hook{"filter", unix.NF_INET_FORWARD, 1000}  // have there
+	bridgePre      = &hook{"filter", 0, -300}                     // NF_BR_PRE_ROUTING
+	bridgeForward  = &hook{"filter", 2, -200}                     // NF_BR_FORWARD
 )
 
 // Offsets of the addresses in the IP headers, and of the source address in the
@@ -37,6 +40,11 @@ const (
 // is the one that upstream uses.
 const DefaultMarkBit = 13
 
+// admitBit is the bit of a packet's mark that says, while it is being forwarded,
+// that it is of a pod that Forward admits. It tells the chains of others, which
+// cannot look into our sets.
+const admitBit = 12
+
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
 	sets: func() []set {
@@ -47,6 +55,13 @@ var inet = &table{
 			set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
 			set{name: hosted, key: []datatype{inetService, inetProto}},
 			set{name: "localnet", key: []datatype{ifnameType}},
+			set{name: "admit4", key: []datatype{ipv4Addr}},
+			set{name: "admit6", key: []datatype{ipv6Addr}},
+			set{name: "bridges", key: []datatype{ifnameType}},
+			set{name: "within", key: []datatype{ifnameType, ifnameType}},
+			set{name: "isolated", key: []datatype{ifnameType, ifnameType}},
+			set{name: holders, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
+			set{name: loners, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
 		)
 	},
 	chains: func() []chain {
@@ -79,7 +94,21 @@ var inet = &table{
 				match(family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), masquerade())),
 				match(family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), masquerade())),
 			}},
+			{name: "admit", hook: beforeForward, rules: []rule{
+				match(family4(), address(saddr4, 4), one(lookup("admit4", reg(0))), mark(admitBit)),
+				match(family4(), address(daddr4, 4), one(lookup("admit4", reg(0))), mark(admitBit)),
+				match(family6(), address(saddr6, 16), one(lookup("admit6", reg(0))), mark(admitBit)),
+				match(family6(), address(daddr6, 16), one(lookup("admit6", reg(0))), mark(admitBit)),
+			}},
+			{name: "unmark", hook: afterForward, rules: []rule{match(marked(admitBit), unmark(admitBit))}},
+			{name: "between", rules: []rule{
+				match(inOut(), one(lookup("isolated", reg(0)), drop())),
+				match(inOut(), one(lookup("within", reg(0)), leave())),
+				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("bridges", reg(0)),
+					meta(unix.NFT_META_OIFNAME, reg(0)), lookup("bridges", reg(0)), drop())),
+			}},
 			{name: "forward", hook: filterForward, rules: []rule{
+				match(one(jump("between"))),
 				// What conntrack cannot place is not masqueraded, and would leave
 				// the host under the pod's own address.
 				match(invalid(), family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
@@ -97,16 +126,23 @@ var bridge = &table{
 		return []set{
 			{name: "guarded", key: []datatype{ifnameType}},
 			{name: "macs", key: []datatype{ifnameType, etherAddr}},
+			{name: "alone", key: []datatype{ifnameType}},
 		}
 	},
 	chains: func() []chain {
-		return []chain{{name: "prerouting", hook: bridgePre, rules: []rule{
-			match(one(
-				meta(unix.NFT_META_IIFNAME, reg(0)), lookup("guarded", reg(0)),
-				meta(unix.NFT_META_IIFNAME, reg(0)), payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(4)),
-				lookupNot("macs", reg(0)), drop(),
-			)),
-		}}}
+		return []chain{
+			{name: "prerouting", hook: bridgePre, rules: []rule{
+				match(one(
+					meta(unix.NFT_META_IIFNAME, reg(0)), lookup("guarded", reg(0)),
+					meta(unix.NFT_META_IIFNAME, reg(0)), payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(4)),
+					lookupNot("macs", reg(0)), drop(),
+				)),
+			}},
+			{name: "forward", hook: bridgeForward, rules: []rule{
+				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("alone", reg(0)),
+					meta(unix.NFT_META_OIFNAME, reg(0)), lookup("alone", reg(0)), drop())),
+			}},
+		}
 	},
 }
 
@@ -202,9 +238,21 @@ func mark(bit int) []expr {
 	return one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, native(^m), native(m)), setMark(reg(0)))
 }
 
-func masqueradeMarked(bit int) rule {
+func unmark(bit int) []expr {
+	return one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, native(^(uint32(1)<<bit)), native(0)), setMark(reg(0)))
+}
+
+// marked matches packets with the bit.
+func marked(bit int) []expr {
 	m := native(uint32(1) << bit)
-	return match(one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, m, native(0)), cmp(unix.NFT_CMP_EQ, reg(0), m), masquerade()))
+	return one(meta(unix.NFT_META_MARK, reg(0)), bitwise(reg(0), 4, m, native(0)), cmp(unix.NFT_CMP_EQ, reg(0), m))
+}
+
+func masqueradeMarked(bit int) rule { return match(marked(bit), one(masquerade())) }
+
+// inOut loads the names of the links that a packet comes from and goes to.
+func inOut() []expr {
+	return one(meta(unix.NFT_META_IIFNAME, reg(0)), meta(unix.NFT_META_OIFNAME, reg(4)))
 }
 
 func loopback4(offset uint32) []expr {

@@ -21,6 +21,7 @@ var (
 	inetService = datatype{13, 2}
 	markType    = datatype{19, 4}
 	ifnameType  = datatype{41, unix.IFNAMSIZ}
+	verdictType = datatype{unix.NFT_DATA_VERDICT, 0}
 )
 
 // set is a set or, where it has data, a map.
@@ -94,7 +95,7 @@ type table struct {
 // layout is the set whose name tells which static part a table has. Every batch
 // refers to it: where it is missing, the kernel refuses the batch, and it is
 // sent again behind the whole static part.
-var layout = set{name: "layout1", key: []datatype{markType}}
+var layout = set{name: "layout2", key: []datatype{markType}}
 
 func (t *table) touch() message {
 	return message{unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, t.family, []attr{

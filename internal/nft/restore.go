@@ -1,0 +1,164 @@
+package nft
+
+import (
+	"bytes"
+	compare "cmp" // cmp is an expression here
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// heal puts back what somebody else's reload has wiped: "nft flush ruleset" and
+// a restart of nftables.service take our tables too, and a firewall that loads
+// its own rules again takes the ones that Forward has put among them. Every verb
+// of every plugin that has something here heals for all attachments that are
+// alive; while all is well, that is asking for a few things by name. What cannot
+// be put back is not the error of who happened to come by.
+func (c conn) heal() {
+	again := false
+	for _, t := range tables {
+		there, err := c.laid(t)
+		if err == nil && !there && t.made() {
+			again = true
+			err = c.restore(t)
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "put back nftables table %s: %v\n", t.name, err)
+		}
+	}
+	keep := c.keepOpen
+	if again { // the others have loaded their rules again too
+		keep = c.reopen
+	}
+	if err := keep(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// laid reports whether the table is there with the static part of this version.
+func (c conn) laid(t *table) (bool, error) {
+	_, there, err := c.get(t, Element{Set: layout.name, Key: native(1)})
+	return there, err
+}
+
+// restore makes the table again with what all records say of pods that are
+// alive, in one batch. Of two who do so the second finds that the ruleset has
+// changed.
+func (c conn) restore(t *table) error {
+	skip := map[string]bool{}
+	for range tries {
+		generation, err := c.generation()
+		if err != nil {
+			return err
+		}
+		if there, err := c.laid(t); err != nil || there {
+			return err
+		}
+		live, err := liveRecords(t.family)
+		if err != nil || len(live) == 0 {
+			return err
+		}
+		batch, at := t.again(live, skip)
+		err = c.commit(batch, generation)
+		var refused batchError
+		switch {
+		case err == nil:
+			fmt.Fprintf(os.Stderr, "nftables table %s was gone: it is back, with what %d records of attachments say\n", t.name, len(live))
+			return nil
+		case errors.Is(err, unix.ERESTART):
+		case errors.As(err, &refused) && refused.index >= 0 && refused.index < len(at) && at[refused.index] != "":
+			skip[at[refused.index]] = true // two want the same: who was first has it
+		default:
+			return err
+		}
+	}
+	return fmt.Errorf("the ruleset changed %d times", tries)
+}
+
+// liveRecords are the records of a table whose pods are there, in the order in
+// which they are to come back: where members are exclusive the first one's
+// stand, else the last one's.
+func liveRecords(family uint8) (live []*record, err error) {
+	keys, err := records.Keys()
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if r, err := readRecord(key); err == nil && r.Family == family && !r.abandoned() && len(r.Elements) > 0 {
+			live = append(live, &r)
+		}
+	}
+	slices.SortFunc(live, func(a, b *record) int {
+		if a.Exclusive && b.Exclusive {
+			return compare.Compare(a.Since, b.Since)
+		}
+		return compare.Compare(b.rank(), a.rank())
+	})
+	return live, nil
+}
+
+// rank puts exclusive members before all others, and the others by age.
+func (r *record) rank() int64 {
+	if r.Exclusive {
+		return math.MaxInt64
+	}
+	return r.Since
+}
+
+// again is the table with the members of the records. With each message comes
+// the name of what can be left out where the kernel refuses it, if any.
+func (t *table) again(live []*record, skip map[string]bool) (batch []message, at []string) {
+	add := func(what string, more ...message) {
+		if skip[what] {
+			return
+		}
+		for _, m := range more {
+			batch, at = append(batch, m), append(at, what)
+		}
+	}
+	add("", t.static()...)
+	add("", t.touch())
+	var shared []*Element
+	profiled := map[string]bool{}
+	for _, r := range live {
+		if p := r.Profile; p != nil && !profiled[p.Suffix] {
+			profiled[p.Suffix] = true
+			for _, k := range r.Static {
+				add("profile "+p.Suffix, k.message())
+			}
+		}
+	}
+	for _, r := range live {
+		for _, e := range r.Elements {
+			if e.Shared {
+				shared = append(shared, &e)
+				continue
+			}
+			m := append(t.hold(e), t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode(r.Owner.Comment())))
+			add(r.Owner.String()+" "+e.String(), m...)
+		}
+	}
+	for _, e := range widest(shared) {
+		add(e.String(), t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode("")))
+	}
+	return batch, at
+}
+
+// widest leaves out the elements that others hold inside: subnets overlap whole.
+func widest(elements []*Element) (out []*Element) {
+	slices.SortFunc(elements, func(a, b *Element) int {
+		return compare.Or(compare.Compare(a.Set, b.Set), bytes.Compare(a.Key, b.Key), bytes.Compare(b.End, a.End))
+	})
+	for _, e := range elements {
+		if n := len(out) - 1; n >= 0 && out[n].Set == e.Set && bytes.Compare(e.Key, out[n].Key) >= 0 &&
+			(bytes.Equal(e.Key, out[n].Key) || bytes.Compare(e.End, out[n].End) <= 0 && e.End != nil) {
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
