@@ -329,7 +329,7 @@ func TestProfiles(t *testing.T) {
 	if n := strings.Count(text, "iifname"); n != 1 {
 		t.Errorf("one condition is there %d times:\n%s", n, text)
 	}
-	s.Run("nft delete set inet catena layout1")
+	s.Run("nft delete set inet catena layout2")
 	if err := plugintest.PlanAt(t, portmap, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is firewall's own part of the network configuration.
+type Conf struct {
+	Backend       *string `json:"backend" enum:"nftables,iptables,firewalld" default:"nftables" doc:"whose rules let the pod's traffic through"`
+	AdminChain    *string `json:"iptablesAdminChainName" default:"CNI-ADMIN" doc:"chain of iptables' table filter whose rules come before the pods are let through"`
+	Zone          *string `json:"firewalldZone" default:"trusted" doc:"zone of firewalld that the pod's addresses are bound to"`
+	IngressPolicy string  `json:"ingressPolicy" enum:"open,same-bridge,isolated" default:"open" doc:"who may reach the pod: everybody, nobody on other bridges that have such a policy, or nobody on its own bridge either"`
+}
+
+// The backends. None is nftables.
+const (
+	backendNFTables  = "nftables"
+	backendIPTables  = "iptables"
+	backendFirewalld = "firewalld"
+)
+
+func (c Conf) backend() string { return or(c.Backend, backendNFTables) }
+func (c Conf) admin() string   { return or(c.AdminChain, "CNI-ADMIN") }
+func (c Conf) zone() string    { return or(c.Zone, "trusted") }
+
+func or(given *string, standIn string) string {
+	if given == nil {
+		return standIn
+	}
+	return *given
+}
+
+// Longest names of chains (XT_EXTENSION_MAXNAMELEN less its final zero byte), and
+// of zones.
+const (
+	chainMax = 28
+	zoneMax  = 64
+)
+
+// builtIn are names that no chain of one's own can have.
+var builtIn = []string{"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "RETURN", "QUEUE"}
+
+// plain reports whether a name is of letters, digits, '_' and the other
+// characters given, and begins with none but the first three.
+func plain(name, others string, longest int) bool {
+	const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+	return name != "" && len(name) <= longest && strings.Trim(name, first+others) == "" && strings.Contains(first, name[:1])
+}
+
+// validate refuses before anything is touched.
+func validate(_ *plugin.At, c *Conf) error {
+	var errs []error
+	switch {
+	case c.Backend != nil && *c.Backend == "":
+		errs = append(errs, errors.New(`backend is "", and can be nftables, firewalld`))
+	case c.backend() == backendIPTables:
+		err := cni.Errorf(cni.CodeUnsupported, "backend iptables: this version lets traffic through with nftables or firewalld")
+		errs = append(errs, cni.Hint(err, "leave backend out, or set it to nftables, which opens the chains of iptables too"))
+	}
+	if !plain(c.admin(), ".-", chainMax) || slices.Contains(builtIn, c.admin()) {
+		errs = append(errs, fmt.Errorf("iptablesAdminChainName is %q: a chain of one's own has a name of 1 to 28 letters, digits, '_', '.' and '-'", c.admin()))
+	}
+	if !plain(c.zone(), "/-", zoneMax) {
+		errs = append(errs, fmt.Errorf("firewalldZone is %q: a zone has a name of letters, digits, '_', '/' and '-'", c.zone()))
+	}
+	return errors.Join(errs...)
+}

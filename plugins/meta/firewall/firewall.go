@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/firewalld"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+var firewall = plugin.Plugin[Conf]{
+	Name: "firewall", Chained: true, HostOnly: true,
+	Validate: validate, Complete: complete, Want: want,
+	Ready: ready, Present: present, Collect: collect,
+}
+
+// want lists what holds while the pod is let through. The policy comes before
+// what opens the way. A backend that is not the configured one has an idle fact:
+// DEL removes what a former configuration has asked of it.
+func want(at plugin.At, c Conf) plan.Plan {
+	bridge, links := hostSide(at)
+	pods := addresses(at)
+	between := nft.Between{Owner: at.Attachment}
+	alone := nft.Alone(at.Attachment)
+	forward := nft.Forward{Owner: at.Attachment, Admin: c.admin()}
+	source := firewalld.Source{Owner: at.Attachment, Zone: c.zone()}
+
+	switch c.IngressPolicy {
+	case "isolated":
+		alone = nft.Alone(at.Attachment, links...)
+		fallthrough
+	case "same-bridge":
+		between.Bridge, between.Isolated = bridge, c.IngressPolicy == "isolated"
+		if len(pods) > 0 {
+			between.Pod = pods[0]
+		}
+	}
+	switch c.backend() {
+	case backendFirewalld:
+		source.Pods = pods
+	case backendNFTables:
+		forward.Pods = pods
+	}
+	return plan.Plan{between, alone, forward, source}
+}
+
+// addresses are the pod's.
+func addresses(at plugin.At) (pods []netip.Addr) {
+	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+		if a := cni.Prefix(ip.Address).Addr(); a.IsValid() && !slices.Contains(pods, a) {
+			pods = append(pods, a)
+		}
+	}
+	return pods
+}
+
+// hostSide gives the bridge, which is the result's first interface, and the
+// links on the host behind it.
+func hostSide(at plugin.At) (bridge string, links []string) {
+	for i, l := range at.Result.Interfaces {
+		switch {
+		case l == nil || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
+		case i == 0:
+			bridge = l.Name
+		default:
+			links = append(links, l.Name)
+		}
+	}
+	return bridge, links
+}
+
+// complete refuses a policy about a bridge that is not there. The result is the
+// one of the plugin before.
+func complete(at plugin.At, c Conf) error {
+	bridge, _ := hostSide(at)
+	if c.IngressPolicy == "" || c.IngressPolicy == "open" || bridge != "" {
+		return nil
+	}
+	err := fmt.Errorf("ingressPolicy is %q, and the first interface of prevResult is no bridge of the host", c.IngressPolicy)
+	return cni.Hint(err, "put firewall behind a plugin that reports its bridge first, as bridge does, or leave ingressPolicy out")
+}
+
+func ready(_ *kernel.Kernel, c Conf) error {
+	if c.backend() == backendFirewalld {
+		if err := firewalld.Ready(c.zone()); err != nil {
+			return err
+		}
+		return nft.Ready()
+	}
+	return nft.ForwardReady()
+}
+
+func present(*kernel.Kernel) ([]name.Attachment, error) {
+	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindAlone)
+	sources, serr := firewalld.Attachments()
+	for _, a := range sources {
+		if !slices.Contains(members, a) {
+			members = append(members, a)
+		}
+	}
+	return members, errors.Join(err, serr)
+}
+
+func collect(network string, valid func(string) bool, c Conf) error {
+	return errors.Join(nft.Collect(network, valid), nft.Reopen(), firewalld.Heal(c.zone()))
+}
