@@ -357,6 +357,7 @@ func TestBadPortmap(t *testing.T) {
 		port(good) + `,"prevResult":{"cniVersion":"1.0.0"}`: {7, "prevResult has no address of eth0 that port 80 could lead to"},
 		port(good) + `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"br"}],"ips":[{"address":"10.0.0.1/24","interface":0}]}`: {7, "prevResult has no address of eth0"},
 		`"markMasqBit":32,` + port(good) + ips:                           {7, "markMasqBit is 32, and can be 0 to 31"},
+		`"markMasqBit":12,` + port(good) + ips:                           {7, "markMasqBit is 12: that bit says which packets firewall admits"},
 		`"markMasqBit":3,"externalSetMarkChain":"X",` + port(good) + ips: {7, "markMasqBit and externalSetMarkChain exclude one another"},
 		`"externalSetMarkChain":"X",` + port(good) + ips:                 {7, "externalSetMarkChain is a chain of iptables"},
 		`"backend":"iptables",` + port(good) + ips:                       {2, "this version maps ports with nftables alone"},

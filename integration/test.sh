@@ -26,6 +26,8 @@ git git
 dnsmasq dnsmasq-base
 kea-dhcp4 kea-dhcp4-server
 kea-dhcp6 kea-dhcp6-server
+firewalld firewalld
+dbus-send dbus
 TOOLS
 if ((${#missing[@]})); then
 	command -v apt-get >/dev/null || die "the tests need these, by their Debian names: ${missing[*]}"

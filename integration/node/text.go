@@ -97,12 +97,13 @@ func Left(before, after string, bridges ...string) (shared, left []string) {
 }
 
 var (
-	sharedFile = regexp.MustCompile(`^file \S+(/catena/nft/ready/\S+|/lock|/last_reserved_ip\.\S+|\.lock) `)
+	sharedFile = regexp.MustCompile(`^file \S+(/catena/nft/ready/\S+|/catena/nft/opened/rules|/lock|/last_reserved_ip\.\S+|\.lock) `)
 	sharedLine = regexp.MustCompile(`^(` + strings.Join([]string{
 		`dir `,
 		`sysctl net/ipv[46]/.*forward`,
 		`nft table `,
 		`nft (chain|rule|set|map|counter) \w+ catena `,
+		`nft rule \w+ .*"comment":"catena: pods `,
 		`nft element \w+ catena (layout[0-9]+|same[46]|localnet|hosted) `,
 		`nft chain (ip|ip6|bridge) (nat|filter|mangle|raw) (PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) `,
 		`nft chain (ip|ip6) nat CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$`,
