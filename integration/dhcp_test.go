@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,13 @@ func TestDHCP(t *testing.T) {
 		_, err := n.Outside.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
+	// A router's advertisements come from its link-local address, which the kernel looks for a duplicate of first.
+	eventually(t, func() error {
+		if out, err := n.Outside.Run("ip", "-6", "addr", "show", "dev", "lan0", "tentative"); err != nil || out != "" {
+			return fmt.Errorf("lan0 is not settled: %w %s", err, out)
+		}
+		return nil
+	})
 	must(t, n.Sysctl("net/ipv6/conf/eth0/accept_ra", "0")) // the routers are the pods'
 	before := text(t, n)
 	list, err := node.Load(filepath.Join(examples, "10-dhcp.conflist"), "1.1.0")

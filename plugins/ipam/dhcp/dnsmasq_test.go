@@ -83,7 +83,7 @@ func with(conf string, prev *cni.Result) string {
 func TestFamilies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
+	w.six()
 	server := w.dnsmasq(range4(50, 99), "--enable-ra", "--dhcp-range=2001:db8::100,2001:db8::1ff,64,2m",
 		"--dhcp-option=option6:dns-server,[2001:db8::53]", "--dhcp-option=option6:domain-search,six.test")
 	w.daemon()
@@ -117,7 +117,7 @@ func TestFamilies(t *testing.T) {
 func TestConflict(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
+	w.six()
 	server := w.dnsmasq(range4(50, 51), "--enable-ra", "--dhcp-range=2001:db8::100,2001:db8::101,64,2m")
 	w.daemon()
 	// The first pod's lease tells which address the server gives it.

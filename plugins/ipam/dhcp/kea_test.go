@@ -91,8 +91,7 @@ func (w world) kea6(folder string, renew, rebind int) *process {
 func TestSixth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
-	w.settled("! ip -6 addr show dev br0 | grep -q tentative")
+	w.six()
 	first := w.kea6("/run/one", 2, 6)
 	daemon := w.daemon()
 	got := w.result(w.add(`"family":["6"]`))

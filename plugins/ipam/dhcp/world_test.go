@@ -43,6 +43,14 @@ func newWorld(t *testing.T) world {
 	return w
 }
 
+// six gives the bridge an IPv6 network. A router's advertisements come from its
+// link-local address, which the kernel looks for a duplicate of first.
+func (w world) six() {
+	w.t.Helper()
+	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
+	w.settled("! ip -6 addr show dev br0 | grep -q tentative")
+}
+
 // process is a program that runs beside the test, and what it says.
 type process struct {
 	t    *testing.T
