@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
+
+	"github.com/catena-cni/catena/internal/program"
 )
 
 // Delegate executes another plugin with the same environment and input for a
@@ -85,54 +84,20 @@ func Find(plugin, path string) (string, error) {
 	if path == "" {
 		return "", Errorf(CodeEnvironment, "CNI_PATH is empty: the plugin %s is to be found in it", plugin)
 	}
-	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join(dir, plugin)
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
-			return file, nil
-		}
+	if file, found := program.Look(plugin, path); found {
+		return file, nil
 	}
 	err := Errorf(CodeMissing, "find plugin %q in path %s: %w", plugin, path, fs.ErrNotExist)
 	return "", Hint(err, "install the plugin's program into one of the folders of CNI_PATH")
 }
 
-// run executes a program to its end. It does without os/exec, which is made for
-// more and is no small part of a small binary.
+// run executes a plugin to its end.
 func run(path string, args, env []string, stdin []byte) ([]byte, error) {
-	// The kernel sends the signal when the thread ends that started the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	in, feed, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("execute %s: %w", path, err)
+	printed, err := program.Call{Path: path, Args: args, Env: env, Stdin: stdin}.Run()
+	if ended := program.Ended(""); errors.As(err, &ended) {
+		return nil, printedBy(filepath.Base(path), printed, err)
 	}
-	defer feed.Close()
-	out, answer, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("execute %s: %w", path, err), in.Close())
-	}
-	defer out.Close()
-	process, err := os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{
-		Env: env, Files: []*os.File{in, answer, os.Stderr},
-		// A runtime that loses patience kills this process. What it would leave
-		// running could take an address after the DEL that follows.
-		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
-	})
-	if err = errors.Join(err, in.Close(), answer.Close()); err != nil {
-		return nil, fmt.Errorf("execute %s: %w", path, err)
-	}
-	go func() {
-		_, _ = feed.Write(stdin) // a program need not read its input
-		_ = feed.Close()
-	}()
-	printed, rerr := io.ReadAll(out)
-	state, err := process.Wait()
-	switch {
-	case errors.Join(err, rerr) != nil:
-		return nil, fmt.Errorf("execute %s: %w", path, errors.Join(err, rerr))
-	case !state.Success():
-		return nil, printedBy(filepath.Base(path), printed, errors.New(state.String()))
-	}
-	return printed, nil
+	return printed, err
 }
 
 // printedBy reads the error that a plugin printed.
