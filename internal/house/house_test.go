@@ -22,11 +22,12 @@ const module = "github.com/catena-cni/catena/"
 
 // floors orders the packages: imports run from a higher number to a lower one.
 var floors = map[string]int{
-	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10, "internal/rpc": 10, "internal/dbus": 10,
+	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10, "internal/rpc": 10, "internal/dbus": 10, "internal/program": 10,
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
 	"internal/plan": 30, "internal/sysctl": 30, "internal/lease": 30, "internal/delegated": 30,
 	"internal/addr": 32, "internal/tuned": 32,
 	"internal/route": 33, "internal/conntrack": 34, "internal/nft": 36, "internal/link": 36, "internal/tc": 36, "internal/device": 38, "internal/dhcp": 38, "internal/firewalld": 38,
+	"internal/iptables": 40, "internal/legacy": 42,
 	"internal/plugin": 50, "internal/dhcpd": 52, "internal/kerneltest": 60, "internal/plugintest": 62, "internal/house": 70,
 }
 
@@ -43,7 +44,8 @@ var only = []struct {
 	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/dhcp"}, "the messages of DHCP have one home"},
 	{"golang.org/x/sys/unix", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
-	{"os/exec", []string{"internal/kerneltest", "internal/house", "integration"}, "no helper program is executed: delegation is internal/cni's"},
+	{"os/exec", []string{"internal/kerneltest", "internal/house", "integration"}, "what executes is internal/program's: delegation for internal/cni, and internal/iptables where a configuration names that backend"},
+	{module + "internal/program", []string{"internal/cni", "internal/iptables"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
 }
 
 type pkg struct {

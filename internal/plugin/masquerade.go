@@ -2,38 +2,101 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
 )
 
-// CheckMasquerade holds the key ipMasqBackend against what can be done.
-func CheckMasquerade(wanted bool, backend *string) error {
-	switch {
-	case backend == nil || *backend == "nftables":
-		return nil
-	case *backend == "":
-		return errors.New(`ipMasqBackend is "", and can be nftables`)
-	case *backend == "iptables" && wanted:
-		err := cni.Errorf(cni.CodeUnsupported, "ipMasqBackend iptables: this version masquerades with nftables alone")
-		return cni.Hint(err, "leave ipMasqBackend out, or set it to nftables; both work beside the iptables rules of others")
+// Backends of the packet filter that a configuration can name.
+const (
+	Nftables = "nftables"
+	Iptables = "iptables"
+)
+
+// CheckBackend refuses a backend that is named and empty, which upstream's
+// plugins refuse too: a template that was not filled in.
+func CheckBackend(key string, backend *string) error {
+	if backend != nil && *backend == "" {
+		return fmt.Errorf(`%s is "", and can be %s or %s`, key, Nftables, Iptables)
 	}
 	return nil
 }
 
+// ByIptables reports whether a backend is the explicit iptables.
+func ByIptables(backend *string) bool { return backend != nil && *backend == Iptables }
+
+// Masquerade is the facts that let a pod out under the host's address, if that
+// is wanted, by one backend. DEL takes away what either has, and upstream's.
+func Masquerade(at At, wanted bool, backend *string) plan.Plan {
+	byNft, byIptables := nft.Masquerade(at.Attachment, nil), iptables.Masquerade{Owner: at.Attachment}
+	var pods []netip.Prefix
+	if wanted {
+		pods = at.Prefixes()
+	}
+	theirs := legacy.Masquerade{Owner: at.Attachment, Pods: pods}
+	if ByIptables(backend) {
+		byIptables.Pods = pods
+		return plan.Plan{byNft, legacy.Or{Fact: byIptables, Theirs: theirs}}
+	}
+	byNft = nft.Masquerade(at.Attachment, pods)
+	return plan.Plan{byIptables, legacy.Or{Fact: byNft, Theirs: theirs}}
+}
+
+// MasqueradeReady looks whether an ADD could masquerade now.
+func MasqueradeReady(wanted bool, backend *string) error {
+	switch {
+	case !wanted:
+		return nil
+	case ByIptables(backend):
+		return iptables.Ready()
+	}
+	return nft.Ready()
+}
+
 // PresentByLink finds the attachments that have a link on the host, or members
-// of the kinds that come with one.
+// and rules of the kinds that come with one.
 func PresentByLink(k *kernel.Kernel) ([]name.Attachment, error) {
 	present, err := link.Attachments(k)
 	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
-	for _, m := range members {
+	rules, rerr := iptables.Masqueraded()
+	for _, m := range slices.Concat(members, rules) {
 		if !slices.Contains(present, m) {
 			present = append(present, m)
 		}
 	}
-	return present, errors.Join(err, merr)
+	return present, errors.Join(err, merr, rerr)
+}
+
+// SweepMasquerade is GC for masquerading by iptables, or by upstream's plugins,
+// that nothing else speaks of.
+func SweepMasquerade(network string, valid []name.Attachment) error {
+	return errors.Join(iptables.CollectMasquerade(network, valid), legacy.CollectMasquerade(network, valid))
+}
+
+// HostEnd is the name and the hardware address of the host's end of the
+// attachment's pair: the attachment's own or, where upstream's plugin made it,
+// those that the result has.
+func (at At) HostEnd() (link, mac string) {
+	for _, i := range at.Result.Interfaces {
+		if i.Sandbox == "" && legacy.HostName(i.Name) {
+			return i.Name, i.Mac
+		}
+	}
+	return at.HostLink(), at.MAC("host").String()
+}
+
+// TheirLink is the link that upstream's plugin made by the result, for DEL.
+func (at At) TheirLink() plan.Fact {
+	if name, mac := at.HostEnd(); name != at.HostLink() {
+		return legacy.Link{Name: name, MAC: mac}
+	}
+	return legacy.Link{}
 }

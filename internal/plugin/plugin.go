@@ -80,6 +80,8 @@ type Plugin[C any] struct {
 	Present func(*kernel.Kernel) ([]name.Attachment, error)
 	// Collect is GC for what Want's facts do not find by attachment.
 	Collect func(network string, valid func(text string) bool, c C) error
+	// Sweep is GC for what upstream's plugin of that name has left.
+	Sweep func(k *kernel.Kernel, network string, valid []name.Attachment) error
 }
 
 func (p Plugin[C]) title() string   { return p.Name }
@@ -384,6 +386,9 @@ func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
 			return slices.ContainsFunc(valid, func(v name.Attachment) bool { return v.Comment() == text })
 		}
 		errs = append(errs, p.Collect(r.Network, isValid, c))
+	}
+	if p.Sweep != nil {
+		errs = append(errs, p.Sweep(k, r.Network, valid))
 	}
 	return errors.Join(append(errs, p.delegate(r, cni.GC))...)
 }

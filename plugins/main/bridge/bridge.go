@@ -12,7 +12,9 @@ import (
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -23,6 +25,9 @@ var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment) error {
+		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))
+	},
 }
 
 // want lists what holds while a pod is attached. Who guards and masquerades
@@ -30,14 +35,13 @@ var bridge = plugin.Plugin[Conf]{
 // the link goes first.
 func want(at plugin.At, c Conf) plan.Plan {
 	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
-	host := at.HostLink()
+	host, _ := at.HostEnd()
 	p := plan.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode},
-		nft.Guard(at.Attachment, guarded(at, c)),
-		nft.Masquerade(at.Attachment, masqueraded(at, c)),
-		veth,
-		link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation},
+		legacy.Or{Fact: nft.Guard(at.Attachment, guarded(at, c)), Theirs: legacy.Guard{Owner: at.Attachment}},
 	}
+	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
+	p = append(p, veth, at.TheirLink(), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
 	if c.VLAN != 0 || len(c.trunks) > 0 {
 		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: uint16(c.VLAN), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
 	}
@@ -63,13 +67,6 @@ func guarded(at plugin.At, c Conf) net.HardwareAddr {
 		return c.mac
 	}
 	return at.MAC("pod")
-}
-
-func masqueraded(at plugin.At, c Conf) []netip.Prefix {
-	if !c.IPMasq {
-		return nil
-	}
-	return at.Prefixes()
 }
 
 // gateways are the host's addresses behind which the pods reach the world.
@@ -202,10 +199,7 @@ func defaultRoutes(r *cni.Result) {
 const portsMax = 1<<10 - 1
 
 func ready(k *kernel.Kernel, c Conf) error {
-	var errs []error
-	if c.IPMasq {
-		errs = append(errs, nft.Ready())
-	}
+	errs := []error{plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
 	if c.MACSpoofCheck {
 		errs = append(errs, nft.GuardReady())
 	}

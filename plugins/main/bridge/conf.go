@@ -64,7 +64,7 @@ func (c *Conf) conflicts(at *plugin.At) error {
 	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())
 	}
-	return plugin.CheckMasquerade(c.IPMasq, c.IPMasqBackend)
+	return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend)
 }
 
 // gatewayVLAN reports whether the gateway addresses are in a VLAN.

@@ -9,6 +9,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -25,26 +26,23 @@ type Conf struct {
 
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", NeedsIPAM: true,
-	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckMasquerade(c.IPMasq, c.IPMasqBackend) },
+	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, Want: want,
-	Ready: func(_ *kernel.Kernel, c Conf) error {
-		if c.IPMasq {
-			return nft.Ready()
-		}
-		return nil
-	},
+	Ready:   func(_ *kernel.Kernel, c Conf) error { return plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend) },
 	Present: plugin.PresentByLink,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment) error {
+		return plugin.SweepMasquerade(network, valid)
+	},
 }
 
 // want lists what holds while a pod is attached. The pod sends everything to
 // its gateway, which is an address of the host's end of the pair, even what is
 // for its own subnet; the host has one route to each of the pod's addresses.
 func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{
-		nft.Masquerade(at.Attachment, masqueraded(at, c)),
-		link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)},
-	}
+	p := plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)
+	p = append(p, link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)}, at.TheirLink())
+	host, _ := at.HostEnd()
 	// The host is the only neighbour, and the link is new to it.
 	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true, Quiet: true}
 	var gateways []netip.Addr
@@ -52,10 +50,10 @@ func want(at plugin.At, c Conf) plan.Plan {
 		self, gw := cni.Prefix(ip.Address), cni.Address(ip.Gateway)
 		if !slices.Contains(gateways, gw) {
 			gateways = append(gateways, gw)
-			p = append(p, addr.Addr{Side: kernel.Host, Link: at.HostLink(), Prefix: single(gw), NoPrefixRoute: true})
+			p = append(p, addr.Addr{Side: kernel.Host, Link: host, Prefix: single(gw), NoPrefixRoute: true})
 			pod.First = append(pod.First, route.Route{Side: kernel.Pod, Link: at.IfName, Dst: single(gw), Src: self.Addr()})
 		}
-		p = append(p, route.Route{Side: kernel.Host, Link: at.HostLink(), Dst: single(self.Addr())})
+		p = append(p, route.Route{Side: kernel.Host, Link: host, Dst: single(self.Addr())})
 		subnet := route.Route{Side: kernel.Pod, Link: at.IfName, Dst: self.Masked(), Via: []netip.Addr{gw}, Src: self.Addr()}
 		if !self.IsSingleIP() && !slices.ContainsFunc(pod.First, sameDestination(subnet)) {
 			pod.First = append(pod.First, subnet)
@@ -78,13 +76,6 @@ func sameDestination(r route.Route) func(plan.Fact) bool {
 }
 
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
-
-func masqueraded(at plugin.At, c Conf) []netip.Prefix {
-	if !c.IPMasq {
-		return nil
-	}
-	return at.Prefixes()
-}
 
 // complete lists the interfaces in upstream's order.
 func complete(at plugin.At, _ Conf) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -75,36 +76,60 @@ type port struct {
 
 // validate refuses before anything is touched.
 func validate(_ *plugin.At, c *Conf) error {
-	bit := nft.DefaultMarkBit
-	if c.MarkMasqBit != nil && c.masquerades() != nft.NoSources {
-		bit = *c.MarkMasqBit
-	}
-	errs := []error{c.conflicts()}
+	errs := []error{plugin.CheckBackend("backend", c.Backend), c.conflicts()}
 	for i, m := range c.RuntimeConfig.PortMappings {
 		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
 		errs = append(errs, err)
 		c.ports = append(c.ports, p)
 	}
-	var err error
-	c.profile, err = nft.NewProfile(bit, c.ConditionsV4, c.ConditionsV6)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, c.readConditions())...)
 }
 
 func (c *Conf) conflicts() error {
 	chain := c.SetMarkChain != nil && *c.SetMarkChain != ""
 	switch {
-	case c.Backend != nil && *c.Backend == "":
-		return errors.New(`backend is "", and can be nftables`)
-	case c.Backend != nil && *c.Backend == "iptables":
-		err := cni.Errorf(cni.CodeUnsupported, "backend iptables: this version maps ports with nftables alone")
-		return cni.Hint(err, "leave backend out, or set it to nftables; both work beside the iptables rules of others")
 	case chain && c.MarkMasqBit != nil:
 		return errors.New("markMasqBit and externalSetMarkChain exclude one another: the chain sets a mark of its own")
-	case chain:
+	case chain && !c.byIptables():
 		err := errors.New("externalSetMarkChain is a chain of iptables, and ports are mapped with nftables")
-		return cni.Hint(err, "leave it out, or set markMasqBit to the bit that the chain would set")
+		return cni.Hint(err, "leave it out, or set markMasqBit to the bit that the chain would set, or backend to iptables")
+	case chain:
+		if err := iptables.CheckChain(*c.SetMarkChain); err != nil {
+			return fmt.Errorf("externalSetMarkChain: %w", err)
+		}
 	}
 	return nil
+}
+
+// readConditions holds the conditions against what the backend understands.
+func (c *Conf) readConditions() (err error) {
+	if !c.byIptables() {
+		c.profile, err = nft.NewProfile(c.bit(), c.ConditionsV4, c.ConditionsV6)
+		return err
+	}
+	for key, words := range map[string][]string{"conditionsV4": c.ConditionsV4, "conditionsV6": c.ConditionsV6} {
+		if werr := iptables.CheckConditions(words); werr != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", key, werr))
+		}
+	}
+	return err
+}
+
+func (c *Conf) byIptables() bool { return plugin.ByIptables(c.Backend) }
+
+func (c *Conf) setMarkChain() string {
+	if c.SetMarkChain == nil {
+		return ""
+	}
+	return *c.SetMarkChain
+}
+
+// bit is the bit of the mark that asks for masquerading.
+func (c *Conf) bit() int {
+	if c.MarkMasqBit == nil || c.masquerades() == nft.NoSources {
+		return nft.DefaultMarkBit
+	}
+	return *c.MarkMasqBit
 }
 
 func (c *Conf) masquerades() nft.Sources {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/conntrack"
+	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
@@ -18,11 +21,21 @@ import (
 var portmap = plugin.Plugin[Conf]{
 	Name: "portmap", Chained: true, HostOnly: true,
 	Validate: validate, Complete: complete, Want: want,
-	Ready: func(*kernel.Kernel, Conf) error { return nft.Ready() },
+	Ready: func(_ *kernel.Kernel, c Conf) error {
+		if c.byIptables() {
+			return errors.Join(iptables.Ready(), nft.Ready()) // of nftables is the guard of the links
+		}
+		return nft.Ready()
+	},
 	Present: func(*kernel.Kernel) ([]name.Attachment, error) {
-		return nft.Attachments(nft.KindPorts, nft.KindLocalnet)
+		members, err := nft.Attachments(nft.KindPorts, nft.KindLocalnet)
+		rules, rerr := iptables.MappedOnes()
+		return append(members, rules...), errors.Join(err, rerr)
 	},
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
+	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment) error {
+		return errors.Join(iptables.CollectPorts(network, valid), legacy.CollectPorts(network, valid))
+	},
 }
 
 // want lists what holds while host ports lead to the pod. The ports come first:
@@ -31,12 +44,29 @@ var portmap = plugin.Plugin[Conf]{
 func want(at plugin.At, c Conf) plan.Plan {
 	mappings, _ := c.mappings(at)
 	local := localnet(mappings, c)
-	return plan.Plan{
-		nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile),
+	return append(ports(at, mappings, c), plan.Plan{
 		nft.Localnet{Owner: at.Attachment, Pod: local},
 		route.Localnet{Pod: local, Own: at.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
+	}...)
+}
+
+// ports lead to the pod by one backend. DEL takes away what either has, and
+// upstream's.
+func ports(at plugin.At, mappings []nft.Mapping, c Conf) plan.Plan {
+	theirs := legacy.Ports{Owner: at.Attachment}
+	for _, p := range addresses(at) {
+		theirs.Addrs = append(theirs.Addrs, p.Addr())
 	}
+	if c.byIptables() {
+		byIptables := iptables.Ports{
+			Owner: at.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
+			V4: c.ConditionsV4, V6: c.ConditionsV6,
+		}
+		return plan.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), legacy.Or{Fact: byIptables, Theirs: theirs}}
+	}
+	byNft := nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile)
+	return plan.Plan{iptables.Ports{Owner: at.Attachment}, legacy.Or{Fact: byNft, Theirs: theirs}}
 }
 
 // localnet is the pod's address that 127.0.0.1 is to lead to. IPv6 has no such

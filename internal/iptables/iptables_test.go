@@ -1,0 +1,399 @@
+package iptables
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/plan"
+)
+
+func owner(id string) name.Attachment {
+	return name.Attachment{Network: "net1", ContainerID: id, IfName: "eth0"}
+}
+
+func prefixes(texts ...string) (out []netip.Prefix) {
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t))
+	}
+	return out
+}
+
+func addresses(texts ...string) (out []netip.Addr) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+func mapping(port, to uint16, protocol, host, pod string) nft.Mapping {
+	return nft.Mapping{Protocol: nft.Protocols[protocol], Host: netip.MustParseAddr(host), HostPort: port, Pod: netip.MustParsePrefix(pod), PodPort: to}
+}
+
+func ports(id string) Ports {
+	return Ports{Owner: owner(id), From: nft.LocalSources, MarkBit: nft.DefaultMarkBit, Mappings: []nft.Mapping{
+		mapping(53, 53, "udp", "0.0.0.0", "10.1.2.3/24"), mapping(8080, 80, "tcp", "0.0.0.0", "10.1.2.3/24"),
+		mapping(8081, 80, "tcp", "192.0.2.2", "10.1.2.3/24"), mapping(8080, 80, "tcp", "::", "fd00:1:2::3/64"),
+	}}
+}
+
+func forward(id string) Forward {
+	return Forward{Owner: owner(id), Addrs: addresses("10.1.2.3", "fd00:1:2::3")}
+}
+
+func apart(id string) Apart {
+	return Apart{Owner: owner(id), Bridge: "br0", Isolated: true, Four: true, Six: true}
+}
+
+// builtin makes iptables' own chains, which stay once they were used, and those
+// that belong to the administrator.
+const builtinChains = `for p in iptables ip6tables; do for c in PREROUTING OUTPUT POSTROUTING; do
+		$p -t nat -A $c -j RETURN; $p -t nat -D $c -j RETURN
+	done; $p -A FORWARD -j RETURN; $p -D FORWARD -j RETURN; $p -N CNI-ADMIN; done`
+
+const saved = "iptables-save; ip6tables-save"
+
+// look shows the rules without what changes by itself.
+const look = "{ " + saved + "; iptables-legacy-save; ip6tables-legacy-save; } 2>/dev/null | sed 's/ \\[.*//; /^#/d'"
+
+// older puts the programs of the older iptables in the place of the newer ones.
+func older(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"} {
+		tool := strings.Replace(name, "tables", "tables-legacy", 1)
+		path := filepath.Join("/usr/sbin", tool)
+		if _, err := os.Stat(path); err != nil {
+			t.Fatalf("the older iptables is needed: %v", err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func laws(t *testing.T) {
+	masquerade := func(id string) plan.Fact {
+		return Masquerade{Owner: owner(id), Pods: prefixes("10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64")}
+	}
+	masqAll := ports("c1")
+	masqAll.From, masqAll.MarkBit, masqAll.V4 = nft.AllSources, 20, []string{"-s", "10.0.0.0/8", "!", "-i", "eth9"}
+	chain := owner("c1").UpstreamChain
+	for what, c := range map[string]kerneltest.Case{
+		"masquerade": {
+			Plan: plan.Plan{masquerade("c1")}, Other: plan.Plan{masquerade("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "ip6tables -t nat -F " + chain("CNI-")}},
+		},
+		"ports": {
+			Plan: plan.Plan{ports("c1")}, Other: plan.Plan{ports("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -t nat -D " + chain("CNI-DN-") + " -p tcp --dport 8080 -j DNAT --to-destination 10.1.2.3:80"}},
+		},
+		"ports with a mark of their own": {
+			Plan: plan.Plan{masqAll}, Other: plan.Plan{ports("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -t nat -F CNI-HOSTPORT-MASQ"}},
+		},
+		"forward": {
+			Plan: plan.Plan{forward("c1")}, Other: plan.Plan{forward("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -D CNI-FORWARD -s 10.1.2.3 -j ACCEPT"}},
+		},
+		"apart": {
+			Plan: plan.Plan{apart("c1")}, Other: plan.Plan{apart("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "ip6tables -D CNI-ISOLATION-STAGE-1 -i br0 -o br0 -m comment --comment 'CNI firewall plugin rules (ingressPolicy: isolated)' -j DROP"}},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c.Setup = func(s *kerneltest.Sandbox) { s.Run(builtinChains) }
+			c.Look = look
+			kerneltest.Prove(t, c)
+		})
+	}
+}
+
+func TestLaws(t *testing.T) { laws(t) }
+
+// TestLawsOfTheOlder are the same laws with the tables that are not nftables'.
+func TestLawsOfTheOlder(t *testing.T) {
+	older(t)
+	t.Run("older", laws)
+}
+
+// TestMissingProgram: the error names the package, and nothing is left.
+func TestMissingProgram(t *testing.T) {
+	s := kerneltest.New(t)
+	t.Setenv("PATH", "/nonexistent")
+	for _, f := range []plan.Fact{Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}, ports("c1"), forward("c1"), apart("c1")} {
+		err := f.Add(s.Kernel())
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "iptables-restore") {
+			t.Errorf("%v: %v", f, err)
+		}
+		if err := f.Del(s.Kernel()); err != nil {
+			t.Errorf("%v: DEL: %v", f, err)
+		}
+	}
+	if entries, _ := os.ReadDir(string(records)); len(entries) > 0 {
+		t.Errorf("left %v", entries)
+	}
+	if err := Ready(); err == nil {
+		t.Error("STATUS is green without the programs")
+	}
+}
+
+// TestSiblings: two interfaces of a container in one network have one chain, and
+// each takes away its own.
+func TestSiblings(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look) + s.Text()
+	first := Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}
+	second := Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.4/24", "fd00:1:2::4/64")}
+	second.Owner.IfName = "eth1"
+	for _, m := range []Masquerade{first, second} {
+		if err := m.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []Masquerade{first, second} {
+		if err := m.Check(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := first.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Masquerade{Owner: first.Owner}).Del(s.Kernel()); err != nil { // a second DEL
+		t.Fatal(err)
+	}
+	if err := second.Check(s.Kernel()); err != nil {
+		t.Errorf("after the DEL of the first: %v", err)
+	}
+	if err := first.Check(s.Kernel()); err == nil {
+		t.Error("the first is still there")
+	}
+	if err := second.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Same("DEL of both", before, s.Run(look)+s.Text())
+
+	// Of ports the second is told who has the chain.
+	other := ports("c1")
+	other.Owner.IfName = "eth1"
+	if err := ports("c1").Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "net1/c1/eth0") {
+		t.Errorf("%v", err)
+	}
+	if err := other.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if err := ports("c1").Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPortConflict: who comes second is told who was first, and one whose pod is
+// gone gives way.
+func TestPortConflict(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	one := func(id, host string, conditions ...string) Ports {
+		return Ports{Owner: owner(id), MarkBit: nft.DefaultMarkBit, V4: conditions, Mappings: []nft.Mapping{mapping(80, 80, "tcp", host, "10.1.2.3/24")}}
+	}
+	if err := one("c1", "192.0.2.2").Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Text()
+	for _, host := range []string{"192.0.2.2", "0.0.0.0"} {
+		if err := one("c2", host).Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "held by net1/c1/eth0") {
+			t.Errorf("%s: %v", host, err)
+		}
+		s.Same("a refused ADD", before, s.Text())
+	}
+	for i, p := range []Ports{one("c3", "192.0.2.3"), one("c4", "0.0.0.0", "-i", "eth9")} {
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+		if err := p.Del(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Run(`umount -l "$POD"; rm "$POD"`)
+	s.NewPod(s.Pod)
+	if err := one("c2", "0.0.0.0").Add(s.Kernel()); err != nil {
+		t.Fatalf("the holder is gone, and: %v", err)
+	}
+	if rules := s.Run("iptables -t nat -S"); strings.Contains(rules, owner("c1").UpstreamChain("CNI-DN-")) || !strings.Contains(rules, owner("c2").UpstreamChain("CNI-DN-")) {
+		t.Errorf("the dead holder still has something, or the new one nothing:\n%s", rules)
+	}
+}
+
+// TestSameAddress: a pod that has the address of one that went without a DEL
+// keeps its rules when that DEL comes at last.
+func TestSameAddress(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look) + s.Text()
+	for _, id := range []string{"c1", "c2"} {
+		if err := forward(id).Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := Forward{Owner: owner("c1"), Known: forward("c1").Addrs}
+	for range 2 {
+		if err := late.Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		if err := forward("c2").Check(s.Kernel()); err != nil {
+			t.Errorf("the live pod: %v", err)
+		}
+	}
+	if err := (Forward{Owner: owner("c2")}).Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Same("DEL of both", before, s.Run(look)+s.Text())
+
+	// What upstream's plugin made goes by the previous result.
+	s.Run(`iptables -N CNI-FORWARD; iptables -I FORWARD 1 -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD
+		iptables -I CNI-FORWARD 1 -m comment --comment "CNI firewall plugin admin overrides" -j CNI-ADMIN
+		iptables -A CNI-FORWARD -d 10.1.2.3/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		iptables -A CNI-FORWARD -s 10.1.2.3/32 -j ACCEPT`)
+	if err := late.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Same("DEL of upstream's", before, s.Run(look)+s.Text())
+}
+
+// TestApartGoesWithTheLast of the pods of each bridge.
+func TestApartGoesWithTheLast(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look)
+	all := []Apart{apart("c1"), apart("c2"), apart("c3")}
+	all[2].Bridge, all[2].Isolated = "br1", false
+	for _, a := range all {
+		if err := a.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, a := range all {
+		if err := (Apart{Owner: a.Owner}).Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range all[i+1:] {
+			if err := o.Check(s.Kernel()); err != nil {
+				t.Errorf("after the DEL of %v: %v", a.Owner, err)
+			}
+		}
+	}
+	s.Same("DEL of all", before, s.Run(look))
+}
+
+// TestCollect: GC takes away what is the network's and of none that lives.
+func TestCollect(t *testing.T) {
+	t.Run("newer", collects)
+	t.Run("older", func(t *testing.T) { older(t); collects(t) })
+}
+
+func collects(t *testing.T) {
+	s := kerneltest.New(t)
+	facts := func(at name.Attachment, port uint16) plan.Plan {
+		return plan.Plan{
+			Masquerade{Owner: at, Pods: prefixes("10.1.2.3/24", "fd00::3/64")},
+			Ports{Owner: at, MarkBit: 13, Mappings: []nft.Mapping{mapping(port, 80, "tcp", "0.0.0.0", "10.1.2.3/24")}},
+		}
+	}
+	live, stale, elsewhere := owner("live"), owner("stale"), owner("stale")
+	elsewhere.Network = "net10"
+	for i, at := range []name.Attachment{live, stale, elsewhere} {
+		if err := facts(at, uint16(80+i)).Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Run("rm -r /run/catena/iptables")
+	for range 2 {
+		if err := errors.Join(CollectMasquerade("net1", []name.Attachment{live}), CollectPorts("net1", []name.Attachment{live})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rules := s.Run("iptables -t nat -S; ip6tables -t nat -S")
+	for at, want := range map[name.Attachment]bool{live: true, stale: false, elsewhere: true} {
+		for _, chain := range []string{at.UpstreamChain("CNI-"), at.UpstreamChain("CNI-DN-")} {
+			if strings.Contains(rules, chain) != want {
+				t.Errorf("%v has %s: %t\n%s", at, chain, !want, rules)
+			}
+		}
+	}
+	if err := errors.Join(CollectPorts("net1", nil), CollectPorts("net10", nil), CollectMasquerade("net1", nil), CollectMasquerade("net10", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if rules := s.Run("iptables -t nat -S; ip6tables -t nat -S"); strings.Contains(rules, "CNI-") {
+		t.Errorf("GC of all has left\n%s", rules)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"a", "", `name: "n" id: "c"`, `back\slash`, "it's", "#"} {
+		if got := unquote(quote(word) + " x"); len(got) != 2 || got[0] != word {
+			t.Errorf("%q became %q", word, got)
+		}
+	}
+	if got := quote("a\nCOMMIT"); strings.Contains(got, "\n") {
+		t.Errorf("%q ends the line", got)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	for text, fine := range map[string]bool{
+		"-s 10.0.0.0/8 ! -i eth0 -m mark --mark 0x10/0x10":        true,
+		"! -d 10.1.0.0/16 -p tcp -m multiport --sports 1:5,9":     true,
+		"-m set ! --match-set some src -m recent --set":           true,
+		"-m statistic --mode nth --every 2 -m time --weekdays -1": true,
+		"":                                 true,
+		"ip saddr 10.0.0.0/8":              false,
+		"-s 10.0.0.0/8 -j ACCEPT":          false,
+		"-jACCEPT":                         false,
+		"-s 10.0.0.0/8 --jump ACCEPT":      false,
+		"-s 10.0.0.0/8 --goto X":           false,
+		"-s 1.2.3.4 --modprobe=/tmp/x":     false,
+		"-s 1.2.3.4 --modpr /tmp/x":        false,
+		"-s 1.2.3.4 -M /tmp/x":             false,
+		"-t filter":                        false,
+		"-s 1.2.3.4 -A FORWARD":            false,
+		"-s 1.2.3.4 --delete-chain":        false,
+		"-s 1.2.3.4\n-F":                   false,
+		"-m comment --comment a\x00b -s x": false,
+	} {
+		words := strings.Split(text, " ")
+		if text == "" {
+			words = nil
+		}
+		if err := CheckConditions(words); (err == nil) != fine {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestCheckChain(t *testing.T) {
+	t.Parallel()
+	for chain, fine := range map[string]bool{
+		"CNI-ADMIN": true, "KUBE-MARK-MASQ": true, strings.Repeat("x", 28): true, "DOCKER_USER.1": true,
+		"": false, strings.Repeat("x", 29): false, "a b": false, "a\nb": false, "-A": false, "!x": false, "ACCEPT": false, "FORWARD": false, `a"b`: false,
+	} {
+		if err := CheckChain(chain); (err == nil) != fine {
+			t.Errorf("%q: %v", chain, err)
+		}
+	}
+}

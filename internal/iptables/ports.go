@@ -1,0 +1,356 @@
+package iptables
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+)
+
+// Ports are host ports that lead to a pod by rules of iptables. The mappings are
+// as nft.Merge gives them. Without any it is there for its Del.
+//
+//	PREROUTING, OUTPUT   to the host's own addresses: -j CNI-HOSTPORT-DNAT
+//	CNI-HOSTPORT-DNAT    the attachment's ports: -j CNI-DN-<hash>
+//	CNI-DN-<hash>        for each port: mark it where it must be masqueraded, DNAT
+//	CNI-HOSTPORT-SETMARK sets the mark
+//	POSTROUTING          -j CNI-HOSTPORT-MASQ, which masquerades what has it
+//
+// What is shared goes with the last port.
+type Ports struct {
+	Owner    name.Attachment
+	Mappings []nft.Mapping
+	From     nft.Sources
+	// MarkBit is the bit of the packets' mark that asks for masquerading.
+	MarkBit int
+	// SetMarkChain is a chain of somebody else's that asks for it instead.
+	SetMarkChain string
+	// V4 and V6 are conditions in iptables' words.
+	V4, V6 []string
+}
+
+func (p Ports) String() string {
+	words := []string{"ipt  ports", p.chain()}
+	for _, m := range p.Mappings[:min(shown, len(p.Mappings))] {
+		words = append(words, fmt.Sprintf("{ %v : %v }", m, netip.AddrPortFrom(m.Pod.Addr(), m.PodPort)))
+	}
+	if more := len(p.Mappings) - shown; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	switch {
+	case p.Idle() || p.From == nft.NoSources:
+	case p.SetMarkChain != "":
+		words = append(words, "marked by", p.SetMarkChain)
+	default:
+		words = append(words, fmt.Sprintf("mark bit %d", p.MarkBit))
+	}
+	if c := p.conditions(); c != "" {
+		words = append(words, "if", c)
+	}
+	return strings.Join(words, " ")
+}
+
+// shown is how many ports a text names.
+const shown = 16
+
+func (p Ports) conditions() string {
+	return strings.TrimSpace(strings.Join(slices.Concat(p.V4, p.V6), " "))
+}
+
+// Idle says that nothing is asked for.
+func (p Ports) Idle() bool { return len(p.Mappings) == 0 }
+
+func (p Ports) chain() string { return p.Owner.UpstreamChain(prefixPorts) }
+
+func (p Ports) record() record {
+	return record{Owner: p.Owner, chain: p.chain(), Ports: p.Mappings, Conditions: p.conditions()}
+}
+
+// traces are the chain, and that of old versions of upstream's.
+func (p Ports) traces() []trace {
+	return []trace{
+		{table: "nat", chain: p.chain(), from: []string{chainPorts}},
+		{table: "nat", chain: p.Owner.UpstreamChain(prefixOldSNAT), from: []string{chainOldSNAT}},
+	}
+}
+
+// batch is the rules of one family.
+func (p Ports) batch(six bool) batch {
+	b := batch{six: six, table: "nat", fresh: p.chain()}
+	mine := slices.DeleteFunc(slices.Clone(p.Mappings), func(m nft.Mapping) bool { return m.Pod.Addr().Is6() != six })
+	if len(mine) == 0 {
+		return b
+	}
+	b.on = p.foundation()
+	for _, m := range mine {
+		b.rules = append(b.rules, p.lead(m)...)
+	}
+	b.rules = append(b.rules, p.entries(six, mine)...)
+	return b
+}
+
+// foundation is what all ports share.
+func (p Ports) foundation() (on []part) {
+	local := []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts}
+	if p.From != nft.NoSources && p.SetMarkChain == "" {
+		masquerade := append(commented("CNI portfwd requiring masquerade"), "-j", chainMasq)
+		on = append(on,
+			part{chain: chainMasq, rule: in(chainMasq, "-m", "mark", "--mark", p.mark(), "-j", "MASQUERADE")},
+			// Before the rules of bridge and ptp, which let the pods' subnets pass.
+			part{rule: in("POSTROUTING", masquerade...), first: true},
+		)
+		if p.MarkBit == nft.DefaultMarkBit {
+			set := append(commented("CNI portfwd masquerade mark"), p.setMark()...)
+			on = append(on, part{chain: chainSetMark, rule: in(chainSetMark, set...)})
+		}
+	}
+	return append(on, part{chain: chainPorts, rule: in("PREROUTING", local...)}, part{rule: in("OUTPUT", local...)})
+}
+
+func (p Ports) mark() string { return fmt.Sprintf("%#[1]x/%#[1]x", uint32(1)<<p.MarkBit) }
+
+func (p Ports) setMark() []string { return []string{"-j", "MARK", "--set-xmark", p.mark()} }
+
+// ask are the words that have a packet masqueraded. The shared chain is for the
+// default mark alone: one bit of it must not become several.
+func (p Ports) ask() []string {
+	switch {
+	case p.SetMarkChain != "":
+		return []string{"-j", p.SetMarkChain}
+	case p.MarkBit == nft.DefaultMarkBit:
+		return []string{"-j", chainSetMark}
+	}
+	return p.setMark()
+}
+
+// lead is the rules that lead one port.
+func (p Ports) lead(m nft.Mapping) (out []rule) {
+	match := []string{"-p", protocol(m.Protocol), "--dport", strconv.Itoa(int(m.HostPort))}
+	if !m.Host.IsUnspecified() {
+		match = append(match, "-d", m.Host.String())
+	}
+	for _, source := range p.sources(m.Pod) {
+		out = append(out, in(p.chain(), slices.Concat(match, []string{"-s", source}, p.ask())...))
+	}
+	to := netip.AddrPortFrom(m.Pod.Addr(), m.PodPort).String()
+	return append(out, in(p.chain(), slices.Concat(match, []string{"-j", "DNAT", "--to-destination", to})...))
+}
+
+// sources are those whose connections are masqueraded.
+func (p Ports) sources(pod netip.Prefix) []string {
+	switch {
+	case p.From == nft.NoSources:
+		return nil
+	case p.From == nft.AllSources:
+		return []string{netip.PrefixFrom(pod.Addr(), 0).Masked().String()}
+	case pod.Addr().Is4():
+		return []string{pod.Masked().String(), "127.0.0.0/8"}
+	}
+	return []string{pod.Masked().String()}
+}
+
+// portsMax is how many ports one rule can name (XT_MULTI_PORTS).
+const portsMax = 15
+
+// entries are the rules that lead the attachment's ports to its chain.
+func (p Ports) entries(six bool, mine []nft.Mapping) (out []rule) {
+	conditions := p.V4
+	if six {
+		conditions = p.V6
+	}
+	ports := map[string][]string{}
+	for _, m := range mine {
+		name := protocol(m.Protocol)
+		ports[name] = append(ports[name], strconv.Itoa(int(m.HostPort)))
+	}
+	for _, name := range []string{"sctp", "tcp", "udp"} {
+		for some := range slices.Chunk(ports[name], portsMax) {
+			match := []string{"-m", "multiport", "-p", name, "--destination-ports", strings.Join(some, ",")}
+			out = append(out, in(chainPorts, slices.Concat(commented("dnat "+label(p.Owner)), match, conditions, []string{"-j", p.chain()})...))
+		}
+	}
+	return out
+}
+
+func protocol(number uint8) string {
+	for name, n := range nft.Protocols {
+		if n == number {
+			return name
+		}
+	}
+	return strconv.Itoa(int(number))
+}
+
+// Add claims the record, looks whether another pod has one of the ports, and then
+// puts the rules in.
+func (p Ports) Add(k *kernel.Kernel) error {
+	if p.Idle() {
+		return nil
+	}
+	if err := p.alone(); err != nil {
+		return err
+	}
+	if _, err := p.record().claim(k); err != nil {
+		return err
+	}
+	if err := p.insert(k); err != nil {
+		return errors.Join(err, p.Del(k))
+	}
+	return nil
+}
+
+// alone refuses a second interface of a container in one network: upstream's
+// chain has room for one.
+func (p Ports) alone() error {
+	siblings, err := p.record().siblings()
+	for _, key := range siblings {
+		other, rerr := readRecord(key)
+		if rerr == nil && !other.abandoned() {
+			err := fmt.Errorf("chain %s is held by %s: %w", p.chain(), other.Owner, fs.ErrExist)
+			return cni.Hint(err, "with iptables one interface of a container in a network can have host ports; the backend nftables has no such limit")
+		}
+		err = errors.Join(err, records.Remove(key))
+	}
+	return err
+}
+
+func (p Ports) insert(k *kernel.Kernel) error {
+	if err := p.free(k); err != nil {
+		return err
+	}
+	if err := p.clear(); err != nil { // of one that was never taken away
+		return err
+	}
+	for _, six := range families {
+		if b := p.batch(six); len(b.rules) > 0 {
+			if err := b.add(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// free refuses a port that another pod has, unless that pod is provably gone. As
+// this looks once its own record is there, of two pods that come at the same
+// time one at least sees the other.
+func (p Ports) free(k *kernel.Kernel) error {
+	others, err := all(prefixPorts)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		held := p.overlap(o)
+		switch {
+		case held == nil:
+		case o.abandoned():
+			if err := (Ports{Owner: o.Owner}).Del(k); err != nil {
+				return err
+			}
+		default:
+			err := fmt.Errorf("%v is held by %s: %w", held, o.Owner, fs.ErrExist)
+			return cni.Hint(err, fmt.Sprintf("detach (DEL) %s first, or give one of the two another host port or hostIP", o.Owner))
+		}
+	}
+	return nil
+}
+
+// overlap is the first of the ports that the other's record has too, at the same
+// address and under the same conditions.
+func (p Ports) overlap(o record) fmt.Stringer {
+	if o.Owner == p.Owner || o.Conditions != p.conditions() {
+		return nil
+	}
+	type place struct {
+		protocol uint8
+		six      bool
+		port     uint16
+	}
+	at := func(m nft.Mapping) place { return place{m.Protocol, m.Host.Is6(), m.HostPort} }
+	held := map[place][]netip.Addr{}
+	for _, m := range o.Ports {
+		held[at(m)] = append(held[at(m)], m.Host)
+	}
+	for _, m := range p.Mappings {
+		for _, host := range held[at(m)] {
+			if host == m.Host || host.IsUnspecified() || m.Host.IsUnspecified() {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// Del takes away all that has the name of the container and the network, unless
+// it is another interface's, and with the last port what is shared.
+func (p Ports) Del(*kernel.Kernel) error {
+	siblings, err := p.record().siblings()
+	if err != nil {
+		return err
+	}
+	if len(siblings) == 0 {
+		if err := p.clear(); err != nil {
+			return err
+		}
+	}
+	return p.record().remove()
+}
+
+// clear takes the chains away, whoever made them.
+func (p Ports) clear() error {
+	shared := false
+	for _, t := range p.traces() {
+		removed, err := t.remove()
+		if err != nil {
+			return err
+		}
+		shared = shared || removed
+	}
+	if !shared {
+		return nil
+	}
+	return sweepPorts()
+}
+
+func sweepPorts() error {
+	return sweep("nat",
+		common{chainPorts, []string{"PREROUTING", "OUTPUT"}},
+		common{chainMasq, []string{"POSTROUTING"}},
+		common{chainSetMark, nil},
+		common{chainOldSNAT, []string{"POSTROUTING", "OUTPUT"}},
+	)
+}
+
+// Check looks for every rule, those that are shared too.
+func (p Ports) Check(*kernel.Kernel) error {
+	var errs []error
+	for _, six := range families {
+		if b := p.batch(six); len(b.rules) > 0 {
+			errs = append(errs, b.check())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Mapped reports whether the attachment has ports by rules of iptables, whoever
+// made them. No program is needed, and the rules are not looked at closer.
+func Mapped(owner name.Attachment) (bool, error) { return Ports{Owner: owner}.traces()[0].there() }
+
+// MappedOnes lists the attachments with a record of ports.
+func MappedOnes() ([]name.Attachment, error) { return recorded(prefixPorts) }
+
+// CollectPorts is GC for ports that no record speaks of: it removes what carries
+// the network's name and is of none of the valid attachments.
+func CollectPorts(network string, valid []name.Attachment) error {
+	like := trace{table: "nat", from: []string{chainPorts}}
+	err := collect(like, prefixPorts, "dnat "+labelOf(network), chains(prefixPorts, valid))
+	return errors.Join(err, sweepPorts())
+}

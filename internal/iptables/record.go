@@ -1,0 +1,126 @@
+package iptables
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
+	"github.com/catena-cni/catena/internal/store"
+)
+
+// Upstream's chains have no room for the interface, and its accepting rules for
+// any owner at all. So what an attachment has is recorded in files that die,
+// like the rules, with the boot:
+//
+//	/run/catena/iptables/<chain>.<key>    a JSON object: owner, netns, addresses,
+//	                                      ports
+//
+// <chain> is the chain that the rules are in, <key> a hash of the attachment.
+const records = store.Folder("/run/catena/iptables")
+
+// record is the content of such a file.
+type record struct {
+	Owner name.Attachment `json:"owner"`
+	// Netns is the path of the pod's namespace, and NetnsID the namespace that
+	// was there.
+	Netns   string         `json:"netns"`
+	NetnsID kernel.NetnsID `json:"netnsID"`
+	// Addrs are the pod's.
+	Addrs []netip.Addr `json:"addrs,omitempty"`
+	// Ports are those that lead to the pod, under the conditions.
+	Ports      []nft.Mapping `json:"ports,omitempty"`
+	Conditions string        `json:"conditions,omitempty"`
+	// Bridge is the one that is kept apart from others, or in itself.
+	Bridge   string `json:"bridge,omitempty"`
+	Isolated bool   `json:"isolated,omitempty"`
+
+	chain string
+}
+
+func (r record) key() string { return r.chain + "." + r.Owner.Key() }
+
+// read gives the attachment's record, or os.ErrNotExist.
+func (r record) read() (record, error) { return readRecord(r.key()) }
+
+func readRecord(key string) (r record, err error) {
+	r.chain, _, _ = strings.Cut(key, ".")
+	b, err := records.Read(key)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("%s/%s: %w", records, key, err)
+	}
+	return r, nil
+}
+
+func (r record) remove() error { return records.Remove(r.key()) }
+
+// abandoned reports whether the pod is provably gone: its namespace is not at
+// its path any more.
+func (r record) abandoned() bool { return r.Netns != "" && kernel.Netns(r.Netns) != r.NetnsID }
+
+// claim writes the record of an attachment that has none. One that is of a pod
+// that is gone, for which nobody said DEL, is replaced: again says so, and what
+// it speaks of is to be taken away first.
+func (r record) claim(k *kernel.Kernel) (again bool, err error) {
+	r.Netns, r.NetnsID = k.PodPath(), kernel.Netns(k.PodPath())
+	content, err := json.Marshal(r)
+	if err != nil {
+		return false, err
+	}
+	err = records.Claim(r.key(), content)
+	if !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	before, err := r.read()
+	if err == nil && before.NetnsID == r.NetnsID && !before.abandoned() {
+		err := fmt.Errorf("%s has its rules of iptables in %s already: %w", r.Owner, r.chain, fs.ErrExist)
+		return false, cni.Hint(err, "a container is detached (DEL) before it is attached again")
+	}
+	return true, records.Replace(r.key(), content)
+}
+
+// siblings are the other records of the same chain.
+func (r record) siblings() ([]string, error) {
+	keys, err := records.Keys()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, key := range keys {
+		if strings.HasPrefix(key, r.chain+".") && key != r.key() {
+			out = append(out, key)
+		}
+	}
+	return out, nil
+}
+
+// all reads the records whose chain begins with a prefix. One that cannot be
+// read speaks for nobody.
+func all(prefix string) (out []record, err error) {
+	keys, err := records.Keys()
+	for _, key := range keys {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		if r, err := readRecord(key); err == nil {
+			out = append(out, r)
+		}
+	}
+	return out, err
+}
+
+func owners(of []record) (out []name.Attachment) {
+	for _, r := range of {
+		out = append(out, r.Owner)
+	}
+	return out
+}
