@@ -193,9 +193,9 @@ func (s *Space) links() ([]string, error) {
 	return lines, nil
 }
 
-// kernelsOwn are the IPv6 routes that come with any link that is up and with forwarding, at a moment of the kernel's choice.
-// The link and the forwarding have lines of their own.
-var kernelsOwn = regexp.MustCompile(`^(anycast |(local )?fe80:|multicast ff00::/8 )`)
+// kernelsOwn are the IPv6 routes that come with any link that is up, with its addresses and with forwarding, at a moment of
+// the kernel's choice. The link, the addresses and the forwarding have lines of their own.
+var kernelsOwn = regexp.MustCompile(`^(anycast |(local )?fe80:|multicast ff00::/8 |local [0-9a-f:]+ dev \S+ table local proto kernel )`)
 
 // moods are the words of a route that come and go with the carrier.
 var moods = strings.NewReplacer(" linkdown", "", " dead", "")

@@ -26,32 +26,39 @@ type Trace interface {
 	Remove() error
 }
 
-// Or is a fact that upstream's plugin may have made true in its own way: CHECK is
-// content with either, and DEL takes both away.
-type Or struct {
+// Beside is a fact that has no counterpart in what upstream's plugin makes: CHECK
+// does not miss it where that is there.
+type Beside struct {
 	plan.Fact
 	Theirs Trace
 }
 
 // Idle is the fact's.
-func (o Or) Idle() bool { return plan.Idle(o.Fact) }
-
-// Del takes away what is ours and what is upstream's.
-func (o Or) Del(k *kernel.Kernel) error { return errors.Join(o.Fact.Del(k), o.Theirs.Remove()) }
+func (b Beside) Idle() bool { return plan.Idle(b.Fact) }
 
 // Check looks for what is ours and, where that is not as it should be, for
 // upstream's.
-func (o Or) Check(k *kernel.Kernel) error {
-	err := o.Fact.Check(k)
-	if err == nil || o.Idle() {
+func (b Beside) Check(k *kernel.Kernel) error {
+	err := b.Fact.Check(k)
+	if err == nil || b.Idle() {
 		return err
 	}
-	holds, herr := o.Theirs.Holds()
+	holds, herr := b.Theirs.Holds()
 	if holds {
 		return nil
 	}
 	return errors.Join(err, herr)
 }
+
+// Or is a fact that upstream's plugin may have made true in its own way: CHECK is
+// content with either, and DEL takes both away.
+type Or struct{ Beside }
+
+// Either makes an Or.
+func Either(ours plan.Fact, theirs Trace) Or { return Or{Beside{ours, theirs}} }
+
+// Del takes away what is ours and what is upstream's.
+func (o Or) Del(k *kernel.Kernel) error { return errors.Join(o.Fact.Del(k), o.Theirs.Remove()) }
 
 // chains are chains of one of upstream's tables that rules of attachments are in.
 type chains struct {

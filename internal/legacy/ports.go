@@ -3,10 +3,7 @@ package legacy
 import (
 	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -77,41 +74,4 @@ func CollectPorts(network string, valid []name.Attachment) error {
 		}))
 	}
 	return errors.Join(errs...)
-}
-
-// The folders of libcni's results, named network-container-interface, and of
-// host-local's leases, one for each network.
-const (
-	results = "/var/lib/cni/results"
-	leases  = "/var/lib/cni/networks"
-)
-
-// elsewhere reports whether a container is in another network than the one.
-func elsewhere(container, network string) bool {
-	entries, _ := os.ReadDir(results)
-	for _, e := range entries {
-		if strings.Contains(e.Name(), "-"+container+"-") && !strings.HasPrefix(e.Name(), network+"-"+container+"-") {
-			return true
-		}
-	}
-	networks, _ := os.ReadDir(leases)
-	for _, n := range networks {
-		if n.Name() != network && leased(filepath.Join(leases, n.Name()), container) {
-			return true
-		}
-	}
-	return false
-}
-
-// leased looks for a lease of the container in a network's folder.
-func leased(dir, container string) bool {
-	entries, _ := os.ReadDir(dir)
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-		if _, err := netip.ParseAddr(e.Name()); err != nil || !e.Type().IsRegular() {
-			return false
-		}
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		id, _, _ := strings.Cut(string(b), "\r\n")
-		return err == nil && strings.TrimSpace(id) == container
-	})
 }

@@ -49,3 +49,18 @@ func FirstMAC(places ...string) (net.HardwareAddr, error) {
 	}
 	return nil, nil
 }
+
+// PodMAC is the hardware address that the result has for the pod's interface.
+// A plugin later in the chain may have given it another than its own, or
+// upstream's plugin any.
+func (at At) PodMAC(own net.HardwareAddr) net.HardwareAddr {
+	for _, i := range at.Result.Interfaces {
+		if i.Name != at.IfName || i.Sandbox == "" {
+			continue
+		}
+		if m, err := FirstMAC(i.Mac); err == nil && m != nil {
+			return m
+		}
+	}
+	return own
+}

@@ -44,10 +44,10 @@ func Masquerade(at At, wanted bool, backend *string) plan.Plan {
 	theirs := legacy.Masquerade{Owner: at.Attachment, Pods: pods}
 	if ByIptables(backend) {
 		byIptables.Pods = pods
-		return plan.Plan{byNft, legacy.Or{Fact: byIptables, Theirs: theirs}}
+		return plan.Plan{byNft, legacy.Either(byIptables, theirs)}
 	}
 	byNft = nft.Masquerade(at.Attachment, pods)
-	return plan.Plan{byIptables, legacy.Or{Fact: byNft, Theirs: theirs}}
+	return plan.Plan{byIptables, legacy.Either(byNft, theirs)}
 }
 
 // MasqueradeReady looks whether an ADD could masquerade now.

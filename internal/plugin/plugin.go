@@ -81,7 +81,7 @@ type Plugin[C any] struct {
 	// Collect is GC for what Want's facts do not find by attachment.
 	Collect func(network string, valid func(text string) bool, c C) error
 	// Sweep is GC for what upstream's plugin of that name has left.
-	Sweep func(k *kernel.Kernel, network string, valid []name.Attachment) error
+	Sweep func(k *kernel.Kernel, network string, valid []name.Attachment, c C) error
 }
 
 func (p Plugin[C]) title() string   { return p.Name }
@@ -388,7 +388,7 @@ func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
 		errs = append(errs, p.Collect(r.Network, isValid, c))
 	}
 	if p.Sweep != nil {
-		errs = append(errs, p.Sweep(k, r.Network, valid))
+		errs = append(errs, p.Sweep(k, r.Network, valid, c))
 	}
 	return errors.Join(append(errs, p.delegate(r, cni.GC))...)
 }

@@ -146,7 +146,7 @@ func (s saved) and(other saved) saved {
 }
 
 // Collect is GC: it is DEL for the network's attachments that are not valid.
-// Upstream's files do not say whose network they are of, and stay.
+// Upstream's files do not say whose network they are of: see legacy.
 func Collect(folder store.Folder, network string, valid func(text string) bool) error {
 	keys, err := folder.Keys()
 	if err != nil {

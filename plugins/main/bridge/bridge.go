@@ -25,7 +25,7 @@ var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment) error {
+	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))
 	},
 }
@@ -38,7 +38,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	host, _ := at.HostEnd()
 	p := plan.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode},
-		legacy.Or{Fact: nft.Guard(at.Attachment, guarded(at, c)), Theirs: legacy.Guard{Owner: at.Attachment}},
+		legacy.Either(nft.Guard(at.Attachment, guarded(at, c)), legacy.Guard{Owner: at.Attachment}),
 	}
 	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
 	p = append(p, veth, at.TheirLink(), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})

@@ -31,7 +31,7 @@ var ptp = plugin.Plugin[Conf]{
 	Ready:   func(_ *kernel.Kernel, c Conf) error { return plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend) },
 	Present: plugin.PresentByLink,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment) error {
+	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return plugin.SweepMasquerade(network, valid)
 	},
 }

@@ -68,7 +68,7 @@ func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 // device has no carrier until a program opens it.
 func want(at plugin.At, c Conf) plan.Plan {
 	p := plan.Plan{link.Tap{
-		Link: at.IfName, MAC: c.mac, MTU: c.MTU, MultiQueue: c.MultiQueue,
+		Link: at.IfName, MAC: at.PodMAC(c.mac), MTU: c.MTU, MultiQueue: c.MultiQueue,
 		Owner: c.Owner, Group: c.Group, SELinux: c.SELinuxContext, Bridge: c.Bridge,
 	}}
 	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)

@@ -33,7 +33,7 @@ var portmap = plugin.Plugin[Conf]{
 		return append(members, rules...), errors.Join(err, rerr)
 	},
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment) error {
+	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return errors.Join(iptables.CollectPorts(network, valid), legacy.CollectPorts(network, valid))
 	},
 }
@@ -44,8 +44,9 @@ var portmap = plugin.Plugin[Conf]{
 func want(at plugin.At, c Conf) plan.Plan {
 	mappings, _ := c.mappings(at)
 	local := localnet(mappings, c)
-	return append(ports(at, mappings, c), plan.Plan{
-		nft.Localnet{Owner: at.Attachment, Pod: local},
+	theirs := upstreams(at)
+	return append(ports(at, mappings, c, theirs), plan.Plan{
+		legacy.Beside{Fact: nft.Localnet{Owner: at.Attachment, Pod: local}, Theirs: theirs},
 		route.Localnet{Pod: local, Own: at.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
 	}...)
@@ -53,20 +54,25 @@ func want(at plugin.At, c Conf) plan.Plan {
 
 // ports lead to the pod by one backend. DEL takes away what either has, and
 // upstream's.
-func ports(at plugin.At, mappings []nft.Mapping, c Conf) plan.Plan {
-	theirs := legacy.Ports{Owner: at.Attachment}
-	for _, p := range addresses(at) {
-		theirs.Addrs = append(theirs.Addrs, p.Addr())
-	}
+func ports(at plugin.At, mappings []nft.Mapping, c Conf, theirs legacy.Ports) plan.Plan {
 	if c.byIptables() {
 		byIptables := iptables.Ports{
 			Owner: at.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
 			V4: c.ConditionsV4, V6: c.ConditionsV6,
 		}
-		return plan.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), legacy.Or{Fact: byIptables, Theirs: theirs}}
+		return plan.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), legacy.Either(byIptables, theirs)}
 	}
 	byNft := nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile)
-	return plan.Plan{iptables.Ports{Owner: at.Attachment}, legacy.Or{Fact: byNft, Theirs: theirs}}
+	return plan.Plan{iptables.Ports{Owner: at.Attachment}, legacy.Either(byNft, theirs)}
+}
+
+// upstreams are the ports that upstream's portmap may have led to the pod.
+func upstreams(at plugin.At) legacy.Ports {
+	theirs := legacy.Ports{Owner: at.Attachment}
+	for _, p := range addresses(at) {
+		theirs.Addrs = append(theirs.Addrs, p.Addr())
+	}
+	return theirs
 }
 
 // localnet is the pod's address that 127.0.0.1 is to lead to. IPv6 has no such

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
@@ -17,6 +18,9 @@ var tuning = plugin.Plugin[Conf]{
 	Present: func(*kernel.Kernel) ([]name.Attachment, error) { return nft.Attachments(nft.KindGuardMAC) },
 	Collect: func(network string, valid func(string) bool, c Conf) error {
 		return errors.Join(tuned.Collect(c.folder(), network, valid), nft.Collect(network, valid))
+	},
+	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, c Conf) error {
+		return legacy.CollectBackups(c.folder(), network, valid)
 	},
 }
 
