@@ -138,21 +138,6 @@ func TestByHand(t *testing.T) {
 	noneLeft(t, n, before, "cni0")
 }
 
-// TestIptablesBackend: who asks for the iptables backend is told plainly, before anything is touched.
-func TestIptablesBackend(t *testing.T) {
-	t.Parallel()
-	n := newNode(t)
-	before := text(t, n)
-	p := newPod(t, n, "12345678")
-	conf := strings.Replace(example(t, "10-mynet.conf"), `"ipMasq":true`, `"ipMasq":true,"ipMasqBackend":"iptables"`, 1)
-	out, err := byHand(n, "ADD", "bridge", p.ID, p.Path, "eth0", conf)
-	if err == nil || !strings.Contains(out, `"code": 2`) || !strings.Contains(out, "ipMasqBackend iptables") {
-		t.Errorf("%v: %s", err, out)
-	}
-	must(t, p.Remove())
-	noneLeft(t, n, before)
-}
-
 // TestToolkit: what ./build_linux.sh has made is what an operator expects to copy to /opt/cni/bin.
 func TestToolkit(t *testing.T) {
 	t.Parallel()

@@ -152,7 +152,8 @@ func (p Ports) sources(pod netip.Prefix) []string {
 	case p.From == nft.AllSources:
 		return []string{netip.PrefixFrom(pod.Addr(), 0).Masked().String()}
 	case pod.Addr().Is4():
-		return []string{pod.Masked().String(), "127.0.0.0/8"}
+		// The first of the loopback's is upstream's, whose CHECK looks for it.
+		return []string{pod.Masked().String(), "127.0.0.1", "127.0.0.0/8"}
 	}
 	return []string{pod.Masked().String()}
 }
