@@ -26,7 +26,7 @@ var floors = map[string]int{
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
 	"internal/plan": 30, "internal/sysctl": 30, "internal/lease": 30, "internal/delegated": 30,
 	"internal/addr": 32, "internal/tuned": 32,
-	"internal/route": 33, "internal/conntrack": 34, "internal/nft": 36, "internal/link": 36, "internal/tc": 36, "internal/device": 38, "internal/dhcp": 38, "internal/firewalld": 38,
+	"internal/route": 33, "internal/conntrack": 34, "internal/xtables": 34, "internal/nft": 36, "internal/link": 36, "internal/tc": 36, "internal/device": 38, "internal/dhcp": 38, "internal/firewalld": 38,
 	"internal/iptables": 40, "internal/legacy": 42,
 	"internal/plugin": 50, "internal/dhcpd": 52, "internal/kerneltest": 60, "internal/plugintest": 62, "internal/house": 70,
 }

@@ -63,8 +63,8 @@ const saved = "iptables-save; ip6tables-save"
 // look shows the rules without what changes by itself.
 const look = "{ " + saved + "; iptables-legacy-save; ip6tables-legacy-save; } 2>/dev/null | sed 's/ \\[.*//; /^#/d'"
 
-// older puts the programs of the older iptables in the place of the newer ones.
-func older(t *testing.T) {
+// useOlder puts the programs of the older iptables in the place of the newer ones.
+func useOlder(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"} {
@@ -121,7 +121,7 @@ func TestLaws(t *testing.T) { laws(t) }
 
 // TestLawsOfTheOlder are the same laws with the tables that are not nftables'.
 func TestLawsOfTheOlder(t *testing.T) {
-	older(t)
+	useOlder(t)
 	t.Run("older", laws)
 }
 
@@ -302,7 +302,7 @@ func TestApartGoesWithTheLast(t *testing.T) {
 // TestCollect: GC takes away what is the network's and of none that lives.
 func TestCollect(t *testing.T) {
 	t.Run("newer", collects)
-	t.Run("older", func(t *testing.T) { older(t); collects(t) })
+	t.Run("older", func(t *testing.T) { useOlder(t); collects(t) })
 }
 
 func collects(t *testing.T) {

@@ -153,7 +153,7 @@ func sweep(table string, all ...common) error {
 			}
 			return e, nil
 		})
-		if _, older := r.(xtables); older || errors.Is(err, unix.EBUSY) {
+		if _, isOlder := r.(older); isOlder || errors.Is(err, unix.EBUSY) {
 			return nil // somebody refers to one of them
 		}
 		return err

@@ -58,7 +58,7 @@ func each(do func(six bool, r ruleset) error) error {
 		if o != nil {
 			errs = append(errs, do(six, tables{o, six}))
 		}
-		errs = append(errs, do(six, xtables{six}))
+		errs = append(errs, do(six, older{six}))
 	}
 	return errors.Join(errs...)
 }
