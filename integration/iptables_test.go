@@ -165,7 +165,7 @@ func TestBackAgain(t *testing.T) {
 			must(t, r.GC(a.List))
 			must(t, a.Pod.Remove())
 			must(t, b.Pod.Remove())
-			linksGone(t, n)
+			linksGone(t, n, before)
 			noneLeft(t, n, before, "cni0")
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,8 @@ type upgrade struct {
 	ports []node.Port
 	// bridges are shared by the pods.
 	bridges []string
+	// shared chains leave a link that all pods of upstream's plugins share.
+	shared bool
 }
 
 // Upstream waits for the search for duplicates of an IPv6 address, on a tap in vain: bridge alone has one.
@@ -68,7 +71,7 @@ func upgrades() (all []upgrade) {
 	return append(all,
 		upgrade{name: "bridge with macspoofchk", plugins: spoof, bridges: []string{"cni0"}},
 		upgrade{name: "bridge and tuning", plugins: tuned, bridges: []string{"cni0"}},
-		upgrade{name: "bridge with a VLAN", needs: []string{"vlan filtering"}, bridges: []string{"cni0", "cni0.100"},
+		upgrade{name: "bridge with a VLAN", needs: []string{"vlan filtering"}, bridges: []string{"cni0", "cni0.100"}, shared: true,
 			plugins: strings.Replace(backed(bridgeB, ""), `"hairpinMode":true`, `"vlan":100`, 1)},
 		upgrade{name: "macvlan", node: lan, plugins: `{"type":"macvlan",` + on + `}`},
 		upgrade{name: "ipvlan", node: lan, needs: []string{"ipvlan"}, plugins: `{"type":"ipvlan",` + on + `}`},
@@ -124,6 +127,13 @@ func (u upgrade) try(t *testing.T, old, way string) {
 		_, err := n.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
+	if u.shared {
+		first := node.Attachment{Pod: newPod(t, n, "c0"), List: u.list(t, u.plugins), IfName: "eth0"}
+		_, err := n.Runtime(nil, old).Add(first)
+		must(t, err)
+		must(t, n.Runtime(nil, old).Del(first))
+		must(t, first.Pod.Remove())
+	}
 	before := text(t, n)
 	if u.later == "" {
 		u.later = u.plugins
@@ -167,7 +177,7 @@ func (u upgrade) try(t *testing.T, old, way string) {
 	case "GC":
 		must(t, r.Forget(a))
 		must(t, a.Pod.Remove())
-		linksGone(t, n)
+		linksGone(t, n, before)
 		must(t, r.GC(a.List))
 	}
 	if way != "GC" {
@@ -175,7 +185,7 @@ func (u upgrade) try(t *testing.T, old, way string) {
 		must(t, r.Del(a))
 	}
 	_ = made.Pod.Remove()
-	linksGone(t, n)
+	linksGone(t, n, before)
 	after := text(t, n)
 	noneLeft(t, n, before, u.bridges...)
 	if left := theirs.FindAllString(after, -1); left != nil {
@@ -183,17 +193,18 @@ func (u upgrade) try(t *testing.T, old, way string) {
 	}
 }
 
-// linksGone waits until the kernel has removed what went with a namespace.
-func linksGone(t *testing.T, n *node.Node) {
+// linksGone waits until the kernel has removed what went with a namespace: links of upstream's that were not there before.
+func linksGone(t *testing.T, n *node.Node, before string) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		links, err := n.Run("ip", "-o", "link")
 		must(t, err)
-		if !upstreamsLink.MatchString(links) {
+		there := slices.DeleteFunc(upstreamsLink.FindAllString(links, -1), func(link string) bool { return strings.Contains(before, link) })
+		if len(there) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("a link of the pod's is still there:\n%s", links)
+			t.Fatalf("%q of the pod are still there:\n%s", there, links)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
