@@ -269,13 +269,15 @@ func TestGCRestores(t *testing.T) {
 		}
 	}
 	w.must("ADD", some)
-	w.Run("echo '{\"mac\":\"02:00:00:00:00:01\"}' > /run/cni/tuning/other_eth0.json; echo x > /run/cni/tuning/garbage")
+	// Upstream's files do not name their network: what libcni remembers does.
+	w.Run(`for f in other stale; do echo '{"mac":"02:00:00:00:00:01"}' > /run/cni/tuning/${f}_eth0.json; done; echo x > /run/cni/tuning/garbage
+		mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/z-other-eth0 /var/lib/cni/results/n-stale-eth0`)
 	tuned := w.Text()
-	gc("n", `[{"containerID":"c1","ifname":"eth0"}]`)
+	gc("n", `[{"containerID":"c1","ifname":"eth0"},{"containerID":"stale","ifname":"eth0"}]`)
 	gc("m", `[]`)
 	w.Same("GC of what is valid, or another network's", tuned, w.Text())
 	gc("n", `[]`)
-	w.Run("rm /run/cni/tuning/other_eth0.json /run/cni/tuning/garbage")
+	w.Run("rm /run/cni/tuning/other_eth0.json /run/cni/tuning/garbage /var/lib/cni/results/*")
 	w.Same("GC", before, w.Text())
 }
 
