@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -25,8 +26,8 @@ const (
 //
 // The rules are the bridge's: they come with the first attachment that asks for
 // them and go with the last, and the chains with the last bridge. Upstream's
-// never go, so those of a bridge that nobody of ours asks for are left to Del of
-// an attachment that names it.
+// plugin never takes them away, and does not say which of its pods live: those
+// that were there before the first attachment of ours stay.
 type Apart struct {
 	Owner  name.Attachment
 	Bridge string
@@ -50,35 +51,40 @@ func (a Apart) record() record {
 	return record{Owner: a.Owner, chain: chainStage1, Bridge: a.Bridge, Isolated: a.Isolated}
 }
 
+// eitherPolicy is how the rules that serve both policies are called.
+const eitherPolicy = "same-bridge|isolated"
+
+// stages is the jump to the first stage.
+var stages = in("FORWARD", append(policy(eitherPolicy), "-j", chainStage1)...)
+
 func policy(words string) []string {
 	return commented("CNI firewall plugin rules (ingressPolicy: " + words + ")")
 }
 
 // own are the bridge's rules, which go before the chains' last one.
 func (a Apart) own() (parts []part) {
-	first := func(chain, words string, match ...string) {
-		parts = append(parts, part{rule: in(chain, append(match, policy(words)...)...), first: true})
-	}
-	const both = "same-bridge|isolated"
 	add := func(chain, words, target string, match ...string) {
-		first(chain, words, append(match, "-j", target)...)
+		parts = append(parts, part{rule: in(chain, slices.Concat(match, policy(words), []string{"-j", target})...), first: true})
 	}
-	add(chainStage1, both, chainStage2, "-i", a.Bridge, "!", "-o", a.Bridge)
-	add(chainStage2, both, "DROP", "-o", a.Bridge)
+	name := "same-bridge"
 	if a.Isolated {
-		add(chainStage1, "isolated", "DROP", "-i", a.Bridge, "-o", a.Bridge)
+		name = "isolated"
+	}
+	add(chainStage1, name, chainStage2, "-i", a.Bridge, "!", "-o", a.Bridge)
+	add(chainStage2, eitherPolicy, "DROP", "-o", a.Bridge)
+	if a.Isolated {
+		add(chainStage1, name, "DROP", "-i", a.Bridge, "-o", a.Bridge)
 	}
 	return parts
 }
 
 // batch is all of it: everything is shared, and so asked for before it is put in.
 func (a Apart) batch(six bool) batch {
-	const both = "same-bridge|isolated"
 	on := []part{
 		{chain: chainStage1},
-		{chain: chainStage2, rule: in(chainStage1, append(policy(both), "-j", "RETURN")...)},
-		{rule: in(chainStage2, append(policy(both), "-j", "RETURN")...)},
-		{rule: in("FORWARD", append(policy(both), "-j", chainStage1)...), first: true},
+		{chain: chainStage2, rule: in(chainStage1, append(policy(eitherPolicy), "-j", "RETURN")...)},
+		{rule: in(chainStage2, append(policy(eitherPolicy), "-j", "RETURN")...)},
+		{rule: stages, first: true},
 	}
 	return batch{six: six, table: "filter", on: append(on, a.own()...)}
 }
@@ -90,40 +96,114 @@ func (a Apart) Add(k *kernel.Kernel) error {
 	if a.Idle() {
 		return nil
 	}
-	if _, err := a.record().claim(k); err != nil {
+	r := a.record()
+	sharers, err := a.sharers(a.Bridge)
+	if err != nil {
+		return err
+	}
+	before, rerr := r.read() // of the same container, before a crash
+	switch {
+	case rerr == nil:
+		r.Stays = before.Stays
+	case len(sharers) > 0:
+		r.Stays = sharers[0].Stays
+	default:
+		if r.Stays, err = ruled(a.Bridge); err != nil {
+			return err
+		}
+	}
+	if _, err := r.claim(k); err != nil {
 		return err
 	}
 	for _, six := range families {
 		if !a.has(six) {
 			continue
 		}
-		if err := a.batch(six).add(); err != nil {
+		if err := errors.Join(a.batch(six).add(), stagesFirst(six)); err != nil {
 			return errors.Join(err, a.Del(k))
 		}
 	}
 	return nil
 }
 
+// stagesFirst puts the jump to the stages before that to CNI-FORWARD, which
+// accepts: whichever of the two came last is the first.
+func stagesFirst(six bool) error {
+	wrong, err := forwardFirst(six)
+	if err != nil || !wrong {
+		return err
+	}
+	b := batch{six: six, table: "filter"}
+	return b.run([]string{
+		line(append([]string{"-D", stages.chain}, stages.words...)...),
+		line(append([]string{"-I", stages.chain, "1"}, stages.words...)...),
+	})
+}
+
+// forwardFirst reports whether a packet comes to CNI-FORWARD before the stages.
+func forwardFirst(family bool) (wrong bool, err error) {
+	err = each(func(six bool, r ruleset) error {
+		if six != family {
+			return nil
+		}
+		there, err := r.has("filter", chainStage1)
+		if err != nil || !there {
+			return err
+		}
+		return r.change("filter", func(v view) (none edits, err error) {
+			rules, err := v.rules("FORWARD")
+			to := func(chain string) int {
+				return slices.IndexFunc(rules, func(f found) bool { return f.jump() == chain })
+			}
+			forward := to(chainForward)
+			wrong = wrong || forward >= 0 && forward < to(chainStage1)
+			return none, err
+		})
+	})
+	return wrong, err
+}
+
+// sharers are the records of others that ask for the bridge's rules.
+func (a Apart) sharers(bridge string) ([]record, error) {
+	records, err := all(chainStage1 + ".")
+	return slices.DeleteFunc(records, func(r record) bool { return r.Owner == a.Owner || r.Bridge != bridge }), err
+}
+
 // Del takes the bridge's rules away with the last attachment that asks for them.
 func (a Apart) Del(*kernel.Kernel) error {
 	mine, err := a.record().read()
-	if errors.Is(err, fs.ErrNotExist) && a.Idle() {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		mine = a.record()
+		return errors.Join(err, a.record().remove())
 	}
-	others, err := all(chainStage1 + ".")
+	sharers, err := a.sharers(mine.Bridge)
 	if err != nil {
 		return err
 	}
-	still := slices.ContainsFunc(others, func(r record) bool { return r.Owner != a.Owner && r.Bridge == mine.Bridge })
-	if !still && mine.Bridge != "" {
+	if len(sharers) == 0 && !mine.Stays {
 		if err := leave(mine.Bridge); err != nil {
 			return err
 		}
 	}
 	return mine.remove()
+}
+
+// ruled reports whether a bridge has rules already.
+func ruled(bridge string) (is bool, err error) {
+	err = each(func(_ bool, r ruleset) error {
+		there, err := r.has("filter", chainStage1)
+		if err != nil || !there {
+			return err
+		}
+		return r.change("filter", func(v view) (none edits, err error) {
+			rules, err := v.rules(chainStage1)
+			is = is || slices.ContainsFunc(rules, func(f found) bool { return f.link(bridge) })
+			return none, err
+		})
+	})
+	return is, err
 }
 
 // leave takes a bridge's rules away, and the chains with the last bridge's.
@@ -165,8 +245,12 @@ func (a Apart) Check(*kernel.Kernel) error {
 	}
 	var errs []error
 	for _, six := range families {
-		if a.has(six) {
-			errs = append(errs, a.batch(six).check())
+		if !a.has(six) {
+			continue
+		}
+		errs = append(errs, a.batch(six).check())
+		if wrong, err := forwardFirst(six); err != nil || wrong {
+			errs = append(errs, err, fmt.Errorf("%s accepts before %s", chainForward, chainStage1))
 		}
 	}
 	return errors.Join(errs...)

@@ -88,7 +88,7 @@ func (f Forward) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if again && rerr == nil { // the pod is gone, and was never detached
-		err = errors.Join(before.release(before.Addrs))
+		err = before.release(before.Addrs)
 	}
 	var done []netip.Addr
 	for _, six := range families {
@@ -98,6 +98,7 @@ func (f Forward) Add(k *kernel.Kernel) error {
 		}
 		if err = b.add(); err == nil {
 			done = append(done, slices.DeleteFunc(slices.Clone(f.Addrs), func(a netip.Addr) bool { return a.Is6() != six })...)
+			err = stagesFirst(six)
 		}
 	}
 	if err != nil {

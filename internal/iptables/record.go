@@ -37,9 +37,11 @@ type record struct {
 	// Ports are those that lead to the pod, under the conditions.
 	Ports      []nft.Mapping `json:"ports,omitempty"`
 	Conditions string        `json:"conditions,omitempty"`
-	// Bridge is the one that is kept apart from others, or in itself.
+	// Bridge is the one that is kept apart from others, or in itself. Its rules
+	// stay where upstream's plugin had made them before.
 	Bridge   string `json:"bridge,omitempty"`
 	Isolated bool   `json:"isolated,omitempty"`
+	Stays    bool   `json:"stays,omitempty"`
 
 	chain string
 }
