@@ -192,50 +192,39 @@ func (a Apart) Del(*kernel.Kernel) error {
 
 // ruled reports whether a bridge has rules already.
 func ruled(bridge string) (is bool, err error) {
-	err = each(func(_ bool, r ruleset) error {
-		there, err := r.has("filter", chainStage1)
-		if err != nil || !there {
-			return err
-		}
-		return r.change("filter", func(v view) (none edits, err error) {
-			rules, err := v.rules(chainStage1)
-			is = is || slices.ContainsFunc(rules, func(f found) bool { return f.link(bridge) })
-			return none, err
-		})
+	_, err = amend("filter", chainStage1, func(v view) (none edits, err error) {
+		rules, err := v.rules(chainStage1)
+		is = is || slices.ContainsFunc(rules, func(f found) bool { return f.link(bridge) })
+		return none, err
 	})
 	return is, err
 }
 
 // leave takes a bridge's rules away, and the chains with the last bridge's.
 func leave(bridge string) error {
-	return each(func(_ bool, r ruleset) error {
-		there, err := r.has("filter", chainStage1)
-		if err != nil || !there {
-			return err
+	_, err := amend("filter", chainStage1, func(v view) (e edits, err error) {
+		stays := false
+		for _, chain := range []string{chainStage1, chainStage2} {
+			rules, err := v.rules(chain)
+			if err != nil {
+				return e, err
+			}
+			for i, f := range rules {
+				switch last := i == len(rules)-1; {
+				case f.link(bridge):
+					e.rules = append(e.rules, placed{chain, f})
+				case !last: // which returns
+					stays = true
+				}
+			}
 		}
-		return r.change("filter", func(v view) (e edits, err error) {
-			stays := false
-			for _, chain := range []string{chainStage1, chainStage2} {
-				rules, err := v.rules(chain)
-				if err != nil {
-					return e, err
-				}
-				for i, f := range rules {
-					switch last := i == len(rules)-1; {
-					case f.link(bridge):
-						e.rules = append(e.rules, placed{chain, f})
-					case !last: // which returns
-						stays = true
-					}
-				}
-			}
-			if stays {
-				return e, nil
-			}
-			err = e.takeAway(v, common{chainStage1, []string{"FORWARD"}})
-			return e, errors.Join(err, e.takeAway(v, common{chainStage2, nil}))
-		})
+		if stays {
+			return e, nil
+		}
+		err = e.takeAway(v, common{chainStage1, []string{"FORWARD"}})
+		return e, errors.Join(err, e.takeAway(v, common{chainStage2, nil}))
 	})
+	return err
 }
 
 // Check looks for every rule, those that are shared too.

@@ -144,13 +144,8 @@ func (r record) release(addrs []netip.Addr) error {
 	if len(addrs) == 0 {
 		return nil
 	}
-	return each(func(_ bool, in ruleset) error {
-		there, err := in.has("filter", chainForward)
-		if err != nil || !there {
-			return err
-		}
-		return in.change("filter", func(v view) (edits, error) { return pairs(v, addrs) })
-	})
+	_, err := amend("filter", chainForward, func(v view) (edits, error) { return pairs(v, addrs) })
+	return err
 }
 
 // pairs finds the first two rules for each address, which are one pair. Where
@@ -181,13 +176,7 @@ func pairs(v view, addrs []netip.Addr) (e edits, err error) {
 
 // Check looks for every rule, those that are shared too.
 func (f Forward) Check(*kernel.Kernel) error {
-	var errs []error
-	for _, six := range families {
-		if b := f.batch(six); len(b.rules) > 0 {
-			errs = append(errs, b.check())
-		}
-	}
-	return errors.Join(errs...)
+	return checkEach(f.batch)
 }
 
 // Forwarded lists the attachments with a record of Forward or Apart.

@@ -138,13 +138,7 @@ func (m Masquerade) Del(*kernel.Kernel) error {
 
 // Check looks for every rule.
 func (m Masquerade) Check(*kernel.Kernel) error {
-	var errs []error
-	for _, six := range families {
-		if b := m.batch(six); len(b.rules) > 0 {
-			errs = append(errs, b.check())
-		}
-	}
-	return errors.Join(errs...)
+	return checkEach(m.batch)
 }
 
 // Masquerades reports whether the addresses are masqueraded by rules of

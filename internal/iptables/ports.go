@@ -223,13 +223,7 @@ func sweepPorts() error {
 
 // Check looks for every rule, those that are shared too.
 func (p Ports) Check(*kernel.Kernel) error {
-	var errs []error
-	for _, six := range families {
-		if b := p.batch(six); len(b.rules) > 0 {
-			errs = append(errs, b.check())
-		}
-	}
-	return errors.Join(errs...)
+	return checkEach(p.batch)
 }
 
 // Mapped reports whether the attachment has ports by rules of iptables, whoever

@@ -23,14 +23,7 @@ type trace struct {
 
 // remove takes the trace away wherever it is, and says whether it was anywhere.
 func (t trace) remove() (removed bool, err error) {
-	err = each(func(_ bool, r ruleset) error {
-		there, err := r.has(t.table, t.chain)
-		if err != nil || !there {
-			return err
-		}
-		removed = true
-		return r.change(t.table, t.edits)
-	})
+	removed, err = amend(t.table, t.chain, t.edits)
 	if err != nil {
 		err = fmt.Errorf("iptables chain %s: %w", t.chain, err)
 	}
@@ -64,25 +57,18 @@ func (t trace) edits(v view) (e edits, err error) {
 }
 
 // there reports whether the trace is anywhere, with a jump for each address.
-func (t trace) there() (bool, error) {
-	whole := false
-	err := each(func(_ bool, r ruleset) error {
-		there, err := r.has(t.table, t.chain)
-		if err != nil || !there {
-			return err
-		}
-		return r.change(t.table, func(v view) (none edits, err error) {
-			for _, chain := range t.from {
-				rules, err := v.rules(chain)
-				if err != nil {
-					return none, err
-				}
-				whole = whole || slices.ContainsFunc(rules, func(f found) bool {
-					return f.jump() == t.chain && (t.of == nil || slices.ContainsFunc(t.of, f.address))
-				})
+func (t trace) there() (whole bool, err error) {
+	_, err = amend(t.table, t.chain, func(v view) (none edits, err error) {
+		for _, chain := range t.from {
+			rules, err := v.rules(chain)
+			if err != nil {
+				return none, err
 			}
-			return none, nil
-		})
+			whole = whole || slices.ContainsFunc(rules, func(f found) bool {
+				return f.jump() == t.chain && (t.of == nil || slices.ContainsFunc(t.of, f.address))
+			})
+		}
+		return none, nil
 	})
 	return whole, err
 }

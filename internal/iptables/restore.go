@@ -116,6 +116,17 @@ func (b batch) check() error {
 	return errors.Join(errs...)
 }
 
+// checkEach is check for those families that have rules.
+func checkEach(of func(six bool) batch) error {
+	var errs []error
+	for _, six := range families {
+		if b := of(six); len(b.rules) > 0 {
+			errs = append(errs, b.check())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (b batch) run(lines []string) error {
 	return restore(program(b.six, "-restore"), b.table, lines)
 }

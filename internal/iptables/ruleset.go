@@ -63,6 +63,20 @@ func each(do func(six bool, r ruleset) error) error {
 	return errors.Join(errs...)
 }
 
+// amend makes the edits that follow from a look at a table, wherever it has the
+// chain, and says whether it has it anywhere.
+func amend(table, chain string, look func(view) (edits, error)) (there bool, err error) {
+	err = each(func(_ bool, r ruleset) error {
+		has, err := r.has(table, chain)
+		if err != nil || !has {
+			return err
+		}
+		there = true
+		return r.change(table, look)
+	})
+	return there, err
+}
+
 // tables are those of the newer iptables.
 type tables struct {
 	o   *nft.Others
