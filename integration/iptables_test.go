@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/integration/node"
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 // behind is the chain of an operator's choice of backend, or none.
@@ -174,6 +175,7 @@ func TestBackAgain(t *testing.T) {
 // olderIptables puts the programs of the older iptables in the place of the newer ones.
 func olderIptables(t *testing.T) {
 	t.Helper()
+	kerneltest.Needs(t, "older iptables")
 	dir := t.TempDir()
 	for _, tool := range []string{"", "-restore", "-save"} {
 		for _, family := range []string{"iptables", "ip6tables"} {

@@ -66,6 +66,7 @@ const look = "{ " + saved + "; iptables-legacy-save; ip6tables-legacy-save; } 2>
 // useOlder puts the programs of the older iptables in the place of the newer ones.
 func useOlder(t *testing.T) {
 	t.Helper()
+	kerneltest.Needs(t, "older iptables")
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"} {
 		tool := strings.Replace(name, "tables", "tables-legacy", 1)

@@ -11,6 +11,7 @@ import (
 // being.
 func TestRead(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "older iptables")
 	s := kerneltest.New(t)
 	for six, program := range map[bool]string{false: "iptables-legacy", true: "ip6tables-legacy"} {
 		if Present(six, "nat") {
