@@ -212,6 +212,44 @@ func TestIngressPolicy(t *testing.T) {
 	}
 }
 
+// TestFirewallByIptables: with upstream's rules a pod gets out of a host that drops what it forwards, after the
+// administrator's word, and bridges with a policy are apart.
+func TestFirewallByIptables(t *testing.T) {
+	t.Parallel()
+	b := newBridged(t)
+	one, near, far := b.pod(88, 2), b.pod(88, 3), b.pod(89, 2)
+	for _, s := range []*node.Space{&one.Space, &near.Space, &far.Space, &b.Outside} {
+		serve(t, s, 80)
+	}
+	// The administrator's chain is made where it is missing, and stays.
+	b.run("for i in iptables ip6tables; do $i -P FORWARD DROP; $i -N OFFICE; done")
+	before := text(t, b.Node)
+	conf := `,"backend":"iptables","ingressPolicy":"same-bridge","iptablesAdminChainName":"OFFICE"`
+	unreached(t, &one.Space, node.Outside4, node.Outside6)
+	for _, p := range []*node.Pod{one, near, far} {
+		b.admit(p, conf)
+		must1(t)(b.firewall("CHECK", p, conf))
+	}
+	for _, p := range []*node.Pod{one, near, far} {
+		reached(t, &p.Space, node.Outside4, node.Outside6)
+	}
+	reached(t, &near.Space, "10.88.0.2", "fd00:88::2")
+	unreached(t, &one.Space, "10.89.0.2", "fd00:89::2")
+	unreached(t, &far.Space, "10.88.0.2", "fd00:88::2")
+	b.run("iptables -A OFFICE -s 10.88.0.2 -j DROP")
+	unreached(t, &one.Space, node.Outside4)
+	b.run("iptables -F OFFICE; iptables -D CNI-FORWARD -s 10.88.0.2 -j ACCEPT")
+	if out, err := b.firewall("CHECK", one, conf); err == nil || !strings.Contains(out, "10.88.0.2") {
+		t.Errorf("CHECK without a rule: %v %s", err, out)
+	}
+	must1(t)(b.firewall("DEL", one, conf))
+	// The others are detached when the configuration has another backend.
+	must1(t)(b.firewall("DEL", near, ""))
+	must1(t)(byHand(b.Node, "GC", "firewall", "", "", "", `{"cniVersion":"1.1.0","name":"n","type":"firewall","cni.dev/valid-attachments":[]}`))
+	unreached(t, &far.Space, node.Outside4, node.Outside6)
+	noneLeft(t, b.Node, before)
+}
+
 // must1 is must for what gives something besides.
 func must1(t testing.TB) func(string, error) {
 	return func(_ string, err error) { t.Helper(); must(t, err) }

@@ -160,7 +160,7 @@ func pairs(v view, addrs []netip.Addr) (e edits, err error) {
 	for _, f := range rules {
 		i := slices.IndexFunc(addrs, f.address)
 		switch {
-		case f.jump() != "" && f.jump() != "ACCEPT":
+		case !accepts(f):
 		case i >= 0 && taken[addrs[i]] < 2:
 			taken[addrs[i]]++
 			e.rules = append(e.rules, placed{chainForward, f})
@@ -174,9 +174,34 @@ func pairs(v view, addrs []netip.Addr) (e edits, err error) {
 	return e, e.takeAway(v, common{chainForward, []string{"FORWARD"}})
 }
 
+// accepts reports whether a rule leads to no other chain. The chain's rules
+// accept, which the tables of nftables write without a jump.
+func accepts(f found) bool { return f.jump() == "" || f.jump() == "ACCEPT" }
+
 // Check looks for every rule, those that are shared too.
 func (f Forward) Check(*kernel.Kernel) error {
 	return checkEach(f.batch)
+}
+
+// Forwards reports whether every one of the addresses has a pair of rules, of
+// whichever suite's.
+func Forwards(addrs []netip.Addr) (bool, error) {
+	rules := map[netip.Addr]int{}
+	_, err := amend("filter", chainForward, func(v view) (none edits, err error) {
+		have, err := v.rules(chainForward)
+		for _, f := range have {
+			if i := slices.IndexFunc(addrs, f.address); i >= 0 && accepts(f) {
+				rules[addrs[i]]++
+			}
+		}
+		return none, err
+	})
+	for _, a := range addrs {
+		if rules[a] < 2 {
+			return false, err
+		}
+	}
+	return len(addrs) > 0, err
 }
 
 // Forwarded lists the attachments with a record of Forward or Apart.

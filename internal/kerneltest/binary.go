@@ -68,6 +68,8 @@ type Call struct {
 	Netns       string
 	Args        string
 	Conf        string
+	// Programs is PATH, for a plugin of upstream's that executes some.
+	Programs string
 }
 
 // Answer is what came of it.
@@ -104,7 +106,7 @@ func (s *Sandbox) Begin(c Call) *Running {
 	}
 	r := &Running{s: s, plugin: c.Plugin, cmd: exec.Command(filepath.Join(c.Bin, c.Plugin))}
 	r.cmd.Env = []string{
-		"PATH=/nonexistent", "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + or(c.Verb, "ADD"), "CNI_CONTAINERID=" + or(c.ContainerID, "c1"),
+		"PATH=" + or(c.Programs, "/nonexistent"), "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + or(c.Verb, "ADD"), "CNI_CONTAINERID=" + or(c.ContainerID, "c1"),
 		"CNI_IFNAME=" + or(c.IfName, "eth0"), "CNI_NETNS=" + or(c.Netns, s.Pod), "CNI_ARGS=" + c.Args,
 	}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = strings.NewReader(c.Conf), &r.stdout, &r.stderr

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -56,12 +55,8 @@ func plain(name, others string, longest int) bool {
 // validate refuses before anything is touched.
 func validate(_ *plugin.At, c *Conf) error {
 	var errs []error
-	switch {
-	case c.Backend != nil && *c.Backend == "":
-		errs = append(errs, errors.New(`backend is "", and can be nftables, firewalld`))
-	case c.backend() == backendIPTables:
-		err := cni.Errorf(cni.CodeUnsupported, "backend iptables: this version lets traffic through with nftables or firewalld")
-		errs = append(errs, cni.Hint(err, "leave backend out, or set it to nftables, which opens the chains of iptables too"))
+	if c.Backend != nil && *c.Backend == "" {
+		errs = append(errs, errors.New(`backend is "", and can be nftables, iptables, firewalld`))
 	}
 	if !plain(c.admin(), ".-", chainMax) || slices.Contains(builtIn, c.admin()) {
 		errs = append(errs, fmt.Errorf("iptablesAdminChainName is %q: a chain of one's own has a name of 1 to 28 letters, digits, '_', '.' and '-'", c.admin()))

@@ -8,7 +8,9 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewalld"
+	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
@@ -23,32 +25,47 @@ var firewall = plugin.Plugin[Conf]{
 
 // want lists what holds while the pod is let through. The policy comes before
 // what opens the way. A backend that is not the configured one has an idle fact:
-// DEL removes what a former configuration has asked of it.
+// DEL removes what a former configuration, or upstream's plugin, has asked of it.
 func want(at plugin.At, c Conf) plan.Plan {
+	pods := addresses(at)
+	open := nft.Forward{Owner: at.Attachment, Admin: c.admin()}
+	rules := iptables.Forward{Owner: at.Attachment, Admin: c.admin(), Known: pods}
+	source := firewalld.Source{Owner: at.Attachment, Zone: c.zone()}
+	switch c.backend() {
+	case backendFirewalld:
+		source.Pods = pods
+	case backendIPTables:
+		rules.Addrs = pods
+	case backendNFTables:
+		open.Pods = pods
+	}
+	return append(policy(at, c), legacy.Either(open, legacy.Forward{Addrs: pods}), rules, source)
+}
+
+// policy keeps the pod's bridge from others, and the pod from those on it.
+func policy(at plugin.At, c Conf) plan.Plan {
 	bridge, links := hostSide(at)
 	pods := addresses(at)
+	apart := iptables.Apart{Owner: at.Attachment}
 	between := nft.Between{Owner: at.Attachment}
 	alone := nft.Alone(at.Attachment)
-	forward := nft.Forward{Owner: at.Attachment, Admin: c.admin()}
-	source := firewalld.Source{Owner: at.Attachment, Zone: c.zone()}
-
-	switch c.IngressPolicy {
-	case "isolated":
-		alone = nft.Alone(at.Attachment, links...)
-		fallthrough
-	case "same-bridge":
-		between.Bridge, between.Isolated = bridge, c.IngressPolicy == "isolated"
+	isolated := c.IngressPolicy == "isolated"
+	switch {
+	case c.IngressPolicy == "" || c.IngressPolicy == "open":
+	case c.backend() == backendIPTables:
+		apart.Bridge, apart.Isolated = bridge, isolated
+		apart.Four = slices.ContainsFunc(pods, netip.Addr.Is4)
+		apart.Six = slices.ContainsFunc(pods, netip.Addr.Is6)
+	default:
+		between.Bridge, between.Isolated = bridge, isolated
+		if isolated {
+			alone = nft.Alone(at.Attachment, links...)
+		}
 		if len(pods) > 0 {
 			between.Pod = pods[0]
 		}
 	}
-	switch c.backend() {
-	case backendFirewalld:
-		source.Pods = pods
-	case backendNFTables:
-		forward.Pods = pods
-	}
-	return plan.Plan{between, alone, forward, source}
+	return plan.Plan{apart, between, alone}
 }
 
 // addresses are the pod's.
@@ -88,11 +105,14 @@ func complete(at plugin.At, c Conf) error {
 }
 
 func ready(_ *kernel.Kernel, c Conf) error {
-	if c.backend() == backendFirewalld {
+	switch c.backend() {
+	case backendFirewalld:
 		if err := firewalld.Ready(c.zone()); err != nil {
 			return err
 		}
 		return nft.Ready()
+	case backendIPTables:
+		return iptables.Ready()
 	}
 	return nft.ForwardReady()
 }
@@ -100,12 +120,13 @@ func ready(_ *kernel.Kernel, c Conf) error {
 func present(*kernel.Kernel) ([]name.Attachment, error) {
 	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindAlone)
 	sources, serr := firewalld.Attachments()
-	for _, a := range sources {
+	ruled, rerr := iptables.Forwarded()
+	for _, a := range slices.Concat(sources, ruled) {
 		if !slices.Contains(members, a) {
 			members = append(members, a)
 		}
 	}
-	return members, errors.Join(err, serr)
+	return members, errors.Join(err, serr, rerr)
 }
 
 func collect(network string, valid func(string) bool, c Conf) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func TestWant(t *testing.T) {
 		"same":      plugintest.PlanAt(t, firewall, c1, Conf{IngressPolicy: "same-bridge"}),
 		"isolated":  plugintest.PlanAt(t, firewall, c1, Conf{IngressPolicy: "isolated"}),
 		"firewalld": plugintest.PlanAt(t, firewall, c1, Conf{Backend: text("firewalld"), Zone: text("internal"), IngressPolicy: "same-bridge"}),
+		"iptables":  plugintest.PlanAt(t, firewall, c1, Conf{Backend: text("iptables"), IngressPolicy: "isolated"}),
 		"twice":     plugintest.PlanAt(t, firewall, attachment("c1", "10.1.2.3/24", "10.1.2.3/24"), Conf{}),
 		"none":      plugintest.PlanAt(t, firewall, attachment("c1"), Conf{}),
 	})
@@ -80,6 +82,10 @@ func TestLaws(t *testing.T) {
 		{"same-bridge", Conf{IngressPolicy: "same-bridge"}, []kerneltest.Undo{
 			{Fact: `^nft  ingress`, Command: `nft delete element inet catena holders { br0 . ` + attachment("c1").HostLink() + ` }`},
 			{Fact: `^nft  forward`, Command: "nft flush set inet catena admit4"},
+		}},
+		{"iptables", Conf{Backend: text("iptables"), IngressPolicy: "isolated"}, []kerneltest.Undo{
+			{Fact: `^ipt  isolated`, Command: "iptables -F CNI-ISOLATION-STAGE-2"},
+			{Fact: `^ipt  forward`, Command: "ip6tables -D CNI-FORWARD -s fd00:1:2::3 -j ACCEPT"},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,7 +141,7 @@ func TestBad(t *testing.T) {
 			{Name: "no prevResult", Code: 7, Words: "there is no prevResult"},
 			{Name: "unknown backend", Conf: `,"backend":"nftable"` + prev, Code: 7, Words: `backend is "nftable", and can be nftables, iptables, firewalld`},
 			{Name: "empty backend", Conf: `,"backend":""` + prev, Code: 7, Words: `backend is ""`},
-			{Name: "iptables", Conf: `,"backend":"iptables"` + prev, Code: 2, Words: "backend iptables"},
+			{Name: "no programs", Conf: `,"backend":"iptables"` + prev, Setup: "mount -t tmpfs none /usr/sbin; umount -l /sbin 2>/dev/null || true", Code: 102, Words: "iptables"},
 			{Name: "no string", Conf: `,"backend":3` + prev, Code: 6, Words: "backend is to be a string"},
 			{Name: "unknown policy", Conf: `,"ingressPolicy":"closed"` + prev, Code: 7, Words: `ingressPolicy is "closed", and can be open, same-bridge, isolated`},
 			{Name: "policy without a bridge", Conf: `,"ingressPolicy":"same-bridge"` + podOnly, Code: 7, Words: "no bridge of the host"},
@@ -184,7 +190,7 @@ func TestDelGoesOn(t *testing.T) {
 	prev := `,"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"br0"},{"name":"port1"},{"name":"eth0","sandbox":"/x"}],
 		"ips":[{"address":"10.1.2.3/24","interface":2},{"address":"fd00:1:2::3/64","interface":2}]}`
 	for i, later := range []string{
-		"", prev, `,"backend":"firewalld"`, `,"backend":"nothing"`, `,"ingressPolicy":"open"`, `,"ingressPolicy":[]`,
+		"", prev, `,"backend":"firewalld"`, `,"backend":"iptables"` + prev, `,"backend":"nothing"`, `,"ingressPolicy":"open"`, `,"ingressPolicy":[]`,
 		`,"iptablesAdminChainName":"` + strings.Repeat("x", 99) + `"`, `,"prevResult":{"cniVersion":"9","ips":7}`,
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -202,10 +208,41 @@ func TestDelGoesOn(t *testing.T) {
 			s.Must(call("DEL", later))
 			s.Same("DEL with "+later, before, s.Text())
 			s.Must(call("ADD", `,"ingressPolicy":"isolated"`+prev))
-			if i != 5 {
+			if later != `,"ingressPolicy":[]` {
 				s.Must(call("GC", `,"cni.dev/valid-attachments":[]`+later))
 				s.Same("GC with "+later, before, s.Text())
 			}
+		})
+	}
+}
+
+// TestUpstream: a pod that upstream's firewall has let through is checked and
+// detached whatever the backend is by now, and another's rules stay.
+func TestUpstream(t *testing.T) {
+	theirs := filepath.Dir(kerneltest.Upstream(t, "firewall"))
+	bin := kerneltest.Build(t, "plugins/meta/firewall")
+	conf := func(more, addr string) string {
+		return `{"cniVersion":"1.0.0","name":"n","type":"firewall"` + more + `,"prevResult":{"cniVersion":"1.0.0",
+			"interfaces":[{"name":"br0"},{"name":"port1"},{"name":"eth0","sandbox":"/x"}],
+			"ips":[{"address":"10.1.2.` + addr + `/24","interface":2},{"address":"fd00:1:2::` + addr + `/64","interface":2}]}}`
+	}
+	for _, later := range []string{"", `,"backend":"iptables"`} {
+		t.Run(later, func(t *testing.T) {
+			t.Parallel()
+			s := kerneltest.New(t)
+			s.Run(bridged)
+			s.Must(kerneltest.Call{Bin: theirs, Plugin: "firewall", Programs: "/usr/sbin:/sbin", ContainerID: "other", Conf: conf("", "9")})
+			before := s.Text()
+			s.Must(kerneltest.Call{Bin: theirs, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Conf: conf("", "3")})
+			s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "CHECK", Conf: conf(later, "3")})
+			for range 2 {
+				s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Verb: "DEL", Conf: conf(later, "3")})
+				s.Same("DEL", before, s.Text())
+			}
+			if a := s.Call(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "CHECK", Conf: conf(later, "3")}); a.Code != cni.CodeDrift {
+				t.Errorf("CHECK after DEL: %d %s", a.Code, a.Msg)
+			}
+			s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "CHECK", ContainerID: "other", Conf: conf(later, "9")})
 		})
 	}
 }
