@@ -76,6 +76,10 @@ func kinds() []upgrade {
 	on := `"master":"eth0",` + ipam4
 	return []upgrade{
 		{name: "bridge and tuning", plugins: tuned, bridges: []string{"cni0"}},
+		{name: "bridge and bandwidth", needs: []string{"shaping"}, bridges: []string{"cni0"}, plugins: backed(bridgeB, "") +
+			`,{"type":"bandwidth","ingressRate":10000000,"ingressBurst":1000000,"egressRate":20000000,"egressBurst":1000000}`},
+		{name: "bridge and sbr", bridges: []string{"cni0"}, plugins: backed(bridgeB, "") + `,{"type":"sbr"}`},
+		{name: "bridge and vrf", needs: []string{"vrf"}, bridges: []string{"cni0"}, plugins: backed(bridgeB, "") + `,{"type":"vrf","vrfname":"blue"}`},
 		{name: "bridge with a VLAN", needs: []string{"vlan filtering"}, bridges: []string{"cni0", "cni0.100"}, shared: true,
 			plugins: strings.Replace(backed(bridgeB, ""), `"hairpinMode":true`, `"vlan":100`, 1)},
 		{name: "macvlan", node: lan, plugins: `{"type":"macvlan",` + on + `}`},
@@ -97,14 +101,14 @@ func (u upgrade) list(t *testing.T, plugins string) *libcni.NetworkConfigList {
 func upstream(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"bridge", "ptp", "macvlan", "ipvlan", "vlan", "dummy", "tap", "host-device", "host-local", "portmap", "tuning"} {
+	for _, name := range []string{"bridge", "ptp", "macvlan", "ipvlan", "vlan", "dummy", "tap", "host-device", "host-local", "portmap", "tuning", "bandwidth", "sbr", "vrf"} {
 		must(t, os.Symlink(kerneltest.Upstream(t, name), filepath.Join(dir, name)))
 	}
 	return dir
 }
 
 // theirs are names that upstream's plugins, and the iptables backends, give.
-var theirs = regexp.MustCompile(`(?m)^.*(CNI-|cni-br-iface|cni_hostport|cni_plugins|/run/cni/tuning/.+).*$`)
+var theirs = regexp.MustCompile(`(?m)^.*(CNI-|cni-br-iface|cni_hostport|cni_plugins|\bbwp|/run/cni/tuning/.+).*$`)
 
 // TestUpgrade: pods that upstream's plugins have attached are checked, detached and collected by ours with nothing left.
 func TestUpgrade(t *testing.T) {

@@ -150,7 +150,7 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 
 // Check looks in each address's table for the ways that it is to have.
 func (s Sourced) Check(k *kernel.Kernel) error {
-	tables, err := s.tables(k)
+	tables, err := s.anyTables(k)
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,22 @@ func (s Sources) tables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 	return out, nil
 }
 
+// anyTables is tables with what upstream's rules say of addresses that have none
+// of ours.
+func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
+	out, err := s.tables(k)
+	if err != nil || len(out) > 0 || !k.Has(kernel.Pod) {
+		return out, err
+	}
+	all, err := rules(k, kernel.Pod)
+	for _, r := range upstreams(all) {
+		if slices.Contains(s.addrs(), r.src.Addr()) {
+			out[r.src.Addr()] = r.table
+		}
+	}
+	return out, err
+}
+
 // Rules are policy rules: what the pod sends from one of the addresses is looked
 // up in that address's table before the main one. A rule carries the
 // attachment's label, so that it is found without the address and without the
@@ -157,9 +173,7 @@ func (r Rules) remove(k *kernel.Kernel) error {
 // no other link.
 func (r Rules) removeUpstream(k *kernel.Kernel) error {
 	all, err := rules(k, kernel.Pod)
-	plain := slices.DeleteFunc(all, func(r rule) bool {
-		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
-	})
+	plain := upstreams(all)
 	if err != nil || len(plain) == 0 {
 		return err
 	}
@@ -179,6 +193,13 @@ func (r Rules) removeUpstream(k *kernel.Kernel) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// upstreams are the rules that upstream's plugin could have made.
+func upstreams(all []rule) []rule {
+	return slices.DeleteFunc(all, func(r rule) bool {
+		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
+	})
 }
 
 // allAddrs are the addresses of the result and those that the link has.
@@ -209,18 +230,17 @@ func (r Rules) alone(k *kernel.Kernel, other rule) (bool, error) {
 	}), nil
 }
 
-// Check looks for a rule for each address.
+// Check looks for a rule for each address, one of ours or of upstream's.
 func (r Rules) Check(k *kernel.Kernel) error {
 	all, err := rules(k, kernel.Pod)
 	if err != nil {
 		return err
 	}
-	mine := labelled(all, r.own(), r.given())
+	mine, theirs := labelled(all, r.own(), r.given()), upstreams(slices.Clone(all))
 	for _, a := range r.addrs() {
-		there := slices.ContainsFunc(mine, func(m rule) bool {
-			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0) == (m.label == r.own()) && (r.Table == 0 || m.table == r.Table)
-		})
-		if !there {
+		from := func(m rule) bool { return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table) }
+		there := slices.ContainsFunc(mine, func(m rule) bool { return from(m) && (r.Table == 0) == (m.label == r.own()) })
+		if !there && !slices.ContainsFunc(theirs, from) {
 			return fmt.Errorf("there is none from %v: %w", a, fs.ErrNotExist)
 		}
 	}
