@@ -238,7 +238,9 @@ func (r Rules) Check(k *kernel.Kernel) error {
 	}
 	mine, theirs := labelled(all, r.own(), r.given()), upstreams(slices.Clone(all))
 	for _, a := range r.addrs() {
-		from := func(m rule) bool { return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table) }
+		from := func(m rule) bool {
+			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table)
+		}
 		there := slices.ContainsFunc(mine, func(m rule) bool { return from(m) && (r.Table == 0) == (m.label == r.own()) })
 		if !there && !slices.ContainsFunc(theirs, from) {
 			return fmt.Errorf("there is none from %v: %w", a, fs.ErrNotExist)
