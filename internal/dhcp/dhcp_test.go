@@ -86,7 +86,7 @@ func TestAsked(t *testing.T) {
 			t.Errorf("%v %t: %s", c.own, c.skip, got)
 		}
 	}
-	for text, want := range map[string]uint8{"host-name": 12, "user-class": 77, "0": 0, "255": 255} {
+	for text, want := range map[string]uint8{"host-name": 12, "user-class": 77, "1": 1, "254": 254} {
 		if got, err := Option(text); got != want || err != nil {
 			t.Errorf("%s: %d %v", text, got, err)
 		}
@@ -142,6 +142,7 @@ func TestHostileServer(t *testing.T) {
 		"127.0.0.1, which":       dhcpv4.WithYourIP(net.IPv4(127, 0, 0, 1)),
 		"without a subnet mask":  dhcpv4.WithoutOption(dhcpv4.OptionSubnetMask),
 		"subnet mask (option 1)": generic(1, 255, 0, 255, 0),
+		"which is too short":     dhcpv4.WithLeaseTime(0),
 		"does not say who it is": dhcpv4.WithoutOption(dhcpv4.OptionServerIdentifier),
 	} {
 		if l, err := leaseOf(ack(t, change), nil, time.Now()); err == nil || !strings.Contains(err.Error(), words) {

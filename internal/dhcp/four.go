@@ -132,14 +132,15 @@ func (f Four) try(ctx context.Context, k *kernel.Kernel, w wire4, wish netip.Add
 		return nil, err
 	}
 	other, err := probe4(ctx, k, w.link, lease.Address.Addr())
-	if err != nil {
-		return nil, err
+	if err != nil { // as when nobody waits for the lease any more
+		return nil, errors.Join(err, f.Release(k, lease, w.link.MAC, Segment{Index: w.link.Index}))
 	}
 	if other != nil {
 		err := fmt.Errorf("%w: %v is in use by %v", errAgain, lease.Address.Addr(), other)
 		return nil, errors.Join(err, f.decline(w, lease))
 	}
-	return lease, Announce(k, f.Link, lease.Address.Addr())
+	_ = Announce(k, f.Link, lease.Address.Addr()) // a courtesy: neighbours find out by themselves
+	return lease, nil
 }
 
 func (f Four) discover(ctx context.Context, w wire4, wish netip.Addr) (*dhcpv4.DHCPv4, error) {
@@ -196,7 +197,7 @@ func (f Four) decline(w wire4, lease *Lease) error {
 
 // Extend is Client's.
 func (f Four) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease, error) {
-	l, err := f.link(k)
+	l, err := k.Link(kernel.Pod, f.Link) // which nobody brings up against its owner's will
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +267,11 @@ func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease,
 		l.Search = names(search.Labels)
 	}
 	l.Routes = routesOf(ack, l.Gateway)
-	l.schedule(sent, ack.IPAddressLeaseTime(time.Hour), ack.IPAddressRenewalTime(0), ack.IPAddressRebindingTime(0), 7.0/8)
+	valid := ack.IPAddressLeaseTime(time.Hour)
+	if valid < shortest {
+		return nil, fmt.Errorf("the server lends %v for %v, which is too short to be extended", ip, valid)
+	}
+	l.schedule(sent, valid, ack.IPAddressRenewalTime(0), ack.IPAddressRebindingTime(0), 7.0/8)
 	return l, nil
 }
 

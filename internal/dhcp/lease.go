@@ -79,11 +79,15 @@ func (l *Lease) schedule(from time.Time, valid, renew, rebind time.Duration, reb
 	if renew <= 0 || renew >= valid {
 		renew = valid / 2
 	}
+	renew = max(renew, time.Second) // whatever a server says
 	if rebind <= renew || rebind > valid {
 		rebind = max(time.Duration(float64(valid)*rebindShare), renew)
 	}
 	l.Renew, l.Rebind, l.Expire = from.Add(renew), from.Add(rebind), from.Add(valid)
 }
+
+// shortest is the least time that a lease is taken for.
+const shortest = 3 * time.Second
 
 // forever is a lease's length that means that it does not end.
 const forever = time.Duration(1<<32-1) * time.Second

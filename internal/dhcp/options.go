@@ -22,10 +22,19 @@ func Option(text string) (uint8, error) {
 		return code, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 8)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no DHCP option: it is a number up to 255, or subnet-mask, routers, host-name, vendor-class-identifier, dhcp-client-identifier or user-class", text)
+	if err != nil || n == 0 || n == 255 { // padding, and the end
+		return 0, fmt.Errorf("%q is no DHCP option: it is a number from 1 to 254, or subnet-mask, routers, host-name, vendor-class-identifier, dhcp-client-identifier or user-class", text)
 	}
 	return uint8(n), nil
+}
+
+// OwnOption reports whether an option is part of the conversation, and not the
+// configuration's to set.
+func OwnOption(code uint8) bool {
+	return slices.Contains([]uint8{
+		dhcpv4.OptionRequestedIPAddress.Code(), dhcpv4.OptionOptionOverload.Code(), dhcpv4.OptionDHCPMessageType.Code(),
+		dhcpv4.OptionServerIdentifier.Code(), dhcpv4.OptionParameterRequestList.Code(), dhcpv4.OptionMaximumDHCPMessageSize.Code(),
+	}, code)
 }
 
 // OptionMax is how many bytes an option can have, as a server reads it in one

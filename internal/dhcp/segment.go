@@ -15,8 +15,10 @@ import (
 
 // Segment is the host's own way to where a pod's interface is plugged in: what
 // is left to speak over when the pod has gone before its lease was given back.
-// It is zero where the host has none.
+// Where the host has none it has the link's number alone.
 type Segment struct {
+	// Index is the number of the pod's link in the pod.
+	Index int `json:"index"`
 	// Bridge is the bridge that the pod's link is a port of, and VLAN the port's
 	// VLAN there.
 	Bridge string `json:"bridge,omitempty"`
@@ -27,24 +29,27 @@ type Segment struct {
 
 // SegmentOf finds the segment of a pod's link.
 func SegmentOf(k *kernel.Kernel, l *kernel.Link) (Segment, error) {
+	own := Segment{Index: l.Index}
 	if l.Parent == 0 || !l.ParentAway {
-		return Segment{}, nil
+		return own, nil
 	}
 	host, err := k.LinkAt(kernel.Host, l.Parent)
 	switch {
 	case err != nil:
-		return Segment{}, nil // it is in a third namespace
+		return own, nil // it is in a third namespace
 	case l.Kind != "veth":
-		return Segment{Master: host.Name}, nil
+		own.Master = host.Name
+		return own, nil
 	case host.Parent != l.Index || host.Master == 0:
-		return Segment{}, nil
+		return own, nil
 	}
 	bridge, err := k.LinkAt(kernel.Host, host.Master)
 	if err != nil || bridge.Kind != "bridge" {
-		return Segment{}, err
+		return own, err
 	}
-	vlan, err := link.AccessVLAN(k, bridge, host)
-	return Segment{Bridge: bridge.Name, VLAN: vlan}, err
+	own.Bridge = bridge.Name
+	own.VLAN, err = link.AccessVLAN(k, bridge, host)
+	return own, err
 }
 
 // farewell is a last message: nobody answers it.
@@ -72,7 +77,7 @@ func (f farewell) whom() net.HardwareAddr {
 func (f farewell) send(k *kernel.Kernel, name string, s Segment) error {
 	err := kernel.ErrNoPod
 	if k.Has(kernel.Pod) {
-		err = f.fromPod(k, name)
+		err = f.fromPod(k, name, s.Index)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = f.fromHost(k, s)
@@ -82,12 +87,12 @@ func (f farewell) send(k *kernel.Kernel, name string, s Segment) error {
 
 // fromPod sends it from the pod's interface. One that is gone, or another
 // one's by now, is os.ErrNotExist.
-func (f farewell) fromPod(k *kernel.Kernel, name string) error {
+func (f farewell) fromPod(k *kernel.Kernel, name string, index int) error {
 	l, err := k.Link(kernel.Pod, name)
 	if err != nil {
 		return err
 	}
-	if l.MAC.String() != f.mac.String() || !l.Up() {
+	if l.Index != index || !l.Up() {
 		return fmt.Errorf("%s is not as it was: %w", name, kernel.ErrNoPod)
 	}
 	return f.overLink(k, kernel.Pod, l)

@@ -93,18 +93,26 @@ func (s Six) ask(ctx context.Context, u udp6, m *dhcpv6.Message, kinds ...dhcpv6
 	return answer, err
 }
 
-// open readies the interface for IPv6 and opens a socket on it.
-func (s Six) open(ctx context.Context, k *kernel.Kernel) (u udp6, err error) {
-	l, err := upLink(k, s.Link)
-	if err != nil {
-		return u, err
+// ready has IPv6 on the interface.
+func (s Six) ready(k *kernel.Kernel) error {
+	if _, err := upLink(k, s.Link); err != nil {
+		return err
 	}
 	own := "net/ipv6/conf/" + s.Link
-	err = sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{
+	err := sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{
 		{Key: own + "/disable_ipv6", Value: "0"}, {Key: own + "/accept_ra", Value: "2"}, // also where the pod forwards
 	}}.Add(k)
 	if err != nil {
-		return u, fmt.Errorf("allow IPv6 on %s: %w", s.Link, err)
+		return fmt.Errorf("allow IPv6 on %s: %w", s.Link, err)
+	}
+	return nil
+}
+
+// open opens a socket on the interface.
+func (s Six) open(ctx context.Context, k *kernel.Kernel) (u udp6, err error) {
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return u, err
 	}
 	if err := awaitLinkLocal(ctx, k, s.Link); err != nil {
 		return u, err
@@ -114,6 +122,9 @@ func (s Six) open(ctx context.Context, k *kernel.Kernel) (u udp6, err error) {
 
 // Acquire gets a lease, and waits a moment for a router.
 func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
+	if err := s.ready(k); err != nil {
+		return nil, err
+	}
 	u, err := s.open(ctx, k)
 	if err != nil {
 		return nil, err
@@ -132,7 +143,15 @@ func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*L
 	if err != nil {
 		return nil, err
 	}
-	return lease, awaitRouter(ctx, k, asked.Add(routerWait))
+	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil {
+		return nil, errors.Join(err, s.giveUp(k, u, lease))
+	}
+	return lease, nil
+}
+
+// giveUp gives back what nobody waits for any more.
+func (s Six) giveUp(k *kernel.Kernel, u udp6, lease *Lease) error {
+	return s.Release(k, lease, u.link.MAC, Segment{Index: u.link.Index})
 }
 
 // try is one way from Solicit to an address that nobody has.
@@ -161,7 +180,7 @@ func (s Six) try(ctx context.Context, k *kernel.Kernel, u udp6, wish netip.Addr)
 	}
 	taken, err := probe6(ctx, k, u.link, lease.Address.Addr())
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.giveUp(k, u, lease))
 	}
 	if taken {
 		err := fmt.Errorf("%w: %v is in use by somebody else on the segment", errAgain, lease.Address.Addr())
@@ -258,7 +277,7 @@ func (s Six) leaseOf(m *dhcpv6.Message, sent time.Time) (*Lease, error) {
 		}
 		for _, a := range ia.Options.Addresses() {
 			ip, _ := netip.AddrFromSlice(a.IPv6Addr)
-			if a.ValidLifetime == 0 || refused(a.Options.Status()) != nil || usable(ip) != nil {
+			if a.ValidLifetime < shortest || refused(a.Options.Status()) != nil || usable(ip) != nil {
 				continue
 			}
 			l := &Lease{
@@ -279,7 +298,12 @@ func refused(status *dhcpv6.OptStatusCode) error {
 	if status == nil || status.StatusCode == iana.StatusSuccess {
 		return nil
 	}
-	return fmt.Errorf("%w: %v %.100q", ErrRefused, status.StatusCode, status.StatusMessage)
+	err := fmt.Errorf("the server answers %v %.100q", status.StatusCode, status.StatusMessage)
+	switch status.StatusCode {
+	case iana.StatusNoBinding, iana.StatusNotOnLink, iana.StatusNoAddrsAvail:
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err // which says nothing of the lease
 }
 
 // linkLocal is the address that follows from a hardware address (RFC 4291,

@@ -53,30 +53,23 @@ func (u udp6) receive(ctx context.Context, until time.Time) (*dhcpv6.Message, ne
 	return m, nil, nil
 }
 
-// look is how long events are waited for before the context is looked at again.
-const look = 500 * time.Millisecond
-
 // await waits on a pod's events until something is so, or the time is over,
 // which is os.ErrDeadlineExceeded, or the context ends.
 func await(ctx context.Context, k *kernel.Kernel, group int, until time.Time, so func() (bool, error)) error {
-	events, err := k.Dial(kernel.Pod, group)
+	events, err := openSocket(k, kernel.Pod, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE, func(fd int) error {
+		return errors.Join(unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}), unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group))
+	})
 	if err != nil {
 		return err
 	}
-	defer events.Close()
+	defer events.close()
 	for {
 		if ok, err := so(); ok || err != nil {
 			return err
 		}
-		left := time.Until(until)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case left <= 0:
-			return os.ErrDeadlineExceeded
-		}
-		if err := events.Await(min(look, left)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("read the pod's events: %w", err)
+		_, _, err := events.receive(ctx, until)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // lost events count as one: look again
+			return err
 		}
 	}
 }

@@ -3,11 +3,14 @@ package dhcpd
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
+	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/dhcp"
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -61,6 +64,9 @@ func (c *Conf) readProvide(args map[string]string) error {
 	var errs []error
 	for i, p := range c.IPAM.Provide {
 		code, err := dhcp.Option(p.Option)
+		if err == nil && dhcp.OwnOption(code) {
+			err = fmt.Errorf("option %d belongs to the conversation itself and cannot be set", code)
+		}
 		values := []string{p.Value}
 		if p.FromArg != "" {
 			values = append(values, args[p.FromArg])
@@ -128,6 +134,40 @@ type Args struct {
 	Path          string `json:"-"`
 	NetnsOverride string `json:"-"`
 	StdinData     []byte `json:"-"` // a record has it as its Conf
+}
+
+// lent are the addresses of a previous result that the pod's interface has, one
+// of each family that leases are for.
+func (a Args) lent(at name.Attachment, c Conf) (map[string]netip.Addr, error) {
+	r := cni.Request{Attachment: at}
+	if err := conf.Decode(a.StdinData, &r.Conf); err != nil {
+		return nil, err
+	}
+	prev, err := r.PrevResult()
+	if err != nil {
+		return nil, err
+	}
+	k, err := kernel.Open(a.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	have, err := addr.List(k, kernel.Pod, a.IfName)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]netip.Addr{}
+	for _, ip := range cni.IPsOf(prev, a.IfName) {
+		if p := cni.Prefix(ip.Address); slices.Contains(have, p) {
+			out[map[bool]string{true: four, false: six}[p.Addr().Is4()]] = p.Addr()
+		}
+	}
+	for _, family := range c.families {
+		if !out[family].IsValid() {
+			return nil, fmt.Errorf("the pod has no IPv%s address of the result's", family)
+		}
+	}
+	return out, nil
 }
 
 // read is the attachment and its configuration. Whoever may write to the socket

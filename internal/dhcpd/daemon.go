@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,16 @@ type Daemon struct {
 	life  context.Context
 	mu    sync.Mutex
 	desks map[name.Attachment]*desk
+	// adding are the calls that want a lease, also those that queue up.
+	adding map[*adding]bool
+	// dropping has room for those who drop.
+	dropping chan struct{}
+}
+
+// adding is a call that a release of its attachment ends.
+type adding struct {
+	at   name.Attachment
+	stop context.CancelFunc
 }
 
 // desk is where the calls about one attachment queue up.
@@ -48,9 +59,7 @@ type desk struct {
 	turn chan struct{}
 	// waiting counts who is there or queues up.
 	waiting int
-	// stop ends an acquisition that is under way.
-	stop context.CancelFunc
-	held *holder
+	held    *holder
 }
 
 // The methods. Allocate and Release are upstream's.
@@ -64,7 +73,8 @@ const (
 // Start goes on with the leases of the records. Those of pods that have gone are
 // given back. The daemon works until life ends.
 func (d *Daemon) Start(life context.Context) error {
-	d.life, d.desks = life, map[name.Attachment]*desk{}
+	d.life, d.desks, d.adding = life, map[name.Attachment]*desk{}, map[*adding]bool{}
+	d.dropping = make(chan struct{}, drops)
 	all, err := records{d.State}.load()
 	if all == nil {
 		return err
@@ -72,18 +82,28 @@ func (d *Daemon) Start(life context.Context) error {
 	if err != nil {
 		log.Print(err)
 	}
+	var held []*holder
 	for at, r := range all {
 		_, c, _ := r.Args.read()
 		h := d.holder(at, c, r)
 		d.desks[at] = &desk{turn: make(chan struct{}, 1), held: h}
-		log.Printf("%s: going on with %s", at, h)
+		held = append(held, h)
+	}
+	for _, h := range held { // which come to the desks by themselves from now on
+		log.Printf("%s: going on with %s", h.at, h)
 		h.keep(life)
 	}
 	return nil
 }
 
+// drops is how many leases are given back at the same time of pods that have
+// gone, as after a boot all have: each may need a link of its own for a moment.
+const drops = 4
+
 // drop ends a holder whose pod has gone, unless a call has done so.
 func (d *Daemon) drop(h *holder) {
+	d.dropping <- struct{}{}
+	defer func() { <-d.dropping }()
 	s, leave, err := d.queue(d.life, h.at)
 	if err != nil {
 		return // the daemon ends; the next one drops it
@@ -133,12 +153,30 @@ func (d *Daemon) leave(at name.Attachment, s *desk) {
 	}
 }
 
-// interrupt ends an acquisition that somebody else waits for.
+// begin is the beginning of a call that wants a lease: what bounds it, and what
+// is to be done at its end.
+func (d *Daemon) begin(ctx context.Context, at name.Attachment) (bounded context.Context, end func()) {
+	bounded, stop := context.WithTimeout(ctx, d.Limit)
+	a := &adding{at, stop}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.adding[a] = true
+	return bounded, func() {
+		stop()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.adding, a)
+	}
+}
+
+// interrupt ends the calls that want a lease for an attachment.
 func (d *Daemon) interrupt(at name.Attachment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.desks[at]; s != nil && s.stop != nil {
-		s.stop()
+	for a := range d.adding {
+		if a.at == at {
+			a.stop()
+		}
 	}
 }
 
@@ -150,24 +188,22 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 		return nil, err
 	}
 	a.Netns = d.HostPrefix + a.Netns
-	ctx, cancel := context.WithTimeout(ctx, d.Limit)
-	defer cancel()
+	ctx, end := d.begin(ctx, at)
+	defer end()
 	desk, leave, err := d.queue(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 	if desk.held != nil {
-		if result, ok := desk.held.current(a.Netns); ok {
-			return result, nil
+		result, err := desk.held.current(a.Netns)
+		if !errors.Is(err, errGone) {
+			return result, err
 		}
-		desk.held.end() // it was for a pod that has gone
+		desk.held.end()
 		desk.held = nil
 	}
-	d.mu.Lock()
-	desk.stop = cancel
-	d.mu.Unlock()
-	h, err := d.acquire(ctx, at, c, a)
+	h, err := d.acquire(ctx, at, c, a, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +216,9 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 	return h.result(), nil
 }
 
-// acquire gets the leases of all families, or none, and keeps them on disk.
-func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args) (*holder, error) {
+// acquire gets the leases of all families, or none, and keeps them on disk. The
+// addresses that are wished for are by family.
+func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args, wish map[string]netip.Addr) (*holder, error) {
 	k, err := kernel.Open(a.Netns)
 	if err != nil {
 		return nil, err
@@ -190,7 +227,10 @@ func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args
 	if !k.Has(kernel.Pod) {
 		return nil, fmt.Errorf("network namespace %s: %w", a.Netns, fs.ErrNotExist)
 	}
-	r := &Record{Args: a, Conf: a.StdinData, NetnsID: kernel.Netns(a.Netns), Leases: map[string]*dhcp.Lease{}}
+	r := &Record{Args: a, Conf: a.StdinData, Leases: map[string]*dhcp.Lease{}, Applied: map[string]*dhcp.Lease{}}
+	if r.NetnsID, err = kernel.LookNetns(a.Netns); err != nil {
+		return nil, err
+	}
 	if r.Boot, err = kernel.BootID(); err != nil {
 		return nil, err
 	}
@@ -203,7 +243,7 @@ func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args
 		return nil, err
 	}
 	h := d.holder(at, c, r)
-	if err := h.acquire(ctx); err != nil {
+	if err := h.acquire(ctx, wish); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -252,23 +292,59 @@ func (d *Daemon) forget(ctx context.Context, at name.Attachment) error {
 	return nil
 }
 
-// check gives what the attachment has, as it is now.
+// NoLease begins the error of a check that found none.
+const NoLease = "no lease is kept"
+
+// check gives what the attachment has, as it is now. A pod that has addresses of
+// a lease that nobody keeps, as one that upstream's daemon got it for has, is
+// taken over: the server gives it the same ones again.
 func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
-	at, _, err := a.read()
+	at, c, err := a.read()
 	if err != nil {
 		return nil, err
 	}
+	a.Netns = d.HostPrefix + a.Netns
+	ctx, end := d.begin(ctx, at)
+	defer end()
 	desk, leave, err := d.queue(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 	if desk.held != nil {
-		if result, ok := desk.held.current(d.HostPrefix + a.Netns); ok {
-			return result, nil
+		result, err := desk.held.current(a.Netns)
+		if errors.Is(err, errGone) {
+			err = fmt.Errorf("%s for %s in %s: %w", NoLease, at, a.Netns, err)
+		}
+		return result, err
+	}
+	h, err := d.adopt(ctx, at, c, a)
+	if err != nil {
+		return nil, fmt.Errorf("%s for %s in %s: %w", NoLease, at, a.Netns, err)
+	}
+	desk.held = h
+	h.keep(d.life)
+	return h.result(), nil
+}
+
+// adopt gets leases for the addresses that a pod has by the previous result, or
+// none.
+func (d *Daemon) adopt(ctx context.Context, at name.Attachment, c Conf, a Args) (*holder, error) {
+	wish, err := a.lent(at, c)
+	if err != nil {
+		return nil, err
+	}
+	h, err := d.acquire(ctx, at, c, a, wish)
+	if err != nil {
+		return nil, err
+	}
+	for family, address := range wish {
+		if got := h.lease(family).Address.Addr(); got != address {
+			h.end()
+			return nil, fmt.Errorf("the pod has %v, and the server gives it %v", address, got)
 		}
 	}
-	return nil, fmt.Errorf("no lease is kept for %s in %s", at, a.Netns)
+	return h, nil
 }
 
 // collect gives back the leases of a network's attachments that are not valid.

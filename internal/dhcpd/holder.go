@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -84,30 +85,52 @@ func (h *holder) result() *cni.Result {
 	return h.record.result(h.priority)
 }
 
-// current is the result, unless it was for another pod than the one at a path,
-// or for one that is not there any more.
-func (h *holder) current(netns string) (*cni.Result, bool) {
+// current is the result. errGone is in the error where it was for another pod
+// than the one at a path, or for one that is not there any more.
+func (h *holder) current(netns string) (*cni.Result, error) {
 	if h.record.Args.Netns != netns {
-		return nil, false
+		return nil, fmt.Errorf("%w: its namespace was %s", errGone, h.record.Args.Netns)
 	}
-	if h.present() != nil {
-		return nil, false
+	if err := h.present(); err != nil {
+		return nil, err
 	}
 	for _, c := range h.clients {
 		if h.lease(c.family) == nil {
-			return nil, false
+			return nil, fmt.Errorf("%s has lost its IPv%s lease, and a server is looked for", h.at, c.family)
 		}
 	}
-	return h.result(), true
+	return h.result(), nil
+}
+
+// open opens the pod, and remembers the address that its interface has now.
+func (h *holder) open() (*kernel.Kernel, error) {
+	k, l, err := h.record.openPod()
+	if err == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.record.MAC = dhcp.MAC(slices.Clone(l.MAC))
+	}
+	return k, err
+}
+
+// guard turns a panic into an error. What a server sends is read far below: one
+// that finds a fault there is not to end the leases of all pods.
+func guard(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	return do()
 }
 
 // acquire gets the first leases, of all families at the same time, or none. The
 // pod's MTU is set here; its addresses are the plugin's to set.
-func (h *holder) acquire(ctx context.Context) error {
+func (h *holder) acquire(ctx context.Context, wish map[string]netip.Addr) error {
 	errs := make([]error, len(h.clients))
 	var all sync.WaitGroup
 	for i, c := range h.clients {
-		all.Go(func() { errs[i] = h.acquireOne(ctx, c) })
+		all.Go(func() { errs[i] = guard(func() error { return h.acquireOne(ctx, c, wish[c.family]) }) })
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -118,20 +141,39 @@ func (h *holder) acquire(ctx context.Context) error {
 	return nil
 }
 
-func (h *holder) acquireOne(ctx context.Context, c client) error {
-	k, err := h.record.openPod()
+func (h *holder) acquireOne(ctx context.Context, c client, wish netip.Addr) error {
+	k, err := h.open()
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	l, err := c.Acquire(ctx, k, netip.Addr{})
+	l, err := c.Acquire(ctx, k, wish)
 	if err != nil {
 		return fmt.Errorf("IPv%s: %w", c.family, err)
 	}
+	h.applied(c.family, l)
 	if err := h.set(c.family, l); err != nil {
 		return err
 	}
 	return lowerMTU(k, h.at.IfName, l.MTU)
+}
+
+// applied remembers what the interface has, nil for nothing.
+func (h *holder) applied(family string, l *dhcp.Lease) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.record.Applied[family] = l
+}
+
+// unsettled is what the interface has, where that is not the lease.
+func (h *holder) unsettled(family string) (has *dhcp.Lease, is bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	has, l := h.record.Applied[family], h.record.Leases[family]
+	if has == nil || l == nil {
+		return has, has != l
+	}
+	return has, !has.Same(l)
 }
 
 // keep begins to keep the leases, until end or the daemon's end.
@@ -162,7 +204,8 @@ func (h *holder) keepOne(ctx context.Context, c client) {
 			return
 		}
 		next := time.Now().Add(pause)
-		if l := h.lease(c.family); l != nil && !l.Expired(tried) {
+		_, unsettled := h.unsettled(c.family)
+		if l := h.lease(c.family); l != nil && !l.Expired(tried) && !unsettled {
 			next, pause = nextTime(l, tried), firstPause
 		} else {
 			pause = min(2*pause, longestPause)
@@ -171,13 +214,13 @@ func (h *holder) keepOne(ctx context.Context, c client) {
 			return
 		}
 		tried = time.Now()
-		err = h.tend(ctx, c)
+		err = guard(func() error { return h.tend(ctx, c) })
 	}
 }
 
 // present looks whether the pod is still there.
 func (h *holder) present() error {
-	k, err := h.record.openPod()
+	k, err := h.open()
 	if err == nil {
 		k.Close()
 	}
@@ -187,15 +230,29 @@ func (h *holder) present() error {
 // tend does what is to be done about a lease at one of its times.
 func (h *holder) tend(ctx context.Context, c client) error {
 	l := h.lease(c.family)
-	if l == nil || l.Expired(time.Now()) {
+	_, unsettled := h.unsettled(c.family)
+	switch {
+	case l == nil || l.Expired(time.Now()):
 		return h.reacquire(ctx, c, l)
+	case unsettled && time.Now().Before(l.Renew):
+		return h.settle(c)
 	}
 	return h.extend(ctx, c, l)
 }
 
+// settle brings the interface to what the lease is, where that has failed.
+func (h *holder) settle(c client) error {
+	k, err := h.open()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return h.become(k, c, h.lease(c.family))
+}
+
 // extend asks for more time, and brings about what the server changed.
 func (h *holder) extend(ctx context.Context, c client, l *dhcp.Lease) error {
-	k, err := h.record.openPod()
+	k, err := h.open()
 	if err != nil {
 		return err
 	}
@@ -208,25 +265,33 @@ func (h *holder) extend(ctx context.Context, c client, l *dhcp.Lease) error {
 	case err != nil:
 		return err
 	}
-	return h.become(k, c, l, now)
+	return h.become(k, c, now)
 }
 
-// become brings the pod from one lease to another.
-func (h *holder) become(k *kernel.Kernel, c client, old, now *dhcp.Lease) error {
+// become brings the pod to a lease, nil for none: first in the record, so that
+// whatever happens it is given back, and then on the interface.
+func (h *holder) become(k *kernel.Kernel, c client, now *dhcp.Lease) error {
 	if err := h.set(c.family, now); err != nil {
 		return err
 	}
-	if old != nil && old.Same(now) {
+	has, unsettled := h.unsettled(c.family)
+	if !unsettled {
 		return nil
 	}
-	log.Printf("%s: %s", h.at, leaseText(now))
-	return h.change(k, old, now)
+	if err := h.change(k, has, now); err != nil {
+		return err
+	}
+	if now != nil {
+		log.Printf("%s: %s", h.at, leaseText(now))
+	}
+	h.applied(c.family, now)
+	return h.set(c.family, now)
 }
 
 // reacquire takes a lost address from the pod at once, and then gets another
 // lease: the same address where the server can give it.
 func (h *holder) reacquire(ctx context.Context, c client, lost *dhcp.Lease) error {
-	k, err := h.record.openPod()
+	k, err := h.open()
 	if err != nil {
 		return err
 	}
@@ -235,9 +300,9 @@ func (h *holder) reacquire(ctx context.Context, c client, lost *dhcp.Lease) erro
 	if lost != nil {
 		log.Printf("%s: %v is lost", h.at, lost.Address)
 		wish = lost.Address.Addr()
-		if err := errors.Join(h.set(c.family, nil), h.change(k, lost, nil)); err != nil {
-			return err
-		}
+	}
+	if err := h.become(k, c, nil); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(h.limit, longestPause))
 	defer cancel()
@@ -245,7 +310,7 @@ func (h *holder) reacquire(ctx context.Context, c client, lost *dhcp.Lease) erro
 	if err != nil {
 		return err
 	}
-	return h.become(k, c, nil, now)
+	return h.become(k, c, now)
 }
 
 // end stops keeping the leases, gives them back and forgets them.

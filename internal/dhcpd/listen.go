@@ -48,15 +48,9 @@ func open(path string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
 	// Whoever may write to it may have leases got in any namespace.
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	defer syscall.Umask(syscall.Umask(0o117))
+	return net.Listen("unix", path)
 }
 
 // lock keeps a second daemon from keeping the same leases, as long as the file

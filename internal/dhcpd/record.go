@@ -21,13 +21,15 @@ type Record struct {
 	// Conf is the configuration among them.
 	Conf json.RawMessage `json:"conf"`
 	// Boot and NetnsID tell the pod's namespace from another that was mounted on
-	// the same path later; MAC the interface from another of its name.
+	// the same path later, and Segment has the interface's number, which tells it
+	// from another of its name. MAC is the address that it had last.
 	Boot    string         `json:"boot"`
 	NetnsID kernel.NetnsID `json:"netnsID"`
 	MAC     dhcp.MAC       `json:"mac"`
 	Segment dhcp.Segment   `json:"segment"`
-	// Leases are by family.
-	Leases map[string]*dhcp.Lease `json:"leases"`
+	// Leases are by family, and so is Applied: what of them the interface has.
+	Leases  map[string]*dhcp.Lease `json:"leases"`
+	Applied map[string]*dhcp.Lease `json:"applied,omitempty"`
 }
 
 // open opens the kernel as far as the pod is still the one that the leases are
@@ -37,7 +39,11 @@ func (r *Record) open() (*kernel.Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Boot != boot || kernel.Netns(r.Args.Netns) != r.NetnsID {
+	id, err := kernel.LookNetns(r.Args.Netns)
+	if err != nil {
+		return nil, err
+	}
+	if r.Boot != boot || id != r.NetnsID {
 		return kernel.OpenHost(r.Args.Netns), nil
 	}
 	return kernel.Open(r.Args.Netns)
@@ -48,26 +54,26 @@ func (r *Record) open() (*kernel.Kernel, error) {
 var errGone = errors.New("the pod has gone")
 
 // openPod is open where the pod must be there with its interface.
-func (r *Record) openPod() (*kernel.Kernel, error) {
+func (r *Record) openPod() (*kernel.Kernel, *kernel.Link, error) {
 	k, err := r.open()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !k.Has(kernel.Pod) {
-		return nil, fmt.Errorf("%w: its namespace %s is not there", errGone, r.Args.Netns)
+		return nil, nil, fmt.Errorf("%w: its namespace %s is not there", errGone, r.Args.Netns)
 	}
 	l, err := k.Link(kernel.Pod, r.Args.IfName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%w: %w", errGone, err)
-	case err == nil && l.MAC.String() != r.MAC.String():
-		err = fmt.Errorf("%w: %s has another hardware address, %v", errGone, l.Name, l.MAC)
+	case err == nil && l.Index != r.Segment.Index:
+		err = fmt.Errorf("%w: there is another %s", errGone, l.Name)
 	}
 	if err != nil {
 		k.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return k, nil
+	return k, l, nil
 }
 
 // result is what the leases are for the pod.
@@ -135,6 +141,9 @@ func (f records) load() (map[name.Attachment]*Record, error) {
 		if err == nil {
 			err = json.Unmarshal(text, r)
 			r.Args.StdinData = r.Conf
+			if r.Applied == nil {
+				r.Applied = map[string]*dhcp.Lease{}
+			}
 		}
 		var at name.Attachment
 		if err == nil {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -25,6 +26,24 @@ func Netns(path string) NetnsID {
 		return NetnsID{}
 	}
 	return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}
+}
+
+// LookNetns is Netns with the reason: nothing is at the path, or nothing is
+// mounted there, which is the zero value, or it could not be looked at.
+func LookNetns(path string) (NetnsID, error) {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	err := unix.Statfs(path, &fs)
+	if err == nil {
+		err = unix.Stat(path, &st)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT), err == nil && fs.Type != nsMagic:
+		return NetnsID{}, nil
+	case err != nil:
+		return NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}, nil
 }
 
 // OwnNetns reports whether path is the namespace that this process runs in.

@@ -15,8 +15,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -141,6 +143,13 @@ func (m Methods[A]) Serve(ctx context.Context, l net.Listener) error {
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
+		if scarce(err) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond): // what is lacking comes back with the end of some call
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("accept a connection: %w", err)
 		}
@@ -152,6 +161,16 @@ func (m Methods[A]) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
+// scarce reports whether an error of accept(2) is about what the process, or the
+// machine, lacks for a moment, or about a caller that has gone already.
+func scarce(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR},
+		func(e error) bool { return errors.Is(err, e) })
+}
+
+// greetWait is how long a caller has to say what it wants to speak.
+const greetWait = 10 * time.Second
+
 // converse serves one connection. Reading goes on while a call is under way: a
 // caller that was killed is noticed so.
 func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
@@ -160,7 +179,10 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 	defer calls.Wait()
 	defer gone()
 	r := bufio.NewReader(conn)
-	if first, err := readHead(r); err != nil || first != hello {
+	late := time.AfterFunc(greetWait, func() { _ = conn.Close() })
+	first, err := readHead(r)
+	late.Stop()
+	if err != nil || first != hello {
 		_, _ = io.WriteString(conn, "HTTP/1.0 405 This is a Go RPC server\n\n")
 		return
 	}

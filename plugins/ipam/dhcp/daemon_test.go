@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/name"
 )
 
 // dhcp is a call of the plugin itself, as another main plugin makes it.
@@ -87,6 +89,36 @@ func TestKilledDaemon(t *testing.T) {
 	if left := w.records(); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// TestReboot: a daemon that finds the leases of all the pods of an earlier boot
+// gives them all back.
+func TestReboot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	server := w.dnsmasq(range4(50, 99))
+	daemon := w.daemon()
+	w.add()
+	record, err := json.Marshal(w.record("c1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = daemon.stop(syscall.SIGKILL)
+	const many = 300
+	for i := range many {
+		id := fmt.Sprint("old", i)
+		text := strings.NewReplacer(`"containerID":"c1"`, `"containerID":"`+id+`"`, `"boot":"`, `"boot":"x`).Replace(string(record))
+		key := name.Attachment{Network: "net", ContainerID: id, IfName: "eth0"}.Key()
+		if err := os.WriteFile("/var/lib/cni/dhcp/"+key, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	daemon = w.daemon()
+	daemon.hears(many, "^net/old.*giving back")
+	server.hears(many, "DHCPRELEASE")
+	w.settled("[ $(ls /var/lib/cni/dhcp | wc -l) = 1 ]")
+	w.Must(w.call("STATUS", conf()))
+	w.del()
 }
 
 // TestForeignRecords: what is no record is left alone, and keeps nobody from

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -70,8 +71,12 @@ func holds(at plugin.At, c dhcpd.Conf) error {
 	if errors.As(err, &answered) && answered.NoMethod() {
 		return call(c, leaseWait, dhcpd.MethodAllocate, handover(at), have)
 	}
+	if errors.As(err, &answered) && strings.HasPrefix(string(answered), dhcpd.NoLease) {
+		err = cni.WithCode(cni.CodeDrift, err)
+		return cni.Hint(err, "nobody extends the address of the pod: attach it again")
+	}
 	if err != nil {
-		return cni.WithCode(cni.CodeDrift, err)
+		return err
 	}
 	want := cni.IPsOf(at.Result, at.IfName)
 	for _, lease := range have.IPs {

@@ -17,6 +17,8 @@ func TestBadInput(t *testing.T) {
 		Rows: []kerneltest.Refusal{
 			{Name: "no option", Conf: `,"request":[{"option":"ntp"}]`, Code: 7, Words: `ipam.request[0]|"ntp" is no DHCP option|host-name`},
 			{Name: "option too large", Conf: `,"provide":[{"option":"256","value":"x"}]`, Code: 7, Words: `ipam.provide[0]|"256"`},
+			{Name: "option of the end", Conf: `,"provide":[{"option":"255","value":"x"}]`, Code: 7, Words: `"255"|1 to 254`},
+			{Name: "option of the conversation", Conf: `,"provide":[{"option":"53","value":"x"}]`, Code: 7, Words: "ipam.provide[0]|option 53"},
 			{Name: "value too long", Conf: `,"provide":[{"option":"12","value":"` + strings.Repeat("x", 256) + `"}]`, Code: 7, Words: "ipam.provide[0]|256 bytes|255"},
 			{Name: "argument too long", Conf: `,"provide":[{"option":"12","fromArg":"A"}]`, Args: "A=" + strings.Repeat("x", 300), Code: 7, Words: "300 bytes"},
 			{Name: "priority", Conf: `,"priority":-1`, Code: 7, Words: "priority is -1"},

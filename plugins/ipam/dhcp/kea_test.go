@@ -49,6 +49,26 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// TestOtherMAC: a pod whose hardware address changes, as tuning does it, is still
+// the pod that the lease is for.
+func TestOtherMAC(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	kea := w.kea(2, 20, 30)
+	daemon := w.daemon()
+	got := w.result(w.add())
+	addr := strings.TrimSuffix(w.address(), "/24")
+	w.Run("pod ip link set eth0 address 02:00:00:00:00:77")
+	kea.hears(1, "02:00:00:00:00:77.*DHCP4_PACKET_RECEIVED|DHCP4_PACKET_RECEIVED.*02:00:00:00:00:77")
+	kea.hears(2, "DHCP4_PACKET_SEND.*02:00:00:00:00:77.*DHCPACK.*to "+addr)
+	w.Must(kerneltest.Call{Bin: w.bin, Plugin: "dhcp", Verb: "CHECK", Conf: with(conf(), got)})
+	if n := daemon.count("has gone|is lost"); n != 0 {
+		t.Errorf("the lease was given away")
+	}
+	w.del()
+	kea.hears(1, "DHCP4_RELEASE .*"+addr)
+}
+
 // TestRebind: where the server that gave the lease does not answer any more,
 // another one is asked at the Rebind time, and takes it over.
 func TestRebind(t *testing.T) {

@@ -44,6 +44,29 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
+// TestTakenOver: a pod that upstream's daemon got a lease for keeps its address
+// with ours: the first CHECK takes the lease over.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	theirs := kerneltest.Upstream(t, "dhcp")
+	w := newWorld(t)
+	w.dnsmasq(range4(50, 99))
+	w.Run("ip link add host0 type veth peer name eth0 netns " + w.Pod + " && ip link set host0 master br0 up && pod ip link set eth0 up")
+	old := w.start(theirs, "daemon")
+	w.settled("[ -S /run/cni/dhcp.sock ]")
+	got := w.result(w.Must(kerneltest.Call{Bin: filepath.Dir(theirs), Plugin: "dhcp", Conf: conf()}))
+	_ = old.stop(syscall.SIGTERM)
+	daemon := w.daemon()
+	check := kerneltest.Call{Bin: w.bin, Plugin: "dhcp", Verb: "CHECK", Conf: with(conf(), got)}
+	if a := w.Call(check); a.Code != 104 || !strings.Contains(a.Msg, "the pod has no IPv4 address of the result's") {
+		t.Errorf("CHECK of a pod without its address: %d %s", a.Code, a.Msg)
+	}
+	w.Run("pod ip addr add " + got.IPs[0].Address.String() + " dev eth0")
+	w.Must(check)
+	daemon.hears(1, "net/c1/eth0: "+got.IPs[0].Address.String()+" until")
+	w.Must(check)
+}
+
 // TestMacvlan: a pod on a link of the host's, whose server is beyond that. The
 // lease is given back although the pod has gone altogether.
 func TestMacvlan(t *testing.T) {
