@@ -22,13 +22,13 @@ const (
 
 // elsewhere reports whether a container is in another network than the one.
 func elsewhere(container, network string) bool {
-	entries, _ := os.ReadDir(results)
+	entries, _ := store.Entries(results)
 	for _, e := range entries {
 		if strings.Contains(e.Name(), "-"+container+"-") && !strings.HasPrefix(e.Name(), network+"-"+container+"-") {
 			return true
 		}
 	}
-	networks, _ := os.ReadDir(leases)
+	networks, _ := store.Entries(leases)
 	for _, n := range networks {
 		if n.Name() != network && leased(filepath.Join(leases, n.Name()), container) {
 			return true
@@ -39,7 +39,7 @@ func elsewhere(container, network string) bool {
 
 // leased looks for a lease of the container in a network's folder.
 func leased(dir, container string) bool {
-	entries, _ := os.ReadDir(dir)
+	entries, _ := store.Entries(dir)
 	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
 		if _, err := netip.ParseAddr(e.Name()); err != nil || !e.Type().IsRegular() {
 			return false

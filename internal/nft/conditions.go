@@ -87,9 +87,13 @@ func prefix(s span) (bits int, ok bool) {
 
 // joined are ranges in order, those that overlap or touch made one.
 func joined(spans []span) (out []span) {
-	spans = slices.SortedFunc(slices.Values(spans), func(a, b span) int { return bytes.Compare(a.first, b.first) })
 	single := !slices.ContainsFunc(spans, func(s span) bool { return !s.single() })
+	var ordered []*span
 	for _, s := range spans {
+		ordered = append(ordered, &s)
+	}
+	slices.SortFunc(ordered, func(a, b *span) int { return bytes.Compare(a.first, b.first) })
+	for _, s := range ordered {
 		if n := len(out) - 1; n >= 0 {
 			after, more := next(out[n].last)
 			if bytes.Compare(s.first, out[n].last) <= 0 || !single && more && bytes.Equal(s.first, after) {
@@ -99,7 +103,7 @@ func joined(spans []span) (out []span) {
 				continue
 			}
 		}
-		out = append(out, s)
+		out = append(out, *s)
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -123,7 +124,7 @@ func (f Folder) Rename(key, other string) error {
 
 // Keys lists the files in the folder. A folder that is not there has none.
 func (f Folder) Keys() ([]string, error) {
-	entries, err := os.ReadDir(string(f))
+	entries, err := Entries(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -136,7 +137,19 @@ func (f Folder) Keys() ([]string, error) {
 			keys = append(keys, e.Name())
 		}
 	}
+	slices.Sort(keys)
 	return keys, nil
+}
+
+// Entries is what is in a folder, in no order: os.ReadDir would draw a sort of
+// its own into every plugin.
+func Entries(folder string) ([]fs.DirEntry, error) {
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
 }
 
 // Writable looks whether the folder, or the nearest parent that is there, takes

@@ -3,10 +3,10 @@ package sysctl
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/store"
 )
 
 // Forwarding is the host passing packets on between its interfaces. It stays on
@@ -35,7 +35,7 @@ func (f Forwarding) Add(k *kernel.Kernel) error {
 // keepListening lets the interfaces that accept router advertisements accept
 // them from a host that forwards too (accept_ra=2 in ip-sysctl).
 func keepListening() error {
-	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
+	interfaces, err := store.Entries("/proc/sys/net/ipv6/conf")
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/catena-cni/catena/internal/addr"
@@ -18,6 +17,7 @@ import (
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/store"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
 
@@ -207,7 +207,7 @@ func ready(k *kernel.Kernel, c Conf) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // ADD makes it
 	}
-	if ports, _ := os.ReadDir("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
+	if ports, _ := store.Entries("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
 		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
 	}
 	return errors.Join(append(errs, err)...)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -102,14 +101,25 @@ func (c *Conf) vlanTrunk() ([]link.VLANRange, error) {
 	return join(all), nil
 }
 
+// vlanMax is the last VLAN there can be (IEEE 802.1Q).
+const vlanMax = 4094
+
 func join(all []link.VLANRange) (out []link.VLANRange) {
-	slices.SortFunc(all, func(a, b link.VLANRange) int { return int(a.First) - int(b.First) })
+	var wanted [vlanMax + 1]bool
 	for _, r := range all {
-		if n := len(out); n > 0 && r.First <= out[n-1].Last+1 {
-			out[n-1].Last = max(out[n-1].Last, r.Last)
-			continue
+		for id := r.First; id <= r.Last; id++ {
+			wanted[id] = true
 		}
-		out = append(out, r)
+	}
+	for id, yes := range wanted {
+		id := uint16(id)
+		switch {
+		case !yes:
+		case wanted[id-1]:
+			out[len(out)-1].Last = id
+		default:
+			out = append(out, link.VLANRange{First: id, Last: id})
+		}
 	}
 	return out
 }
