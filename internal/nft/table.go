@@ -70,6 +70,10 @@ func only(value []byte) span { return span{value, value} }
 
 func (s span) single() bool { return bytes.Equal(s.first, s.last) }
 
+// match is a rule of the expressions of its parts. It is not copied into the
+// static part, which is little else but calls of it.
+//
+//go:noinline
 func match(parts ...[]expr) rule {
 	var r rule
 	for _, p := range parts {
