@@ -73,7 +73,7 @@ func TestConditions(t *testing.T) {
 			}
 			r := compile(conditions, profileIDs)
 			r.exprs = append(append(expressions[:2:2], r.exprs...), verdict(1, ""))
-			tab := &table{family: unix.NFPROTO_INET, name: "t", chains: func() []chain { return []chain{{name: "c", hook: &hook{"nat", 0, 0}, rules: []rule{r}}} }, sets: func() []set { return nil }}
+			tab := &table{family: unix.NFPROTO_INET, name: "t", chains: func() []chain { return []chain{{name: "c", hook: &hook{"nat", 0, 0}, rules: []rule{r}}} }}
 			conn, err := dial()
 			if err != nil {
 				t.Fatal(err)

@@ -58,7 +58,7 @@ func (t *table) hold(e Element) (batch []message) {
 	}
 	batch = append(batch, t.newChain(chain{name: chainName}))
 	for _, m := range members {
-		batch = append(batch, t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, m.Set, m.encode("")))
+		batch = append(batch, t.member(&m, ""))
 	}
 	return batch
 }

@@ -108,6 +108,11 @@ func (t *table) elementMessage(kind, flags uint16, set string, elements ...attr)
 	}}
 }
 
+// member is a message that adds an element.
+func (t *table) member(e *Element, comment string) message {
+	return t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode(comment))
+}
+
 // get asks the kernel for one element; ok is false where it is not there. The
 // kernel answers with whatever range holds the first of the one it is asked for.
 func (c conn) get(t *table, e Element) (f found, ok bool, err error) {

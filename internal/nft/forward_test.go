@@ -24,7 +24,7 @@ func TestOwnedTable(t *testing.T) {
 	theirs := &table{family: unix.NFPROTO_INET, name: "firewalld"}
 	err = owner.commit(append([]message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, theirs.family, []attr{
 		stringAttr(unix.NFTA_TABLE_NAME, theirs.name), u32Attr(unix.NFTA_TABLE_FLAGS, flagOwner),
-	}}}, theirs.parts(nil, []chain{{name: "filter_FORWARD", hook: filterForward, rules: []rule{match(one(drop()))}}})...), 0)
+	}}}, theirs.parts("", nil, []chain{{name: "filter_FORWARD", hook: filterForward, rules: []rule{match(one(drop()))}}})...), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -330,8 +330,7 @@ func (a *attempt) converge(c conn, e Element) error {
 		narrower := Element{Key: f.key, End: f.end}
 		a.before = append(a.before, a.table.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, narrower.encode("")))
 	}
-	wider := a.table.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode(""))
-	a.before = append(a.before, wider)
+	a.before = append(a.before, a.table.member(&e, ""))
 	a.converged[e.Text] = true
 	return nil
 }

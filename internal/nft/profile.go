@@ -85,14 +85,14 @@ func (p *Profile) snatSuffix() string {
 // already, so that of two who make it at once the rules come in only once.
 func (p *Profile) static(t *table) []message {
 	chain := chain{name: "ports" + p.Suffix}
-	sets, rules := snatSets(p.Suffix), markRules(p.Suffix, p.MarkBit)
+	sets, rules := [][]set{snatSets}, markRules(p.Suffix, p.MarkBit)
 	if p.conditional() {
-		sets = append(claimSets(p.Suffix), sets...)
+		sets = [][]set{claimSets, snatSets}
 		rules = portRules(p.Suffix, p.Suffix, p.MarkBit, profileIDs)
 	}
 	first := t.newChain(chain)
 	first.flags |= unix.NLM_F_EXCL
-	batch := append([]message{first}, t.parts(sets, nil)...)
+	batch := append([]message{first}, t.parts(p.Suffix, sets, nil)...)
 	batch = append(batch, t.append(chain.name, rules...)...)
 	for i, family := range [][]expr{family4(), family6()} {
 		r := match(family, p.rules[i].exprs, one(jump(chain.name)))

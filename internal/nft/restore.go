@@ -62,16 +62,16 @@ func (c conn) restore(t *table) error {
 		if err != nil || len(live) == 0 {
 			return err
 		}
-		batch, at := t.again(live, skip)
-		err = c.commit(batch, generation)
+		again := t.again(live, skip)
+		err = c.commit(again.messages, generation)
 		var refused batchError
 		switch {
 		case err == nil:
 			fmt.Fprintf(os.Stderr, "nftables table %s was gone: it is back, with what %d records of attachments say\n", t.name, len(live))
 			return nil
 		case errors.Is(err, unix.ERESTART):
-		case errors.As(err, &refused) && refused.index >= 0 && refused.index < len(at) && at[refused.index] != "":
-			skip[at[refused.index]] = true // two want the same: who was first has it
+		case errors.As(err, &refused) && again.about(refused) != "":
+			skip[again.about(refused)] = true // two want the same: who was first has it
 		default:
 			return err
 		}
@@ -109,26 +109,43 @@ func (r *record) rank() int64 {
 	return r.Since
 }
 
-// again is the table with the members of the records. With each message comes
-// the name of what can be left out where the kernel refuses it, if any.
-func (t *table) again(live []*record, skip map[string]bool) (batch []message, at []string) {
-	add := func(what string, more ...message) {
-		if skip[what] {
-			return
-		}
-		for _, m := range more {
-			batch, at = append(batch, m), append(at, what)
-		}
+// restoring is a batch in the making. With each message comes the name of what
+// can be left out where the kernel refuses it, if any.
+type restoring struct {
+	messages []message
+	names    []string
+	skip     map[string]bool
+}
+
+func (r *restoring) add(name string, more ...message) {
+	if r.skip[name] {
+		return
 	}
-	add("", t.static()...)
-	add("", t.touch())
+	r.messages = append(r.messages, more...)
+	for range more {
+		r.names = append(r.names, name)
+	}
+}
+
+// about is the name of what was refused.
+func (r *restoring) about(refused batchError) string {
+	if refused.index < 0 || refused.index >= len(r.names) {
+		return ""
+	}
+	return r.names[refused.index]
+}
+
+// again is the table with the members of the records, but for some.
+func (t *table) again(live []*record, skip map[string]bool) restoring {
+	batch := restoring{skip: skip}
+	batch.add("", append(t.static(), t.touch())...)
 	var shared []*Element
 	profiled := map[string]bool{}
 	for _, r := range live {
 		if p := r.Profile; p != nil && !profiled[p.Suffix] {
 			profiled[p.Suffix] = true
 			for _, k := range r.Static {
-				add("profile "+p.Suffix, k.message())
+				batch.add("profile "+p.Suffix, k.message())
 			}
 		}
 	}
@@ -138,14 +155,13 @@ func (t *table) again(live []*record, skip map[string]bool) (batch []message, at
 				shared = append(shared, &e)
 				continue
 			}
-			m := append(t.hold(e), t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode(r.Owner.Comment())))
-			add(r.Owner.String()+" "+e.String(), m...)
+			batch.add(r.Owner.String()+" "+e.String(), append(t.hold(e), t.member(&e, r.Owner.Comment()))...)
 		}
 	}
 	for _, e := range widest(shared) {
-		add(e.String(), t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, e.Set, e.encode("")))
+		batch.add(e.String(), t.member(e, ""))
 	}
-	return batch, at
+	return batch
 }
 
 // widest leaves out the elements that others hold inside: subnets overlap whole.

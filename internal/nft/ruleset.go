@@ -47,23 +47,21 @@ const admitBit = 12
 
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: func() []set {
-		return append(append(claimSets(""), snatSets("")...),
-			set{name: "masq4", key: []datatype{ipv4Addr}},
-			set{name: "masq6", key: []datatype{ipv6Addr}},
-			set{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
-			set{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
-			set{name: hosted, key: []datatype{inetService, inetProto}},
-			set{name: "localnet", key: []datatype{ifnameType}},
-			set{name: "admit4", key: []datatype{ipv4Addr}},
-			set{name: "admit6", key: []datatype{ipv6Addr}},
-			set{name: "bridges", key: []datatype{ifnameType}},
-			set{name: "within", key: []datatype{ifnameType, ifnameType}},
-			set{name: "isolated", key: []datatype{ifnameType, ifnameType}},
-			set{name: holders, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
-			set{name: loners, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
-		)
-	},
+	sets: [][]set{claimSets, snatSets, {
+		{name: "masq4", key: []datatype{ipv4Addr}},
+		{name: "masq6", key: []datatype{ipv6Addr}},
+		{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
+		{name: "same6", key: []datatype{ipv6Addr, ipv6Addr}, interval: true},
+		{name: hosted, key: []datatype{inetService, inetProto}},
+		{name: "localnet", key: []datatype{ifnameType}},
+		{name: "admit4", key: []datatype{ipv4Addr}},
+		{name: "admit6", key: []datatype{ipv6Addr}},
+		{name: "bridges", key: []datatype{ifnameType}},
+		{name: "within", key: []datatype{ifnameType, ifnameType}},
+		{name: "isolated", key: []datatype{ifnameType, ifnameType}},
+		{name: holders, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
+		{name: loners, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
+	}},
 	chains: func() []chain {
 		return []chain{
 			// What profiles add to the static part: see profile.go.
@@ -122,13 +120,11 @@ var inet = &table{
 
 var bridge = &table{
 	family: unix.NFPROTO_BRIDGE, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: func() []set {
-		return []set{
-			{name: "guarded", key: []datatype{ifnameType}},
-			{name: "macs", key: []datatype{ifnameType, etherAddr}},
-			{name: "alone", key: []datatype{ifnameType}},
-		}
-	},
+	sets: [][]set{{
+		{name: "guarded", key: []datatype{ifnameType}},
+		{name: "macs", key: []datatype{ifnameType, etherAddr}},
+		{name: "alone", key: []datatype{ifnameType}},
+	}},
 	chains: func() []chain {
 		return []chain{
 			{name: "prerouting", hook: bridgePre, rules: []rule{
@@ -158,22 +154,18 @@ var tables = []*table{inet, bridge}
 // claimSets are the sets of what leads where: dnatN has every host port that is
 // taken and the pod's address that it leads to, shiftN the pod's port where it
 // is another.
-func claimSets(suffix string) []set {
-	return []set{
-		{name: "dnat4" + suffix, key: port4, data: []datatype{ipv4Addr}, interval: true},
-		{name: "dnat6" + suffix, key: port6, data: []datatype{ipv6Addr}, interval: true},
-		{name: "shift4" + suffix, key: port4, data: []datatype{ipv4Addr, inetService}, interval: true},
-		{name: "shift6" + suffix, key: port6, data: []datatype{ipv6Addr, inetService}, interval: true},
-	}
+var claimSets = []set{
+	{name: "dnat4", key: port4, data: []datatype{ipv4Addr}, interval: true},
+	{name: "dnat6", key: port6, data: []datatype{ipv6Addr}, interval: true},
+	{name: "shift4", key: port4, data: []datatype{ipv4Addr, inetService}, interval: true},
+	{name: "shift6", key: port6, data: []datatype{ipv6Addr, inetService}, interval: true},
 }
 
 // snatSets say from where a connection to a host port must be masqueraded for
 // its answers to find back.
-func snatSets(suffix string) []set {
-	return []set{
-		{name: "snat4" + suffix, key: append(port4[:3:3], ipv4Addr), interval: true},
-		{name: "snat6" + suffix, key: append(port6[:3:3], ipv6Addr), interval: true},
-	}
+var snatSets = []set{
+	{name: "snat4", key: []datatype{inetService, inetProto, ipv4Addr, ipv4Addr}, interval: true},
+	{name: "snat6", key: []datatype{inetService, inetProto, ipv6Addr, ipv6Addr}, interval: true},
 }
 
 // What tells most members apart comes first: the kernel removes a member by

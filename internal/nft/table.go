@@ -90,9 +90,9 @@ type table struct {
 	family  uint8
 	name    string
 	comment string
-	// sets and chains are made when they are needed: most calls send members
-	// alone, and a plugin starts for every pod and verb.
-	sets   func() []set
+	sets    [][]set
+	// chains are made when they are needed: most calls send members alone, and a
+	// plugin starts for every pod and verb.
 	chains func() []chain
 }
 
@@ -115,14 +115,14 @@ func (t *table) static() []message {
 	batch := []message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, t.family, []attr{
 		stringAttr(unix.NFTA_TABLE_NAME, t.name), bytesAttr(tableUserdata, comment(t.comment)),
 	}}}
-	return append(batch, t.parts(append([]set{layout}, t.sets()...), t.chains())...)
+	return append(batch, t.parts("", append([][]set{{layout}}, t.sets...), t.chains())...)
 }
 
-// parts adds sets and chains to the table.
-func (t *table) parts(sets []set, chains []chain) []message {
-	var batch []message
-	for i, s := range sets {
-		batch = append(batch, t.newSet(s, uint32(i+1)))
+// parts adds sets and chains to the table. The sets' names end in the suffix.
+func (t *table) parts(suffix string, sets [][]set, chains []chain) (batch []message) {
+	for _, s := range slices.Concat(sets...) {
+		s.name += suffix
+		batch = append(batch, t.newSet(s, uint32(len(batch)+1)))
 	}
 	for _, c := range chains {
 		batch = append(batch, t.newChain(c))
@@ -287,7 +287,7 @@ func next(n []byte) ([]byte, bool) {
 // whose name comes before its suffix.
 func (t *table) setNamed(name string) (set, error) {
 	base, _, _ := strings.Cut(name, "_")
-	for _, s := range t.sets() {
+	for _, s := range slices.Concat(t.sets...) {
 		if s.name == base {
 			return s, nil
 		}
