@@ -85,8 +85,8 @@ const tries = 100
 func (m Members) insert(c conn) error {
 	try := attempt{Members: m}
 	for range tries {
-		batch, at := try.batch()
-		err := c.commit(batch, 0)
+		batch := try.batch()
+		err := c.commit(batch.messages, 0)
 		var refused batchError
 		switch {
 		case err == nil:
@@ -101,7 +101,7 @@ func (m Members) insert(c conn) error {
 		case !errors.As(err, &refused):
 			return err
 		}
-		if err := try.remedy(c, refused, at); err != nil {
+		if err := try.remedy(c, refused, batch.at); err != nil {
 			return err
 		}
 	}
@@ -123,28 +123,33 @@ type attempt struct {
 // theProfile stands for the message that is refused where a profile is there.
 const theProfile = -2
 
-// batch gives the messages, and for each the index of its element, less than 0
-// for others.
-func (a *attempt) batch() (batch []message, at []int) {
-	add := func(element int, more ...message) {
-		for _, m := range more {
-			batch, at = append(batch, m), append(at, element)
-		}
+// sending is a batch in the making: messages, and for each the index of its
+// element, less than 0 for others.
+type sending struct {
+	messages []message
+	at       []int
+}
+
+func (s *sending) add(element int, more ...message) {
+	s.messages = append(s.messages, more...)
+	for range more {
+		s.at = append(s.at, element)
 	}
+}
+
+func (a *attempt) batch() (batch sending) {
 	if a.static {
-		add(-1, a.table.static()...)
+		batch.add(-1, a.table.static()...)
 		if a.profile != nil && !a.profiled {
-			parts := a.profile.static(a.table)
-			add(theProfile, parts[0])
-			add(-1, parts[1:]...)
+			batch.add(theProfile, a.profile.parts[0])
+			batch.add(-1, a.profile.parts[1:]...)
 		}
 	}
-	add(-1, a.table.touch())
-	add(-1, a.before...)
+	batch.add(-1, append([]message{a.table.touch()}, a.before...)...)
 	for i, e := range a.Elements {
-		add(i, a.messages(e)...)
+		batch.add(i, a.messages(e)...)
 	}
-	return batch, at
+	return batch
 }
 
 func (a *attempt) messages(e Element) []message {

@@ -31,6 +31,9 @@ type Profile struct {
 	V6 []string `json:"v6,omitempty"`
 
 	rules [2]rule // the conditions' expressions
+	// parts are the messages that make it. They are made here and not where they
+	// are sent, so that plugins without profiles do not carry them.
+	parts []message
 }
 
 // NewProfile reads conditions. What is the default is no profile, but nil.
@@ -51,6 +54,7 @@ func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
 	}
 	h := name.Hash(p.String())
 	p.Suffix = "_" + hex.EncodeToString(h[:4])
+	p.parts = p.static(inet)
 	return p, nil
 }
 

@@ -55,7 +55,7 @@ type record struct {
 func (m Members) record() record {
 	r := record{Owner: m.Owner, Family: m.table.family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive}
 	if m.profile != nil {
-		for _, part := range m.profile.static(m.table) {
+		for _, part := range m.profile.parts {
 			r.Static = append(r.Static, kept{part.kind, part.flags, part.family, netlink.Join(part.body...)})
 		}
 	}
