@@ -22,11 +22,11 @@ func (c conn) foreigners() (out []foreign, err error) {
 			if slices.ContainsFunc(out, func(o foreign) bool { return o.String() == f.String() }) {
 				continue // a chain of the family inet is on both hooks
 			}
-			answers, err := c.ask(f.in(unix.NFT_MSG_GETCHAIN, 0, stringAttr(unix.NFTA_CHAIN_TABLE, f.table), stringAttr(unix.NFTA_CHAIN_NAME, f.name)))
+			answers, err := c.ask(f.in(unix.NFT_MSG_GETCHAIN, 0, chainAttrs(f.Table, f.name)...))
 			if err != nil || len(answers) == 0 {
 				continue // it is gone meanwhile
 			}
-			if f, ok := forwardChain(f.family, answers[0]); ok {
+			if f, ok := forwardChain(f.Family, answers[0]); ok {
 				out = append(out, f)
 			}
 		}
@@ -74,9 +74,9 @@ func (c conn) onHook(family uint8) (out []foreign, err error) {
 	for _, a := range answers {
 		const headerSize = 4 // struct nfgenmsg
 		desc := netlink.Find(netlink.Find(a[min(headerSize, len(a)):], hookChain), hookDesc)
-		f := foreign{table: netlink.Text(netlink.Find(desc, chainTable)), name: netlink.Text(netlink.Find(desc, chainName))}
+		f := foreign{Table: Table{Name: netlink.Text(netlink.Find(desc, chainTable))}, name: netlink.Text(netlink.Find(desc, chainName))}
 		if b := netlink.Find(desc, chainFamily); len(b) > 0 {
-			f.family = b[0]
+			f.Family = b[0]
 		}
 		if f.name != "" { // else it is no chain of nftables
 			out = append(out, f)

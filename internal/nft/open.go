@@ -98,7 +98,7 @@ func (c conn) has(p place) (bool, error) {
 	if errors.Is(err, unix.ENOENT) || len(answers) == 0 {
 		return false, nil
 	}
-	return strings.HasPrefix(readRule(answers[0]).comment, ourComment), err
+	return strings.HasPrefix(decodeRule(answers[0]).Comment, ourComment), err
 }
 
 // families says which of the two are looked at.
@@ -130,7 +130,7 @@ func (c conn) open(matters families, admins ...string) error {
 	for _, f := range chains {
 		places, err := c.openOne(f, admins)
 		now.Rules = append(now.Rules, places...)
-		if matters.of(f.family) {
+		if matters.of(f.Family) {
 			errs = append(errs, err)
 		}
 	}
@@ -166,7 +166,7 @@ func (c conn) openOne(f foreign, admins []string) (places []place, err error) {
 // closed says that a chain cannot be opened.
 func closed(f foreign, err error) error {
 	err = fmt.Errorf("%v drops what is forwarded to pods, and takes no rule that accepts it: %w", f, err)
-	if f.table == "firewalld" {
+	if f.Table.Name == "firewalld" {
 		return cni.Hint(err, `firewalld owns its table: set "backend": "firewalld" in firewall's configuration`)
 	}
 	return cni.Hint(err, "let the program that the table belongs to accept what comes from the pods' addresses and goes there")
@@ -175,11 +175,11 @@ func closed(f foreign, err error) error {
 // opening gives the messages that a chain needs to be open, and our rules that
 // are there already.
 func (c conn) opening(f foreign, admins []string) (batch []message, have []place, err error) {
-	rules, err := c.rules(f, f.name)
+	rules, err := c.rules(f.Table, f.name)
 	if err != nil {
 		return nil, nil, err
 	}
-	theirs := slices.DeleteFunc(slices.Clone(rules), func(r foreignRule) bool { return strings.HasPrefix(r.comment, ourComment) })
+	theirs := slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return strings.HasPrefix(r.Comment, ourComment) })
 	word, at, err := c.lastWord(f, theirs, 0)
 	if err != nil {
 		return nil, nil, err
@@ -199,12 +199,12 @@ func (c conn) opening(f foreign, admins []string) (batch []message, have []place
 	passed := false // the rule that drops
 	for _, r := range rules {
 		passed = passed || before != 0 && r.handle == before
-		switch ours := strings.HasPrefix(r.comment, ourComment); {
-		case ours && want[r.comment] && !(passed && r.comment == lastComment):
-			have = append(have, place{f.family, f.table, f.name, r.handle})
-			want[r.comment] = false
-		case ours && r.comment == lastComment: // it is there twice, or comes too late
-			batch = append(batch, f.removeRule(r.handle))
+		switch ours := strings.HasPrefix(r.Comment, ourComment); {
+		case ours && want[r.Comment] && !(passed && r.Comment == lastComment):
+			have = append(have, place{f.Family, f.Table.Name, f.name, r.handle})
+			want[r.Comment] = false
+		case ours && r.Comment == lastComment: // it is there twice, or comes too late
+			batch = append(batch, Without(f.Table, f.name, r).m)
 		}
 	}
 	for _, a := range admins {
@@ -227,11 +227,7 @@ func (c conn) hasAdmin(f foreign, name string) (bool, error) {
 	if !f.iptables() || name == "" {
 		return false, nil
 	}
-	_, err := c.ask(f.in(unix.NFT_MSG_GETCHAIN, 0, stringAttr(unix.NFTA_CHAIN_TABLE, f.table), stringAttr(unix.NFTA_CHAIN_NAME, name)))
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	return c.hasChain(f.Table, name)
 }
 
 // addRule adds a rule about what is admitted: before another one's handle, or
@@ -241,20 +237,13 @@ func (f foreign) addRule(before uint64, flags uint16, text string, verdict expr)
 	if f.iptables() {
 		exprs = one(xtMark(1 << admitBit))
 	}
-	body := []attr{
-		stringAttr(unix.NFTA_RULE_TABLE, f.table), stringAttr(unix.NFTA_RULE_CHAIN, f.name),
+	body := append(ruleAttrs(f.Table, f.name),
 		nest(unix.NFTA_RULE_EXPRESSIONS, append(exprs, expression("counter"), verdict)...),
-		bytesAttr(unix.NFTA_RULE_USERDATA, comment(text)),
-	}
+		bytesAttr(unix.NFTA_RULE_USERDATA, comment(text)))
 	if before != 0 {
 		body = append(body, bytesAttr(unix.NFTA_RULE_POSITION, binary.BigEndian.AppendUint64(nil, before)))
 	}
 	return f.in(unix.NFT_MSG_NEWRULE, flags, body...)
-}
-
-func (f foreign) removeRule(handle uint64) message {
-	return f.in(unix.NFT_MSG_DELRULE, 0, stringAttr(unix.NFTA_RULE_TABLE, f.table), stringAttr(unix.NFTA_RULE_CHAIN, f.name),
-		bytesAttr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, handle)))
 }
 
 // xtMark is marked in the words of iptables (struct xt_mark_mtinfo1). Versions
@@ -272,7 +261,7 @@ func (c conn) blocked(matters families) error {
 	chains, err := c.foreigners()
 	errs := []error{err}
 	for _, f := range chains {
-		if !matters.of(f.family) {
+		if !matters.of(f.Family) {
 			continue
 		}
 		batch, _, err := c.opening(f, nil)
@@ -291,7 +280,7 @@ func (c conn) shut(matters families) error {
 	chains, err := c.foreigners()
 	errs := []error{err, legacyDrops(matters)}
 	for _, f := range chains {
-		if !matters.of(f.family) {
+		if !matters.of(f.Family) {
 			continue
 		}
 		batch, _, err := c.opening(f, nil)
