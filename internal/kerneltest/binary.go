@@ -13,8 +13,9 @@ import (
 )
 
 // Build builds the plugins of the module whose folders are given, relative to
-// the module's root, into a folder of the test's process, each once, and
-// returns that folder. Where CATENA_BIN names a folder, they are taken from there.
+// the module's root, into a folder of the test's process, as build_linux.sh
+// does, each once, and returns that folder. Where CATENA_BIN names a folder,
+// they are taken from there.
 func Build(t testing.TB, plugins ...string) string {
 	t.Helper()
 	if dir := os.Getenv("CATENA_BIN"); dir != "" {
@@ -33,7 +34,9 @@ func Build(t testing.TB, plugins ...string) string {
 		if built.done[p] {
 			continue
 		}
-		c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built.dir+"/", "github.com/catena-cni/catena/"+p)
+		const module = "github.com/catena-cni/catena/"
+		c := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-gcflags="+module+"...=-l", "-gcflags=fmt=-l", "-ldflags=-s -w",
+			"-o", built.dir+"/", module+p)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", p, err, out)
