@@ -125,6 +125,36 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// sizeMax is how many bytes a stripped plugin may have.
+const sizeMax = 3_500_000
+
+// largerMax is for those that are more than a plugin.
+var largerMax = map[string]int64{
+	"dhcp": 4_500_000, // and the daemon, with both protocols
+}
+
+// TestSizes: every plugin is there, and none is larger than it may be.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	folders, err := filepath.Glob(filepath.Join(root, "plugins", "*", "*", "main.go"))
+	must(t, err)
+	if len(folders) < 19 {
+		t.Fatalf("only %d plugins found", len(folders))
+	}
+	for _, main := range folders {
+		name := filepath.Base(filepath.Dir(main))
+		most := int64(sizeMax)
+		if larger, ok := largerMax[name]; ok {
+			most = larger
+		}
+		file, err := os.Stat(filepath.Join(plugins, name))
+		must(t, err)
+		if file.Size() > most {
+			t.Errorf("%s has %d bytes, and may have %d: look at 'go list -deps' and 'go tool nm -size -sort size' for what is new", name, file.Size(), most)
+		}
+	}
+}
+
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	suite := scratchSuite(t)

@@ -14,9 +14,6 @@ import (
 // binary is host-local as it is shipped, built once for all tests.
 var binary string
 
-// sizeMax is what the stripped binary may have, in bytes.
-const sizeMax = 3_500_000
-
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "host-local")
@@ -34,14 +31,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-func TestSize(t *testing.T) {
-	st, err := os.Stat(binary)
-	must(t, err)
-	if st.Size() > sizeMax {
-		t.Errorf("the binary has %d bytes, and may have %d: look at 'go list -deps' for what is new", st.Size(), sizeMax)
-	}
 }
 
 // world is a folder of leases, and a file that stands for a network namespace:
