@@ -135,15 +135,15 @@ func (f Forward) releaseUnclaimed() error {
 	free := slices.DeleteFunc(slices.Clone(f.Known), func(a netip.Addr) bool {
 		return slices.ContainsFunc(others, func(r record) bool { return slices.Contains(r.Addrs, a) })
 	})
+	if len(free) == 0 {
+		return nil
+	}
 	return f.record().release(free)
 }
 
 // release takes one pair of rules away for each of the addresses, and the chain
 // with the last.
 func (r record) release(addrs []netip.Addr) error {
-	if len(addrs) == 0 {
-		return nil
-	}
 	_, err := amend("filter", chainForward, func(v view) (edits, error) { return pairs(v, addrs) })
 	return err
 }

@@ -147,6 +147,46 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
+// TestRefused: where iptables refuses the rules, or an ADD is killed before it
+// has any, what all attachments share goes again, unless another needs it.
+func TestRefused(t *testing.T) {
+	t.Run("newer", refused)
+	t.Run("older", func(t *testing.T) { useOlder(t); refused(t) })
+}
+
+func refused(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	bad, killed := ports("c1"), ports("c1")
+	bad.V4, killed.Mappings = []string{"-m", "nosuchmatch"}, killed.Mappings[2:3]
+	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}}
+	for _, others := range []plan.Plan{nil, {ports("c0"), forward("c0")}} {
+		if err := others.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		before := s.Run(look) + s.Text()
+		for _, f := range []plan.Fact{bad, nowhere} {
+			if err := f.Add(s.Kernel()); err == nil {
+				t.Errorf("%v: no error", f)
+			}
+			s.Same(f.String(), before, s.Run(look)+s.Text())
+		}
+		if _, err := killed.record().claim(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		b := killed.batch(false)
+		for _, p := range b.on {
+			if err := b.establish(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := killed.Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		s.Same("DEL of a killed ADD", before, s.Run(look)+s.Text())
+	}
+}
+
 // TestSiblings: two interfaces of a container in one network have one chain, and
 // each takes away its own.
 func TestSiblings(t *testing.T) {

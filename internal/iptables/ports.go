@@ -118,7 +118,7 @@ func (p Ports) insert(k *kernel.Kernel) error {
 	if err := p.free(k); err != nil {
 		return err
 	}
-	if err := p.clear(); err != nil { // of one that was never taken away
+	if _, err := p.clear(); err != nil { // of one that was never taken away
 		return err
 	}
 	for _, six := range families {
@@ -182,36 +182,43 @@ func (p Ports) overlap(o record) fmt.Stringer {
 }
 
 // Del takes away all that has the name of the container and the network, unless
-// it is another interface's, and with the last port what is shared.
+// it is another interface's, and with the begun port what is shared. A record
+// without a chain is of an ADD that came no further than to what is shared.
 func (p Ports) Del(*kernel.Kernel) error {
 	siblings, err := p.record().siblings()
 	if err != nil {
 		return err
 	}
+	_, rerr := p.record().read()
+	begun := !errors.Is(rerr, fs.ErrNotExist)
 	if len(siblings) == 0 {
-		if err := p.clear(); err != nil {
+		cleared, err := p.clear()
+		if err != nil {
+			return err
+		}
+		begun = begun || cleared
+	}
+	if begun {
+		if err := sweepPorts(); err != nil {
 			return err
 		}
 	}
 	return p.record().remove()
 }
 
-// clear takes the chains away, whoever made them.
-func (p Ports) clear() error {
-	shared := false
+// clear takes the chains away, whoever made them, and says whether there were any.
+func (p Ports) clear() (cleared bool, err error) {
 	for _, t := range p.traces() {
 		removed, err := t.remove()
 		if err != nil {
-			return err
+			return cleared, err
 		}
-		shared = shared || removed
+		cleared = cleared || removed
 	}
-	if !shared {
-		return nil
-	}
-	return sweepPorts()
+	return cleared, nil
 }
 
+// sweepPorts takes away what is shared where no port needs it.
 func sweepPorts() error {
 	return sweep("nat",
 		common{chainPorts, []string{"PREROUTING", "OUTPUT"}},
