@@ -35,19 +35,21 @@ func namesOf(at name.Attachment) []string {
 // Orphans removes the IFBs that do not say whose they are, as upstream's, and
 // that no packet is led to any more: the link of their pod has gone. It dumps
 // links and filters, so it is for GC alone.
+//
+// An ADD may be making such a device for another network just now. What tells
+// them apart is the shaper: upstream's ADD gives it to the device after the
+// filter, ours after the alias. One that was killed before that is left to its
+// DEL.
 func Orphans(k *kernel.Kernel) error {
+	orphans, err := finished(k)
+	if err != nil || len(orphans) == 0 {
+		return err
+	}
+	// The filters are looked at after the shapers, on the links that there are by
+	// then: those of a device with a shaper are among them.
 	links, err := k.Links(kernel.Host)
 	if err != nil {
 		return err
-	}
-	orphans := map[int]*kernel.Link{}
-	for _, l := range links {
-		if _, err := name.Parse(l.Alias); err != nil && l.Kind == "ifb" && isName(l.Name) {
-			orphans[l.Index] = l
-		}
-	}
-	if len(orphans) == 0 {
-		return nil
 	}
 	for _, l := range links {
 		all, err := target{k, kernel.Host, l}.filters(receive)
@@ -68,6 +70,28 @@ func Orphans(k *kernel.Kernel) error {
 		errs = append(errs, k.RemoveLink(kernel.Host, l))
 	}
 	return errors.Join(errs...)
+}
+
+// finished are the IFBs without an owner that have their shaper, by number.
+func finished(k *kernel.Kernel) (map[int]*kernel.Link, error) {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]*kernel.Link{}
+	for _, l := range links {
+		if _, err := name.Parse(l.Alias); err == nil || l.Kind != "ifb" || !isName(l.Name) {
+			continue
+		}
+		there, err := target{k, kernel.Host, l}.at(root)
+		if err := gone(err); err != nil {
+			return nil, err
+		}
+		if there.kind == "tbf" {
+			out[l.Index] = l
+		}
+	}
+	return out, nil
 }
 
 // isName tells names as the plugin gives them.

@@ -234,6 +234,12 @@ func TestGC(t *testing.T) {
 	if n := w.ifbs(); n != 2 || !strings.Contains(left, "alias m/c1/eth1") || !strings.Contains(left, "bwp0123456789xy") {
 		t.Errorf("upstream's device leads nowhere, and left is\n%s", left)
 	}
+	// As far as an ADD of ours, and one of upstream's, may just have come.
+	w.Run("ip link add bwp00000000000a type ifb; ip link add bwp00000000000b type ifb; ip link set bwp00000000000b up")
+	gc("")
+	if n := w.ifbs(); n != 4 {
+		t.Errorf("GC has taken what other ADDs are making:\n%s", w.Run(ifbs))
+	}
 }
 
 // TestStatus looks, makes nothing, and is quick.
