@@ -168,7 +168,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 	}
 	release, err := p.addresses(r, at)
 	if err != nil {
-		return nil, errors.Join(err, bare.Del(k))
+		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	if err := p.complete(*at, c); err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
@@ -214,7 +214,8 @@ func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.
 	return bare, bare.Add(k)
 }
 
-// addresses asks for the result to start from, and gives what takes it back.
+// addresses asks for the result to start from, and gives what takes it back, also
+// where it fails: the caller's link goes before an address that it may have.
 func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err error) {
 	nothing := func() error { return nil }
 	if p.Chained {
@@ -244,7 +245,7 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 	if err != nil && cni.AsError(err).Code == cni.CodeExists {
 		// The attachment has an address from before, in a namespace that is
 		// alive: to give that one back would be worse than to keep it.
-		return nil, err
+		return nothing, err
 	}
 	if err == nil {
 		at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
@@ -253,7 +254,7 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
 	}
 	if err != nil {
-		return nil, errors.Join(err, release())
+		return release, err
 	}
 	p.dns(r, at)
 	return release, nil

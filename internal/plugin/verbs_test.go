@@ -14,9 +14,11 @@ import (
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // ipam is a home-made IPAM plugin, a shell script: it writes down what it was
-// asked, and answers what the test wants.
+// asked, and answers what the test wants. It writes down too where an address is
+// to be released that the pod still has a link for.
 const ipam = `#!/bin/sh
 /bin/echo "$CNI_COMMAND" >> %[1]s/calls
+[ "$CNI_COMMAND" = DEL ] && /usr/bin/nsenter --net="$CNI_NETNS" /sbin/ip link show "$CNI_IFNAME" >/dev/null 2>&1 && /bin/echo early >> %[1]s/calls
 [ "$1" = result ] && { /bin/cat %[1]s/ADD; exit 0; }
 /bin/cat > /dev/null
 [ -e %[1]s/"$CNI_COMMAND" ] && /bin/cat %[1]s/"$CNI_COMMAND"
