@@ -30,18 +30,22 @@ func CheckConditions(words []string) error {
 	return nil
 }
 
-// command tells the long options of iptables itself that are no matches.
-// It takes their beginnings for the whole, as long as no other begins so.
+// command tells the long options of iptables itself that are no matches. It takes
+// their beginnings for the whole, as getopt_long(3) does, but for those that are
+// the names of matches too.
 func command(word string) bool {
 	word, _, _ = strings.Cut(word, "=")
-	return slices.ContainsFunc([]string{
-		"--append", "--check", "--delete", "--delete-chain", "--exact", "--flush", "--goto", "--help", "--insert", "--jump",
-		"--line-numbers", "--list", "--list-rules", "--modprobe", "--new-chain", "--numeric", "--policy", "--rename-chain",
-		"--replace", "--set-counters", "--table", "--verbose", "--version", "--wait", "--wait-interval", "--zero",
-	}, func(option string) bool {
-		return word == option || len(word) > 3 && strings.HasPrefix(option, word) && word != "--set"
-	})
+	return !slices.Contains(matches, word) && slices.ContainsFunc(commands, func(option string) bool { return strings.HasPrefix(option, word) })
 }
+
+var commands = []string{
+	"--append", "--check", "--delete", "--delete-chain", "--exact", "--flush", "--goto", "--help", "--insert", "--jump",
+	"--line-numbers", "--list", "--list-rules", "--modprobe", "--new-chain", "--numeric", "--policy", "--rename-chain",
+	"--replace", "--set-counters", "--table", "--verbose", "--version", "--wait", "--wait-interval", "--zero",
+}
+
+// matches are those of the matches' own options that a command begins with too.
+var matches = []string{"--set"} // of recent
 
 // number tells a negative number, as of a mark or an offset, from an option.
 func number(word string) bool {
