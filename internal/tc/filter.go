@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -31,6 +33,7 @@ const (
 
 // filter is what the kernel says of a u32 filter (tc-u32(8)).
 type filter struct {
+	handle   uint32
 	priority priority
 	protocol uint16
 	kind     string
@@ -64,6 +67,8 @@ const (
 
 	selSize = 16 // struct tc_u32_sel
 	keySize = 16 // struct tc_u32_key
+
+	nodeMask = 0xfff // TC_U32_NODE: the part of a handle that a table has not
 )
 
 // anyPacket is the key that every packet has.
@@ -96,22 +101,63 @@ func (t target) match(parent Handle, p priority, protocol uint16, keys []byte, a
 	body := append(header(t.link, 0, parent, info(p, protocol)), netlink.Join(
 		netlink.String(unix.TCA_KIND, "u32"), netlink.Nest(unix.TCA_OPTIONS, attrs...))...)
 	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWTFILTER, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: body})
-	if errors.Is(err, unix.ENOENT) {
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		if lack := has(t.k, t.side, "mirred"); lack != nil {
 			return lack
 		}
 		return lacks("u32", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSPC):
+		return t.held(parent, p, protocol, err)
 	}
 	return kernel.Cause(err)
 }
 
-// unmatch removes the u32 filters of a priority below a parent.
-func (t target) unmatch(parent Handle, p priority, protocol uint16) error {
+// held tells what the kernel refuses a filter for: one priority has filters of
+// one kind and protocol.
+func (t target) held(parent Handle, p priority, protocol uint16, cause error) error {
+	all, err := t.filters(parent)
+	for _, f := range all {
+		if err == nil && f.priority == p && (f.kind != "u32" || f.protocol != protocol) {
+			err := fmt.Errorf("%s has a filter of priority %d already, of the kind %s: %w", t.link.Name, p, f.kind, fs.ErrExist)
+			return cni.Hint(err, "give the other program's filter another priority (tc filter show dev "+t.link.Name+" ingress)")
+		}
+	}
+	return kernel.Cause(cause)
+}
+
+// unmatch removes the u32 filters below a parent that are one's own. As another
+// program may have its filters in the same priority, that goes as a whole only
+// where it has no others.
+func (t target) unmatch(parent Handle, own func(filter) bool) error {
+	all, err := t.filters(parent)
+	if err != nil {
+		return gone(err)
+	}
+	shared := map[priority]bool{}
+	for _, f := range all {
+		shared[f.priority] = shared[f.priority] || !own(f)
+	}
+	var errs []error
+	for _, f := range all {
+		if !own(f) {
+			continue
+		}
+		if !shared[f.priority] {
+			f.handle = 0
+		}
+		errs = append(errs, t.drop(parent, f))
+	}
+	return errors.Join(errs...)
+}
+
+// drop removes a u32 filter or, without a handle, its priority.
+func (t target) drop(parent Handle, f filter) error {
 	c, err := t.k.Conn(t.side)
 	if err != nil {
 		return err
 	}
-	body := append(header(t.link, 0, parent, info(p, protocol)), netlink.String(unix.TCA_KIND, "u32")...)
+	body := append(header(t.link, Handle(f.handle), parent, info(f.priority, f.protocol)), netlink.String(unix.TCA_KIND, "u32")...)
 	_, err = c.Request(netlink.Message{Type: unix.RTM_DELTFILTER, Body: body})
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -119,8 +165,7 @@ func (t target) unmatch(parent Handle, p priority, protocol uint16) error {
 	return gone(kernel.Cause(err))
 }
 
-// filters lists those below a parent. It is for CHECK and GC, and for what
-// upstream has left.
+// filters lists those below a parent, without the tables that u32 keeps them in.
 func (t target) filters(parent Handle) ([]filter, error) {
 	c, err := t.k.Conn(t.side)
 	if err != nil {
@@ -132,14 +177,18 @@ func (t target) filters(parent Handle) ([]filter, error) {
 	}
 	var out []filter
 	for _, a := range answers {
-		if len(a) >= headerSize {
-			out = append(out, parseFilter(a))
+		if len(a) < headerSize {
+			continue
+		}
+		if f := parseFilter(a); f.kind != "u32" || f.handle&nodeMask != 0 {
+			out = append(out, f)
 		}
 	}
 	return out, nil
 }
 
 func parseFilter(b []byte) (f filter) {
+	f.handle = binary.NativeEndian.Uint32(b[8:])
 	info := binary.NativeEndian.Uint32(b[16:])
 	f.priority, f.protocol = priority(info>>16), uint16(info)<<8|uint16(info)>>8
 	f.kind = netlink.Text(netlink.Find(b[headerSize:], unix.TCA_KIND))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -54,19 +55,12 @@ func (t target) unmatchUpstreams(to int) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range all {
-		if f.priority == upstreams && f.redirect && (f.to == 0 || f.to == to) {
-			return t.dismiss(f, all)
-		}
-	}
-	return nil
-}
-
-func (t target) dismiss(f filter, all []filter) error {
-	for _, other := range all {
-		if other.priority != f.priority {
-			return t.unmatch(receive, f.priority, f.protocol)
-		}
+	theirs := func(f filter) bool { return f.priority == upstreams && f.leads(to) }
+	switch {
+	case !slices.ContainsFunc(all, theirs):
+		return nil
+	case slices.ContainsFunc(all, func(f filter) bool { return !theirs(f) }):
+		return t.unmatch(receive, theirs)
 	}
 	return t.remove(hookID, hook)
 }

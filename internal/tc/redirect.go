@@ -47,7 +47,7 @@ func (r Redirect) Add(k *kernel.Kernel) error {
 		err = t.match(receive, redirectPriority, unix.ETH_P_ALL, anyPacket(), redirectTo(ifb))
 	}
 	if err != nil {
-		return errors.Join(err, r.unmatch(t))
+		return errors.Join(err, t.unmatch(receive, ours(ifb.Index)))
 	}
 	return nil
 }
@@ -70,12 +70,21 @@ func redirectTo(l *kernel.Link) netlink.Attr {
 		netlink.String(actKind, "mirred"), netlink.Nest(actOptions, netlink.Bytes(mirredParms, parms))))
 }
 
-func (r Redirect) unmatch(t target) error {
-	errs := []error{t.unmatch(receive, redirectPriority, unix.ETH_P_ALL)}
-	for n, family := range families {
-		errs = append(errs, t.unmatch(receive, exemptPriority+priority(n), family.protocol))
+// leads reports whether the filter leads to the link of a number, or to one that
+// is none any more.
+func (f filter) leads(to int) bool { return f.redirect && (f.to == 0 || f.to == to) }
+
+// ours tells the filters that Add makes for the IFB of a number.
+func ours(ifb int) func(filter) bool {
+	return func(f filter) bool {
+		switch f.priority {
+		case redirectPriority:
+			return f.leads(ifb)
+		case exemptPriority, exemptPriority + 1:
+			return f.class == shaperClass && !f.redirect
+		}
+		return false
 	}
-	return errors.Join(errs...)
 }
 
 // Del removes the filters, ours and upstream's: a link that goes on without its
@@ -92,7 +101,7 @@ func (r Redirect) Del(k *kernel.Kernel) error {
 	if ifb, err := r.IFB.Find(k); err == nil {
 		number = ifb.Index
 	}
-	return errors.Join(r.unmatch(t), t.unmatchUpstreams(number))
+	return errors.Join(t.unmatch(receive, ours(number)), t.unmatchUpstreams(number))
 }
 
 // Check looks for a filter that leads to the IFB, and for the exemptions.

@@ -76,6 +76,46 @@ func TestBesideEBPF(t *testing.T) {
 	}
 }
 
+// TestSamePriority: what another program has in a priority of ours stays, and
+// where it is of another kind the error says so.
+func TestSamePriority(t *testing.T) {
+	kerneltest.Needs(t, "shaping")
+	const exempt = `,"egressRate":40000000,"exemptSubnets":["10.9.0.0/16","10.8.0.0/16","fd00::/64"]`
+	for what, row := range map[string]struct{ theirs, refused string }{
+		"one to redirect":     {"prio 60003 protocol all u32 match u32 1 1 flowid 7:7", ""},
+		"one to exempt":       {"prio 60001 protocol ip u32 match u32 1 1 flowid 7:7", ""},
+		"upstream's":          {"prio 1 protocol all u32 match u32 1 1 flowid 7:7", ""},
+		"of another kind":     {"prio 60003 protocol all handle 1 bpf da bytecode '1,6 0 0 4294967295,'", "priority 60003 already, of the kind bpf"},
+		"of another protocol": {"prio 60002 protocol ip u32 match u32 1 1 flowid 7:7", "priority 60002 already"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			const show = "tc filter show dev host0 ingress | sed 's/ *index .*//'"
+			w.Run("tc qdisc add dev host0 ingress && tc filter add dev host0 ingress " + row.theirs)
+			before := w.Run(show)
+			if row.refused != "" {
+				w.Refuses(w.call("ADD", conf(exempt)), 101, row.refused)
+			} else {
+				w.Must(w.call("ADD", conf(exempt)))
+				w.Must(w.call("CHECK", conf(exempt)))
+			}
+			w.Must(w.call("DEL", conf(exempt)))
+			w.Same("DEL", before, w.Run(show))
+		})
+	}
+	t.Run("beside upstream's", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		result := w.Must(w.upstream("ADD", conf(`,"egressRate":40000000,"egressBurst":800000`))).Stdout
+		w.Run("tc filter add dev host0 ingress prio 1 protocol all u32 match u32 1 1 flowid 7:7")
+		w.Must(w.call("DEL", `{"cniVersion":"1.1.0","name":"n","type":"bandwidth","prevResult":`+result+`}`))
+		if left := w.Run("tc filter show dev host0 ingress"); strings.Contains(left, "mirred") || !strings.Contains(left, "match 00000001/00000001") {
+			t.Errorf("after DEL there is\n%s", left)
+		}
+	})
+}
+
 // TestUpstream: each of the two plugins cleans what the other has made, and CHECK
 // of each finds the other's as it should be.
 func TestUpstream(t *testing.T) {
