@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/store"
@@ -20,33 +21,56 @@ const (
 	leases  = "/var/lib/cni/networks"
 )
 
-// elsewhere reports whether a container is in another network than the one.
-func elsewhere(container, network string) bool {
+// elsewhere gives what tells whether a container is in another network than the
+// one. The folders are read once, when it is first asked.
+func elsewhere(network string) func(container string) bool {
+	read := sync.OnceValue(func() others { return readOthers(network) })
+	return func(container string) bool { return read().have(container) }
+}
+
+// others is what there is of other networks than the one.
+type others struct {
+	network string
+	// results are the names of libcni's. As all three parts may have a '-', only
+	// with a container at hand is it seen which network one is of.
+	results []string
+	// leased are the containers with a lease of another network's.
+	leased map[string]bool
+}
+
+func readOthers(network string) others {
+	o := others{network: network, leased: map[string]bool{}}
 	entries, _ := store.Entries(results)
-	for _, e := range entries {
-		if strings.Contains(e.Name(), "-"+container+"-") && !strings.HasPrefix(e.Name(), network+"-"+container+"-") {
-			return true
-		}
+	for _, r := range entries {
+		o.results = append(o.results, r.Name())
 	}
 	networks, _ := store.Entries(leases)
 	for _, n := range networks {
-		if n.Name() != network && leased(filepath.Join(leases, n.Name()), container) {
-			return true
+		if n.Name() != network {
+			o.readLeases(filepath.Join(leases, n.Name()))
 		}
 	}
-	return false
+	return o
 }
 
-// leased looks for a lease of the container in a network's folder.
-func leased(dir, container string) bool {
+// readLeases notes the containers of a network's folder.
+func (o others) readLeases(dir string) {
 	entries, _ := store.Entries(dir)
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-		if _, err := netip.ParseAddr(e.Name()); err != nil || !e.Type().IsRegular() {
-			return false
+	for _, l := range entries {
+		if _, err := netip.ParseAddr(l.Name()); err != nil || !l.Type().IsRegular() {
+			continue
 		}
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		id, _, _ := strings.Cut(string(b), "\r\n")
-		return err == nil && strings.TrimSpace(id) == container
+		if b, err := os.ReadFile(filepath.Join(dir, l.Name())); err == nil {
+			id, _, _ := strings.Cut(string(b), "\r\n")
+			o.leased[strings.TrimSpace(id)] = true
+		}
+	}
+}
+
+// have reports whether a container is in another network.
+func (o others) have(container string) bool {
+	return o.leased[container] || slices.ContainsFunc(o.results, func(result string) bool {
+		return strings.Contains(result, "-"+container+"-") && !strings.HasPrefix(result, o.network+"-"+container+"-")
 	})
 }
 
@@ -55,10 +79,10 @@ func leased(dir, container string) bool {
 // a container that is in another network stay.
 func CollectBackups(folder store.Folder, network string, valid []name.Attachment) error {
 	keys, err := folder.Keys()
-	errs := []error{err}
+	errs, isElsewhere := []error{err}, elsewhere(network)
 	for _, key := range keys {
 		file, isBackup := strings.CutSuffix(key, ".json")
-		if isBackup && unowned(folder, key) && !inUse(file, network, valid) {
+		if isBackup && unowned(folder, key) && !inUse(file, isElsewhere, valid) {
 			errs = append(errs, folder.Remove(key))
 		}
 	}
@@ -73,13 +97,13 @@ func unowned(folder store.Folder, key string) bool {
 }
 
 // inUse tries every way in which a container and an interface may be joined.
-func inUse(file, network string, valid []name.Attachment) bool {
+func inUse(file string, isElsewhere func(container string) bool, valid []name.Attachment) bool {
 	for i, c := range file {
 		if c != '_' {
 			continue
 		}
 		container, ifname := file[:i], file[i+1:]
-		if elsewhere(container, network) || slices.ContainsFunc(valid, func(at name.Attachment) bool {
+		if isElsewhere(container) || slices.ContainsFunc(valid, func(at name.Attachment) bool {
 			return at.ContainerID == container && at.IfName == ifname
 		}) {
 			return true

@@ -64,11 +64,12 @@ func CollectPorts(network string, valid []name.Attachment) error {
 	for _, at := range valid {
 		known[at.ContainerID] = true
 	}
+	isElsewhere := elsewhere(network)
 	var errs []error
 	for _, c := range hostports {
 		errs = append(errs, c.remove(func(r nft.Rule) bool {
 			if _, seen := known[r.Comment]; !seen {
-				known[r.Comment] = elsewhere(r.Comment, network)
+				known[r.Comment] = isElsewhere(r.Comment)
 			}
 			return !known[r.Comment]
 		}))
