@@ -26,7 +26,7 @@ var probes = map[string]string{
 	// The module changes what the bridges of the whole machine do, so it is loaded on the second kernel alone.
 	"bridge netfilter": "[ -e /proc/sys/net/bridge ] || { [ -n \"$VMTEST_VM\" ] && modprobe -q br_netfilter; }",
 	// In a sandbox the program does not find what would load the modules of its tables.
-	"older iptables": "modprobe -q -a ip_tables ip6_tables; iptables-legacy -t nat -S && ip6tables-legacy -t nat -S",
+	"older iptables": "modprobe -q -a ip_tables ip6_tables iptable_filter ip6table_filter; iptables-legacy -t nat -S && ip6tables-legacy -t nat -S",
 	"sctp":           "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
 }
 

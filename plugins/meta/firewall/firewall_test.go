@@ -135,6 +135,7 @@ func TestExactlyOwn(t *testing.T) {
 func TestBad(t *testing.T) {
 	const prev = `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"br0"},{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"10.1.2.3/24","interface":1}]}`
 	const podOnly = `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/x"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`
+	older := []string{"older iptables"}
 	kerneltest.Refusals{
 		Plugins: []string{"plugins/meta/firewall"}, Conf: kerneltest.Minimal("firewall"),
 		Rows: []kerneltest.Refusal{
@@ -152,16 +153,17 @@ func TestBad(t *testing.T) {
 			{Name: "zone", Conf: `,"firewalldZone":"a b"` + prev, Code: 7, Words: `firewalldZone is "a b"`},
 			{Name: "no bus", Conf: `,"backend":"firewalld"` + prev, Code: 102, Words: "firewalld|/run/dbus/system_bus_socket"},
 			{Name: "no bus, STATUS", Verb: "STATUS", Conf: `,"cniVersion":"1.1.0","backend":"firewalld"`, Code: 50, Words: "firewalld"},
-			{Name: "legacy policy", Setup: "iptables-legacy -P FORWARD DROP", Conf: prev, Code: 100, Words: "FORWARD|table filter of iptables-legacy is DROP"},
-			{Name: "legacy policy of IPv6", Setup: "ip6tables-legacy -P FORWARD DROP; ip6tables-legacy -A FORWARD -s fd00::/8 -j ACCEPT",
+			{Name: "legacy policy", Needs: older, Setup: "iptables-legacy -P FORWARD DROP", Conf: prev, Code: 100, Words: "FORWARD|table filter of iptables-legacy is DROP"},
+			{Name: "legacy policy of IPv6", Needs: older, Setup: "ip6tables-legacy -P FORWARD DROP; ip6tables-legacy -A FORWARD -s fd00::/8 -j ACCEPT",
 				Conf: strings.ReplaceAll(prev, "10.1.2.3/24", "fd00::3/64"), Code: 100, Words: "FORWARD|ip6tables-legacy is DROP"},
-			{Name: "legacy policy, STATUS", Verb: "STATUS", Setup: "iptables-legacy -P FORWARD DROP", Conf: `,"cniVersion":"1.1.0"`, Code: 50, Words: "iptables-legacy is DROP"},
+			{Name: "legacy policy, STATUS", Needs: older, Verb: "STATUS", Setup: "iptables-legacy -P FORWARD DROP", Conf: `,"cniVersion":"1.1.0"`, Code: 50, Words: "iptables-legacy is DROP"},
 		},
 	}.Run(t)
 }
 
 // TestOtherFamily: what drops IPv6 alone does not matter to a pod without.
 func TestOtherFamily(t *testing.T) {
+	kerneltest.Needs(t, "older iptables")
 	s := kerneltest.New(t)
 	s.Run("ip6tables-legacy -P FORWARD DROP")
 	if err := firewall.Ready(s.Kernel(), Conf{}); err != nil {
