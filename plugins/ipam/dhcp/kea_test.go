@@ -28,7 +28,7 @@ func (w world) kea(renew, rebind, valid int, members ...string) *process {
 	if err := os.WriteFile("/run/kea/conf", []byte(conf), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	p := w.start("/usr/bin/env", "KEA_LOCKFILE_DIR=/run/kea", "KEA_PIDFILE_DIR=/run/kea", "kea-dhcp4", "-c", "/run/kea/conf")
+	p := w.start("/usr/bin/env", "KEA_LOCKFILE_DIR=/run/kea", "KEA_PIDFILE_DIR=/run/kea", "/usr/sbin/kea-dhcp4", "-c", "/run/kea/conf")
 	p.hears(1, "DHCP4_STARTED")
 	return p
 }
@@ -101,7 +101,7 @@ func (w world) kea6(folder string, renew, rebind int) *process {
 	if err := os.WriteFile(folder+"/conf", []byte(conf), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	p := w.start("/usr/bin/env", "KEA_LOCKFILE_DIR="+folder, "KEA_PIDFILE_DIR="+folder, "kea-dhcp6", "-c", folder+"/conf")
+	p := w.start("/usr/bin/env", "KEA_LOCKFILE_DIR="+folder, "KEA_PIDFILE_DIR="+folder, "/usr/sbin/kea-dhcp6", "-c", folder+"/conf")
 	p.hears(1, "DHCP6_STARTED")
 	return p
 }
