@@ -13,6 +13,15 @@ func (a Attachment) UpstreamChain(prefix string) string {
 	return (prefix + upstreamHash(a.Network+a.ContainerID))[:chainMax]
 }
 
+// linkMax is the longest name of an interface (IFNAMSIZ less its final zero byte).
+const linkMax = 15
+
+// UpstreamLink is a device on the host that upstream's plugins name by a prefix,
+// such as bwp. All interfaces of a container in a network share it.
+func (a Attachment) UpstreamLink(prefix string) string {
+	return (prefix + upstreamHash(a.Network+a.ContainerID))[:linkMax]
+}
+
 // UpstreamInstance is what the comments of the attachment's masquerading rules
 // of nftables begin with.
 func (a Attachment) UpstreamInstance() string {

@@ -1,7 +1,6 @@
 package tc
 
 import (
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -45,9 +44,8 @@ const (
 
 // names are those that the device can have: upstream's first.
 func (i IFB) names() [2]string {
-	shared := sha512.Sum512([]byte(i.Owner.Network + i.Owner.ContainerID))
 	own := name.Hash("ifb\x00" + i.Owner.String())
-	return [2]string{ifbPrefix + hex.EncodeToString(shared[:])[:ifbDigits], ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
+	return [2]string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
 }
 
 // Name is the name that the device has, unless another interface of the
