@@ -26,18 +26,17 @@ const (
 )
 
 type record struct {
-	Owner   name.Attachment `json:"owner"`
-	Netns   string          `json:"netns"`
-	NetnsID kernel.NetnsID  `json:"netnsID"`
-	Zone    string          `json:"zone"`
-	Sources []string        `json:"sources"`
+	Owner name.Attachment `json:"owner"`
+	kernel.Home
+	Zone    string   `json:"zone"`
+	Sources []string `json:"sources"`
 }
 
 // source is an address as firewalld has it.
 func source(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
 
 func (s Source) record(k *kernel.Kernel) record {
-	r := record{Owner: s.Owner, Netns: k.PodPath(), NetnsID: kernel.Netns(k.PodPath()), Zone: s.Zone}
+	r := record{Owner: s.Owner, Home: k.Home(), Zone: s.Zone}
 	for _, a := range s.Pods {
 		r.Sources = append(r.Sources, source(a))
 	}
@@ -54,8 +53,6 @@ func readKey(key string) (r record, err error) {
 	return r, err
 }
 
-func (r record) abandoned() bool { return r.Netns != "" && kernel.Netns(r.Netns) != r.NetnsID }
-
 // claim writes the record. Where the attachment has one already it is an error,
 // unless that is of a namespace that is gone.
 func (r record) claim(d daemon) error {
@@ -68,7 +65,7 @@ func (r record) claim(d daemon) error {
 		return err
 	}
 	before, err := read(r.Owner)
-	if err == nil && before.NetnsID == r.NetnsID && !before.abandoned() {
+	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
 		err := fmt.Errorf("%s has its addresses in firewalld already: %w", r.Owner, fs.ErrExist)
 		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
@@ -134,7 +131,7 @@ func all() (list []record, err error) {
 func alive(zone string) (live []record, err error) {
 	list, err := all()
 	for _, r := range list {
-		if r.Zone == zone && !r.abandoned() {
+		if r.Zone == zone && !r.Abandoned() {
 			live = append(live, r)
 		}
 	}

@@ -105,7 +105,7 @@ func (p Ports) alone() error {
 	siblings, err := p.record().siblings()
 	for _, key := range siblings {
 		other, rerr := readRecord(key)
-		if rerr == nil && !other.abandoned() {
+		if rerr == nil && !other.Abandoned() {
 			err := fmt.Errorf("chain %s is held by %s: %w", p.chain(), other.Owner, fs.ErrExist)
 			return cni.Hint(err, "with iptables one interface of a container in a network can have host ports; the backend nftables has no such limit")
 		}
@@ -143,7 +143,7 @@ func (p Ports) free(k *kernel.Kernel) error {
 		held := p.overlap(o)
 		switch {
 		case held == nil:
-		case o.abandoned():
+		case o.Abandoned():
 			if err := (Ports{Owner: o.Owner}).Del(k); err != nil {
 				return err
 			}

@@ -28,10 +28,7 @@ const records = store.Folder("/run/catena/iptables")
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	// Netns is the path of the pod's namespace, and NetnsID the namespace that
-	// was there.
-	Netns   string         `json:"netns"`
-	NetnsID kernel.NetnsID `json:"netnsID"`
+	kernel.Home
 	// Addrs are the pod's.
 	Addrs []netip.Addr `json:"addrs,omitempty"`
 	// Ports are those that lead to the pod, under the conditions.
@@ -65,15 +62,11 @@ func readRecord(key string) (r record, err error) {
 
 func (r record) remove() error { return records.Remove(r.key()) }
 
-// abandoned reports whether the pod is provably gone: its namespace is not at
-// its path any more.
-func (r record) abandoned() bool { return r.Netns != "" && kernel.Netns(r.Netns) != r.NetnsID }
-
 // claim writes the record of an attachment that has none. One that is of a pod
 // that is gone, for which nobody said DEL, is replaced: again says so, and what
 // it speaks of is to be taken away first.
 func (r record) claim(k *kernel.Kernel) (again bool, err error) {
-	r.Netns, r.NetnsID = k.PodPath(), kernel.Netns(k.PodPath())
+	r.Home = k.Home()
 	content, err := json.Marshal(r)
 	if err != nil {
 		return false, err
@@ -83,7 +76,7 @@ func (r record) claim(k *kernel.Kernel) (again bool, err error) {
 		return false, err
 	}
 	before, err := r.read()
-	if err == nil && before.NetnsID == r.NetnsID && !before.abandoned() {
+	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
 		err := fmt.Errorf("%s has its rules of iptables in %s already: %w", r.Owner, r.chain, fs.ErrExist)
 		return false, cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}

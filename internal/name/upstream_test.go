@@ -14,6 +14,7 @@ func TestUpstreamNames(t *testing.T) {
 		at.UpstreamChain("CNI-DN-"): "CNI-DN-01d424cb2a9303e21c6e9",
 		at.UpstreamChain("CNI-SN-"): "CNI-SN-01d424cb2a9303e21c6e9",
 		at.UpstreamChain("CNI-"):    "CNI-01d424cb2a9303e21c6e971c",
+		at.UpstreamLink("bwp"):      "bwp01d424cb2a93",
 		at.UpstreamInstance():       "8e48f37d5de60467-f37378035343678b",
 		Attachment{Network: "test", ContainerID: "1234"}.UpstreamChain("CNI-"): "CNI-2bbe0c48b91a7d1b8a6753a8",
 		UpstreamNetwork("unit-test"): "6fd94d501e58f0aa-",

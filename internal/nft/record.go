@@ -35,12 +35,9 @@ const (
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	// Netns is the path of the pod's namespace, and NetnsID the namespace that
-	// was there.
-	Netns   string         `json:"netns"`
-	NetnsID kernel.NetnsID `json:"netnsID"`
-	Family  uint8          `json:"family"`
-	Profile *Profile       `json:"profile,omitempty"`
+	kernel.Home
+	Family  uint8    `json:"family"`
+	Profile *Profile `json:"profile,omitempty"`
 	// Static are the messages that make the profile: who puts it back need not
 	// understand the conditions.
 	Static   []kept    `json:"static,omitempty"`
@@ -96,18 +93,12 @@ func (r record) in() (*table, error) {
 	return nil, fmt.Errorf("the record of %s speaks of an unknown table (family %d)", r.Owner, r.Family)
 }
 
-// abandoned reports whether the pod that the record is of is provably gone: its
-// namespace is not at its path any more.
-func (r record) abandoned() bool {
-	return r.Netns != "" && kernel.Netns(r.Netns) != r.NetnsID
-}
-
 // claim writes the record of new members. Where the attachment has one already,
 // it is an error, unless that is of a pod that is gone: a container that starts
 // again after a crash, for which nobody said DEL.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
 	now := m.record()
-	now.Netns, now.NetnsID, now.Since = k.PodPath(), kernel.Netns(k.PodPath()), time.Now().UnixNano()
+	now.Home, now.Since = k.Home(), time.Now().UnixNano()
 	content, err := json.Marshal(now)
 	if err != nil {
 		return err
@@ -121,7 +112,7 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 		// A record that cannot be read speaks for nobody.
 		return records.Replace(m.key(), content)
 	}
-	if err == nil && before.NetnsID == now.NetnsID && !before.abandoned() {
+	if err == nil && before.NetnsID == now.NetnsID && !before.Abandoned() {
 		err := fmt.Errorf("%s has its %s already: %w", m.Owner, m.Kind, fs.ErrExist)
 		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
@@ -160,7 +151,7 @@ func (c conn) sweep() {
 func (c conn) sweepDead(at name.Attachment, kind string) (bool, error) {
 	key := Members{Owner: at, Kind: kind}.key()
 	r, err := readRecord(key)
-	if err != nil || r.Owner != at || !r.abandoned() {
+	if err != nil || r.Owner != at || !r.Abandoned() {
 		return false, nil
 	}
 	if err := c.withdraw(r); err != nil {

@@ -88,7 +88,7 @@ func liveRecords(family uint8) (live []*record, err error) {
 		return nil, err
 	}
 	for _, key := range keys {
-		if r, err := readRecord(key); err == nil && r.Family == family && !r.abandoned() && len(r.Elements) > 0 {
+		if r, err := readRecord(key); err == nil && r.Family == family && !r.Abandoned() && len(r.Elements) > 0 {
 			live = append(live, &r)
 		}
 	}
