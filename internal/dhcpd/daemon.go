@@ -180,45 +180,71 @@ func (d *Daemon) interrupt(at name.Attachment) {
 	}
 }
 
-// allocate gives what the attachment has, or gets it a lease. It stops when the
-// plugin goes away: nobody would use the lease.
-func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
+// visit is a call that may end with a lease: at the desk, and within the time that
+// a pod waits.
+type visit struct {
+	context.Context
+	at   name.Attachment
+	conf Conf
+	args Args
+	desk *desk
+}
+
+// enter begins a visit, and gives what is to be done at its end.
+func (d *Daemon) enter(ctx context.Context, a Args) (visit, func(), error) {
 	at, c, err := a.read()
 	if err != nil {
-		return nil, err
+		return visit{}, nil, err
 	}
 	a.Netns = d.HostPrefix + a.Netns
 	ctx, end := d.begin(ctx, at)
-	defer end()
 	desk, leave, err := d.queue(ctx, at)
 	if err != nil {
-		return nil, err
+		end()
+		return visit{}, nil, err
 	}
-	defer leave()
-	if desk.held != nil {
-		result, err := desk.held.current(a.Netns)
-		if !errors.Is(err, errGone) {
-			return result, err
-		}
-		desk.held.end()
-		desk.held = nil
-	}
-	h, err := d.acquire(ctx, at, c, a, nil)
-	if err != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil { // the plugin has gone, or a DEL has come, at the last moment
+	return visit{ctx, at, c, a, desk}, func() { leave(); end() }, nil
+}
+
+// hold ends a visit with a lease, unless nobody waits for it any more: the plugin
+// has gone, or a DEL has come, at the last moment.
+func (d *Daemon) hold(v visit, h *holder) (*cni.Result, error) {
+	if v.Err() != nil {
 		h.end()
-		return nil, context.Cause(ctx)
+		return nil, context.Cause(v)
 	}
-	desk.held = h
+	v.desk.held = h
 	h.keep(d.life)
 	return h.result(), nil
 }
 
+// allocate gives what the attachment has, or gets it a lease. It stops when the
+// plugin goes away: nobody would use the lease.
+func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
+	v, leave, err := d.enter(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if v.desk.held != nil {
+		result, err := v.desk.held.current(v.args.Netns)
+		if !errors.Is(err, errGone) {
+			return result, err
+		}
+		v.desk.held.end()
+		v.desk.held = nil
+	}
+	h, err := d.acquire(v, nil)
+	if err != nil {
+		return nil, err
+	}
+	return d.hold(v, h)
+}
+
 // acquire gets the leases of all families, or none, and keeps them on disk. The
 // addresses that are wished for are by family.
-func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args, wish map[string]netip.Addr) (*holder, error) {
+func (d *Daemon) acquire(v visit, wish map[string]netip.Addr) (*holder, error) {
+	a := v.args
 	k, err := kernel.Open(a.Netns)
 	if err != nil {
 		return nil, err
@@ -242,8 +268,8 @@ func (d *Daemon) acquire(ctx context.Context, at name.Attachment, c Conf, a Args
 	if r.Segment, err = dhcp.SegmentOf(k, l); err != nil {
 		return nil, err
 	}
-	h := d.holder(at, c, r)
-	if err := h.acquire(ctx, wish); err != nil {
+	h := d.holder(v.at, v.conf, r)
+	if err := h.acquire(v, wish); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -299,42 +325,34 @@ const NoLease = "no lease is kept"
 // a lease that nobody keeps, as one that upstream's daemon got it for has, is
 // taken over: the server gives it the same ones again.
 func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
-	at, c, err := a.read()
-	if err != nil {
-		return nil, err
-	}
-	a.Netns = d.HostPrefix + a.Netns
-	ctx, end := d.begin(ctx, at)
-	defer end()
-	desk, leave, err := d.queue(ctx, at)
+	v, leave, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	if desk.held != nil {
-		result, err := desk.held.current(a.Netns)
+	none := func(err error) error { return fmt.Errorf("%s for %s in %s: %w", NoLease, v.at, v.args.Netns, err) }
+	if v.desk.held != nil {
+		result, err := v.desk.held.current(v.args.Netns)
 		if errors.Is(err, errGone) {
-			err = fmt.Errorf("%s for %s in %s: %w", NoLease, at, a.Netns, err)
+			err = none(err)
 		}
 		return result, err
 	}
-	h, err := d.adopt(ctx, at, c, a)
+	h, err := d.adopt(v)
 	if err != nil {
-		return nil, fmt.Errorf("%s for %s in %s: %w", NoLease, at, a.Netns, err)
+		return nil, none(err)
 	}
-	desk.held = h
-	h.keep(d.life)
-	return h.result(), nil
+	return d.hold(v, h)
 }
 
 // adopt gets leases for the addresses that a pod has by the previous result, or
 // none.
-func (d *Daemon) adopt(ctx context.Context, at name.Attachment, c Conf, a Args) (*holder, error) {
-	wish, err := a.lent(at, c)
+func (d *Daemon) adopt(v visit) (*holder, error) {
+	wish, err := v.args.lent(v.at, v.conf)
 	if err != nil {
 		return nil, err
 	}
-	h, err := d.acquire(ctx, at, c, a, wish)
+	h, err := d.acquire(v, wish)
 	if err != nil {
 		return nil, err
 	}
