@@ -14,9 +14,10 @@ import (
 // Conn is a netlink socket. It belongs to the network namespace that the
 // calling thread was in when it was opened, and is for one goroutine.
 type Conn struct {
-	fd   int
-	seq  uint32
-	read []byte
+	fd     int
+	family int
+	seq    uint32
+	read   []byte
 }
 
 // patience bounds the wait for one answer. The kernel holds locks that all its
@@ -30,7 +31,7 @@ func Dial(family int, groups ...int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
-	c := &Conn{fd: fd}
+	c := &Conn{fd: fd, family: family}
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1),
@@ -51,7 +52,13 @@ func Dial(family int, groups ...int) (*Conn, error) {
 }
 
 // Close closes the socket.
-func (c *Conn) Close() { _ = unix.Close(c.fd) }
+func (c *Conn) Close() {
+	if c.family == unix.NETLINK_NETFILTER {
+		leave(c.fd)
+		return
+	}
+	_ = unix.Close(c.fd)
+}
 
 func (c *Conn) timeout(d time.Duration) error {
 	t := unix.NsecToTimeval(int64(d))
