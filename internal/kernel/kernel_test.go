@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,6 +101,71 @@ func TestWords(t *testing.T) {
 	}
 	if err := k.CreateLink(kernel.Host, "x", "nosuchkind", nil); err == nil || !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("%v", err)
+	}
+}
+
+// pairs makes veth pairs and gives their ends on the host, h0 and so on.
+func pairs(t *testing.T, s *kerneltest.Sandbox, k *kernel.Kernel, n int) (links []*kernel.Link) {
+	t.Helper()
+	s.Run(fmt.Sprintf("for i in $(seq 0 %d); do echo link add h$i type veth peer name p$i netns $POD; echo link set h$i up; done | ip -b -", n-1))
+	for i := range n {
+		l, err := k.Link(kernel.Host, fmt.Sprint("h", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, l)
+	}
+	return links
+}
+
+// TestRemoveTogether: many links that are deleted by one call, or by calls at the
+// same time, take a fraction of the time of one after the other.
+func TestRemoveTogether(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run("ip link add stays type veth peer name too; ip link set stays group 7")
+	before, k := s.Text(), s.Kernel()
+	const n = 20
+	took := func(remove func([]*kernel.Link) error) time.Duration {
+		links := pairs(t, s, k, n)
+		began := time.Now()
+		err := remove(links)
+		end := time.Since(began)
+		if err != nil {
+			t.Error(err)
+		}
+		s.Same("removed", before, s.Text())
+		return end
+	}
+	single := took(func(links []*kernel.Link) (err error) {
+		for _, l := range links {
+			err = errors.Join(err, k.RemoveLink(kernel.Host, l))
+		}
+		return err
+	})
+	group := took(func(links []*kernel.Link) error {
+		err := k.RemoveLink(kernel.Host, links[3])
+		return errors.Join(err, k.RemoveLinks(kernel.Host, links), k.RemoveLinks(kernel.Host, links))
+	})
+	var many [n]*kernel.Kernel
+	for i := range many {
+		many[i] = s.Kernel()
+		if _, err := many[i].Conn(kernel.Host); err != nil { // of this thread's namespace
+			t.Fatal(err)
+		}
+	}
+	together := took(func(links []*kernel.Link) error {
+		var errs [n]error
+		var all sync.WaitGroup
+		for i, l := range links {
+			all.Go(func() { errs[i] = many[i].RemoveLink(kernel.Host, l) })
+		}
+		all.Wait()
+		return errors.Join(errs[:]...)
+	})
+	t.Logf("%d links: one by one %v, as a group %v, at the same time %v", n, single, group, together)
+	// The kernel's lock is held longer for each where processors are slow.
+	if group > single/2 || together > single*3/4 {
+		t.Errorf("one by one %v, as a group %v, at the same time %v", single, group, together)
 	}
 }
 

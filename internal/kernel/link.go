@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -235,16 +236,43 @@ func (k *Kernel) SetUp(s Side, l *Link, attrs ...netlink.Attr) error {
 
 // RemoveLink deletes a link. One that is not there is success.
 func (k *Kernel) RemoveLink(s Side, l *Link) error {
+	k.Forget(s, l.Name)
+	return k.deleteLinks(s, l.Index)
+}
+
+// deleteLinks deletes the link with an index, or those with an attribute.
+func (k *Kernel) deleteLinks(s Side, index int, attrs ...netlink.Attr) error {
 	c, err := k.Conn(s)
 	if err != nil {
 		return err
 	}
-	k.Forget(s, l.Name)
-	_, err = c.Request(netlink.Message{Type: unix.RTM_DELLINK, Body: ifinfo(l.Index, 0, 0)})
+	_, err = c.Request(netlink.Message{Type: unix.RTM_DELLINK, Body: append(ifinfo(index, 0, 0), netlink.Join(attrs...)...)})
 	if err = Cause(err); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+// RemoveLinks deletes links, however many, in about the time that one takes:
+// nearly all of that is a wait for grace periods of RCU, and the links of a group
+// wait together (rtnl_group_dellink of the kernel's rtnetlink.c). What is not
+// there is success. Calls of RemoveLink at the same time wait together too, as
+// the kernel's lock is free by then.
+func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
+	// People number groups from 0 on. A group of a call that died does no harm.
+	group := netlink.U32(unix.IFLA_GROUP, 1<<31|uint32(time.Now().UnixNano()))
+	some := false
+	for _, l := range links {
+		err := k.SetLink(s, l, 0, 0, group)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		some = some || err == nil
+	}
+	if !some {
+		return nil
+	}
+	return k.deleteLinks(s, 0, group)
 }
 
 // Cause gives an error of the kernel the meaning that errors.Is knows: what says

@@ -98,6 +98,18 @@ func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
 	return out, nil
 }
 
+// RemoveAll deletes the host's links of many attachments together, for GC. What
+// it could not delete is left to the facts' Del.
+func RemoveAll(k *kernel.Kernel, of []name.Attachment) {
+	var links []*kernel.Link
+	for _, at := range of {
+		if l, err := k.Link(kernel.Host, at.HostLink()); err == nil && l.Alias == at.Alias() {
+			links = append(links, l)
+		}
+	}
+	_ = k.RemoveLinks(kernel.Host, links)
+}
+
 // Free reports an error where a link of that name is in the pod already.
 func Free(k *kernel.Kernel, side kernel.Side, link string) error {
 	_, err := k.Link(side, link)

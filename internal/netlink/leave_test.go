@@ -86,9 +86,8 @@ func took(do func() func()) time.Duration {
 	return all[rounds/2]
 }
 
-// TestCloseWaitsForNobody: after a deletion in nftables the socket is given back
-// in a fraction of the time that a plain close of one takes, and soon the kernel
-// has closed each.
+// TestCloseWaitsForNobody: after a deletion in nftables a socket is closed in a
+// fraction of the time that a plain close takes, and soon the kernel has none left.
 func TestCloseWaitsForNobody(t *testing.T) {
 	kerneltest.New(t)
 	plain := took(func() func() {
@@ -112,7 +111,8 @@ func TestCloseWaitsForNobody(t *testing.T) {
 		return c.Close
 	})
 	t.Logf("a plain close takes %v, ours %v", plain, ours)
-	if ours > plain/3 {
+	// With a single processor a grace period is over at once.
+	if ours > max(plain/3, 2*time.Millisecond) {
 		t.Errorf("a close takes %v, a plain one %v", ours, plain)
 	}
 	began := time.Now()

@@ -314,6 +314,7 @@ func TestGC(t *testing.T) {
 	foreign := strings.Replace(conf("1.1.0", `,"cni.dev/valid-attachments":[]`), `"net"`, `"foreign"`, 1)
 	w.Must(w.call("GC", foreign))
 	w.Same("GC of another network", one, w.Text())
+	w.Must(other)
 	w.Must(gc(`,"cni.dev/valid-attachments":[]`))
 	w.Same("GC with none alive", none, w.Text())
 }

@@ -2,7 +2,6 @@ package tc
 
 import (
 	"encoding/hex"
-	"errors"
 	"slices"
 	"strings"
 
@@ -62,14 +61,14 @@ func Orphans(k *kernel.Kernel) error {
 			}
 		}
 	}
-	var errs []error
+	var gone []*kernel.Link
 	for _, l := range orphans {
 		if now, err := k.LinkAt(kernel.Host, l.Index); err != nil || now.Alias != l.Alias {
 			continue // it is somebody's by now
 		}
-		errs = append(errs, k.RemoveLink(kernel.Host, l))
+		gone = append(gone, l)
 	}
-	return errors.Join(errs...)
+	return k.RemoveLinks(kernel.Host, gone)
 }
 
 // finished are the IFBs without an owner that have their shaper, by number.

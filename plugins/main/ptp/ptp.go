@@ -29,7 +29,7 @@ var ptp = plugin.Plugin[Conf]{
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, Want: want,
 	Ready:   func(_ *kernel.Kernel, c Conf) error { return plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend) },
-	Present: plugin.PresentByLink,
+	Present: plugin.PresentByLink, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return plugin.SweepMasquerade(network, valid)
