@@ -96,7 +96,8 @@ func Parse(text []byte, cniVersion string) (*libcni.NetworkConfigList, error) {
 	return libcni.ConfListFromConf(conf)
 }
 
-func (a Attachment) conf() *libcni.RuntimeConf {
+// Conf is the attachment in libcni's words.
+func (a Attachment) Conf() *libcni.RuntimeConf {
 	caps := map[string]any{}
 	for key, value := range a.Caps {
 		caps[key] = value
@@ -111,7 +112,7 @@ func (a Attachment) conf() *libcni.RuntimeConf {
 func (r *Runtime) Add(a Attachment) (*types100.Result, error) {
 	var result types.Result
 	err := r.node.Do(func() (err error) {
-		result, err = r.cni.AddNetworkList(context.Background(), a.List, a.conf())
+		result, err = r.cni.AddNetworkList(context.Background(), a.List, a.Conf())
 		return err
 	})
 	if err != nil {
@@ -122,12 +123,12 @@ func (r *Runtime) Add(a Attachment) (*types100.Result, error) {
 
 // Check runs CHECK over the attachment's list.
 func (r *Runtime) Check(a Attachment) error {
-	return r.node.Do(func() error { return r.cni.CheckNetworkList(context.Background(), a.List, a.conf()) })
+	return r.node.Do(func() error { return r.cni.CheckNetworkList(context.Background(), a.List, a.Conf()) })
 }
 
 // Del runs DEL over the attachment's list, backwards.
 func (r *Runtime) Del(a Attachment) error {
-	return r.node.Do(func() error { return r.cni.DelNetworkList(context.Background(), a.List, a.conf()) })
+	return r.node.Do(func() error { return r.cni.DelNetworkList(context.Background(), a.List, a.Conf()) })
 }
 
 // Status runs STATUS over a list.

@@ -27,7 +27,7 @@ func Upstream(t testing.TB, plugin string) string {
 	build, _ := upstream.LoadOrStore(plugin, sync.OnceValues(func() (path string, err error) {
 		// Not on the test's own thread, which a sandbox cuts off from the network.
 		done := make(chan struct{})
-		go func() { path, err = buildUpstream(plugin); close(done) }()
+		go func() { path, err = BuildUpstream(plugin); close(done) }()
 		<-done
 		return path, err
 	}))
@@ -40,7 +40,9 @@ func Upstream(t testing.TB, plugin string) string {
 
 var upstream sync.Map // name of a plugin to the function that builds it
 
-func buildUpstream(plugin string) (string, error) {
+// BuildUpstream is Upstream for a program that is no test. All plugins that it
+// builds lie in one folder.
+func BuildUpstream(plugin string) (string, error) {
 	out, err := run("go", "mod", "download", "-json", upstreamModule)
 	if err != nil {
 		return "", err
