@@ -35,6 +35,8 @@ func builtIn() (out []scenario) {
 	out = append(out,
 		scenario{name: "bridge + host-local", conf: list(`{"type":"bridge","bridge":"cni0",` + four + `}`), rounds: 40,
 			goals: goals{upstream: limits{"ADD": 0.45, "CHECK": 0.4, "DEL": 0.75}}},
+		scenario{name: "bridge with ipMasq + host-local", conf: list(`{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,` + four + `}`), rounds: 40,
+			goals: goals{upstream: limits{"ADD": 0.45, "CHECK": 0.4, "DEL": 0.75}}},
 		scenario{name: "ptp + host-local", conf: list(`{"type":"ptp",` + four + `}`), rounds: 20},
 		scenario{name: "macvlan + host-local", conf: list(`{"type":"macvlan","master":"uplink",` + four + `}`), rounds: 20, needs: "macvlan"},
 		scenario{name: "ipvlan + host-local", conf: list(`{"type":"ipvlan","master":"uplink",` + four + `}`), rounds: 20, needs: "ipvlan"},
@@ -53,7 +55,7 @@ func builtIn() (out []scenario) {
 		out = append(out, s)
 	}
 	out = append(out,
-		scenario{name: "chain, IPv4", conf: chain(four), ports: 1, rounds: 40, floor: true,
+		scenario{name: "chain, IPv4", conf: chain(four), ports: 1, rounds: 40, floor: true, counts: true,
 			goals: goals{upstream: limits{"ADD": 0.12, "CHECK": 0.25, "DEL": 0.18}, floor: limits{"ADD": 1.4}}},
 		scenario{name: "chain, dual stack", conf: chain(dual), ports: 1, rounds: 30,
 			goals: goals{upstream: limits{"ADD": 0.1, "CHECK": 0.25, "DEL": 0.12}}},
@@ -77,7 +79,7 @@ func chosen(o options) (out []scenario, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = []scenario{{name: filepath.Base(o.conf), conf: string(text), rounds: 40}}
+		all = []scenario{{name: filepath.Base(o.conf), conf: string(text), rounds: 40, counts: true}}
 	}
 	for _, s := range all {
 		s.together = max(s.together, 1)

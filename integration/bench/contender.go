@@ -19,7 +19,8 @@ type contender struct {
 	name  string
 	node  *node.Node
 	call  func(verb string, a node.Attachment) error
-	verbs []string // that it can do; nil is all
+	verbs []string             // that it can do; nil is all
+	used  func() time.Duration // of processors, for its calls so far
 	pods  []*node.Pod
 	ports int // host ports given out so far
 }
@@ -35,7 +36,7 @@ func plugins(name, folder string) (*contender, error) {
 	}
 	cni := libcni.NewCNIConfig([]string{folder}, nil)
 	ctx := context.Background()
-	return &contender{name: name, node: n, call: func(verb string, a node.Attachment) error {
+	return &contender{name: name, node: n, used: children, call: func(verb string, a node.Attachment) error {
 		switch verb {
 		case "ADD":
 			_, err := cni.AddNetworkList(ctx, a.List, a.Conf())
@@ -80,11 +81,11 @@ func (c *contender) together(verb string, attachments []node.Attachment) (cost, 
 		}()
 	}
 	ready.Wait()
-	cpu, began := children(), time.Now()
+	cpu, began := c.used(), time.Now()
 	close(gate)
 	done.Wait()
 	n := time.Duration(len(attachments))
-	spent := cost{wall: time.Since(began) / n, cpu: (children() - cpu) / n}
+	spent := cost{wall: time.Since(began) / n, cpu: (c.used() - cpu) / n}
 	for _, err := range errs {
 		if err != nil {
 			return spent, fmt.Errorf("%s of %s: %w", verb, c.name, err)
@@ -94,10 +95,12 @@ func (c *contender) together(verb string, attachments []node.Attachment) (cost, 
 }
 
 // children is the time of processors that was used by processes which this one has run and waited for.
-func children() time.Duration {
-	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+func children() time.Duration { return used(syscall.RUSAGE_CHILDREN) }
+
+func used(who int) time.Duration {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(who, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // attachments makes pods, which are not attached yet.
@@ -127,6 +130,14 @@ func (c *contender) close() {
 		_ = pod.Remove()
 	}
 	_ = c.node.Close()
+}
+
+// closeAll closes contenders, and waits for what the kernel has to do after that.
+func closeAll(contenders []*contender) {
+	for _, c := range contenders {
+		c.close()
+	}
+	settle()
 }
 
 // settle waits until the kernel has taken namespaces apart that are no more used, which it does in its own time and

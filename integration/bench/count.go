@@ -1,9 +1,128 @@
 package main
 
-type counted struct{}
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"strings"
 
-func count(o options) ([]counted, error) { return nil, nil }
-func countTable([]counted) string { return "" }
-func (r report) plot() string { return "" }
-func empty(string) (*contender, error) { return nil, nil }
-func warm() (*contender, error) { return nil, nil }
+	"github.com/catena-cni/catena/integration/node"
+	"github.com/catena-cni/catena/integration/strace"
+)
+
+// counted is what one call of a contender asked of the kernel.
+type counted struct {
+	scenario, verb, who string
+	calls               strace.Calls
+	note                string
+}
+
+// canCount says before anything is measured what would be missed after it.
+func canCount() error {
+	if _, err := exec.LookPath("strace"); err != nil {
+		return fmt.Errorf("the counts are made with strace: install it, or leave them out with -counts=false: %w", err)
+	}
+	return nil
+}
+
+// count has each contender make the calls for one pod, where another one is attached already: so what pods share is
+// there. The calls are not measured; strace makes them slow.
+func (s scenario) count(o options) (out []counted, err error) {
+	list, err := node.Parse([]byte(s.conf), "")
+	if err != nil {
+		return nil, err
+	}
+	contenders, err := s.contenders(o)
+	defer closeAll(contenders)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range contenders {
+		pods, err := c.attachments(2, list, s.ports)
+		if err != nil {
+			return nil, err
+		}
+		if c.name == nameEmpty {
+			continue
+		}
+		if _, err := c.together("ADD", pods[:1]); err != nil {
+			return nil, err
+		}
+		for _, verb := range s.verbs {
+			if !c.can(verb) {
+				continue
+			}
+			one := counted{scenario: s.name, verb: verb, who: c.name}
+			one.calls, err = strace.Record(func() error {
+				_, err := c.together(verb, pods[1:])
+				return err
+			})
+			if err != nil && (c.name != nameTheirs || verb == "ADD") {
+				return nil, err
+			}
+			if err != nil {
+				one.note = err.Error()
+			}
+			out = append(out, one)
+		}
+	}
+	return out, nil
+}
+
+// faults are where the floor is not that of what was measured: ours executes another number of programs, or asks the
+// kernel for something else.
+func faults(all []counted) (out []string) {
+	for _, warm := range all {
+		if warm.who != nameWarm || warm.verb != "ADD" {
+			continue
+		}
+		for _, ours := range all {
+			if ours.who != nameOurs || ours.scenario != warm.scenario || ours.verb != warm.verb {
+				continue
+			}
+			if n := len(ours.calls.Programs); n != chainPrograms {
+				out = append(out, fmt.Sprintf("%s: the floor is that of %d programs, and %s of ours executes %d: %v", ours.scenario, chainPrograms, ours.verb, n, ours.calls.Programs))
+			}
+			if !maps.Equal(ours.calls.Requests, warm.calls.Requests) {
+				out = append(out, fmt.Sprintf("%s: the floor is that of other requests than those of ours at %s: %s", ours.scenario, ours.verb, differ(warm.calls, ours.calls)))
+			}
+		}
+	}
+	return out
+}
+
+// differ names the requests that one makes more often than the other.
+func differ(floor, ours strace.Calls) string {
+	var words []string
+	all := maps.Clone(floor.Requests)
+	maps.Copy(all, ours.Requests)
+	for r := range all {
+		if a, b := floor.Requests[r], ours.Requests[r]; a != b {
+			words = append(words, fmt.Sprintf("%d, not %d, of %+v", a, b, r))
+		}
+	}
+	return strings.Join(words, "; ")
+}
+
+// countTable is the counts in Markdown.
+func countTable(all []counted) string {
+	if len(all) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\nWhat a call for the second pod asks of the kernel: programs executed; requests that hold the kernel's lock for all of the " +
+		"network's configuration (RTNL); messages to nftables; lists; files written to the disk at once.\n\n")
+	b.WriteString("| case | verb | who | programs | RTNL | nftables | lists | fsync |\n|---|---|---|---|---|---|---|---|\n")
+	for _, c := range all {
+		if c.note != "" {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | | | | |\n", c.scenario, c.verb, c.who, cell(c.note))
+			continue
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %d | %d | %d |\n", c.scenario, c.verb, c.who,
+			len(c.calls.Programs), c.calls.RTNL(), c.calls.Nftables(), c.calls.Dumps(), c.calls.Syncs)
+	}
+	for _, fault := range faults(all) {
+		fmt.Fprintf(&b, "\n**%s**\n", cell(fault))
+	}
+	return b.String()
+}

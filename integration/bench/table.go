@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// row compares ours with another contender for one verb of one scenario.
+// row compares ours with another contender for one verb of one scenario. Costs of the same round stand at the same place.
 type row struct {
 	scenario, verb string
 	ours, theirs   []cost
@@ -20,45 +20,70 @@ type row struct {
 
 // report is all that was found out.
 type report struct {
+	about  string // of the machine and of the programs
 	rows   []row
 	counts []counted
 }
 
-// median of one side of the costs. The costs stay as they are.
-func median(costs []cost, of func(cost) time.Duration) time.Duration { return quantile(costs, of, 0.5) }
-
-// quantile of the costs, the nearest of them.
-func quantile(costs []cost, of func(cost) time.Duration, q float64) time.Duration {
-	if len(costs) == 0 {
+// median is the middle of what costs have, or between the two that are.
+func median(costs []cost, of func(cost) time.Duration) time.Duration {
+	all := sorted(costs, of)
+	if len(all) == 0 {
 		return 0
 	}
-	all := make([]time.Duration, len(costs))
-	for i, c := range costs {
-		all[i] = of(c)
+	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+}
+
+// most is what 95 of 100 costs stay within: with few of them that is the highest.
+func most(costs []cost, of func(cost) time.Duration) time.Duration {
+	all := sorted(costs, of)
+	if len(all) == 0 {
+		return 0
+	}
+	return all[min(len(all)-1, len(all)*95/100)]
+}
+
+// sorted leaves out calls that have failed.
+func sorted(costs []cost, of func(cost) time.Duration) (all []time.Duration) {
+	for _, c := range costs {
+		if c.wall > 0 {
+			all = append(all, of(c))
+		}
 	}
 	slices.Sort(all)
-	return all[min(len(all)-1, int(q*float64(len(all))))]
+	return all
 }
 
 func wall(c cost) time.Duration { return c.wall }
 func cpu(c cost) time.Duration  { return c.cpu }
 
+// compared reports whether both have done it.
+func (r row) compared() bool { return median(r.ours, wall) > 0 && median(r.theirs, wall) > 0 }
+
 // ratio is that of the medians, which goals are about.
 func (r row) ratio() float64 { return float64(median(r.ours, wall)) / float64(median(r.theirs, wall)) }
 
-// pairs is the median of the ratios within each round.
+// pairs is the median of the ratios within each round in which both have done it.
 func (r row) pairs() float64 {
 	var all []float64
 	for i := range min(len(r.ours), len(r.theirs)) {
-		all = append(all, float64(r.ours[i].wall)/float64(r.theirs[i].wall))
+		if r.ours[i].wall > 0 && r.theirs[i].wall > 0 {
+			all = append(all, float64(r.ours[i].wall)/float64(r.theirs[i].wall))
+		}
+	}
+	if len(all) == 0 {
+		return 0
 	}
 	slices.Sort(all)
-	return all[len(all)/2]
+	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
 }
 
-func (r row) misses() bool { return r.goal > 0 && (len(r.theirs) == 0 || r.ratio() > r.goal) }
+// misses reports whether there is a goal that was not reached. What could not be compared has not reached it.
+func (r row) misses() bool { return r.goal > 0 && (!r.compared() || r.ratio() > r.goal) }
 
-func (r report) missed() (n int) {
+// missed is the number of goals that were not reached, and of floors that are not ours.
+func (r report) missed() int {
+	n := len(faults(r.counts))
 	for _, row := range r.rows {
 		if row.misses() {
 			n++
@@ -70,28 +95,50 @@ func (r report) missed() (n int) {
 // table is the report in Markdown.
 func (r report) table() string {
 	var b strings.Builder
-	b.WriteString("Milliseconds: median, 95th percentile, and of processors; then ours as a part of the other's, by the medians and pair by pair.\n\n")
-	b.WriteString("| case | verb | ours | p95 | CPU | the other | median | p95 | CPU | ratio | in pairs | goal |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString(r.about + "\n\nMilliseconds of whole calls: median, 95th percentile, and of processors (median), of several pods at a time for each " +
+		"of them; then ours as a part of the other's, by the medians and, pair by pair, by the median of the rounds' ratios.\n\n" +
+		"| case | verb | ours | p95 | CPU | the other | median | p95 | CPU | ratio | in pairs | goal |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.rows {
-		if len(row.theirs) == 0 || len(row.ours) == 0 {
-			fmt.Fprintf(&b, "| %s | %s | %s | | | %s | - | | | | | %s |\n", row.scenario, row.verb, millis(median(row.ours, wall)), row.against, row.note)
-			continue
+		ratio, pairs := "", ""
+		if row.compared() {
+			ratio, pairs = fmt.Sprintf("%.3f", row.ratio()), fmt.Sprintf("%.3f", row.pairs())
 		}
-		goal := ""
-		if row.goal > 0 {
-			goal = fmt.Sprintf("%.2f", row.goal)
-			if row.misses() {
-				goal += " **missed**"
-			}
+		cells := []string{
+			row.scenario, row.verb, millis(median(row.ours, wall)), millis(most(row.ours, wall)), millis(median(row.ours, cpu)),
+			row.against, millis(median(row.theirs, wall)), millis(most(row.theirs, wall)), millis(median(row.theirs, cpu)),
+			ratio, pairs, row.verdict(),
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %.3f | %.3f | %s |\n", row.scenario, row.verb,
-			millis(median(row.ours, wall)), millis(quantile(row.ours, wall, 0.95)), millis(median(row.ours, cpu)), row.against,
-			millis(median(row.theirs, wall)), millis(quantile(row.theirs, wall, 0.95)), millis(median(row.theirs, cpu)),
-			row.ratio(), row.pairs(), goal)
+		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}
 	b.WriteString(countTable(r.counts))
 	return b.String()
+}
+
+// verdict is the goal, whether it was missed, and what else is to be said.
+func (r row) verdict() string {
+	var words []string
+	if r.goal > 0 {
+		words = append(words, fmt.Sprintf("%.2f", r.goal))
+	}
+	if r.misses() {
+		words = append(words, "**missed**")
+	}
+	if r.note != "" {
+		words = append(words, cell(r.note))
+	}
+	return strings.Join(words, " ")
+}
+
+// noteSize is as much of an error as a table has room for, in bytes.
+const noteSize = 160
+
+// cell makes a text fit for a table.
+func cell(text string) string {
+	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", "/")
+	if len(text) > noteSize {
+		text = strings.ToValidUTF8(text[:noteSize], "") + "..."
+	}
+	return text
 }
 
 func millis(d time.Duration) string {
