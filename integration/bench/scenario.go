@@ -49,7 +49,7 @@ func (s scenario) measure(o options) ([]row, error) {
 	if s.needs != "" {
 		probe := append([]string{"link", "add", "probe", "link", "uplink", "type"}, strings.Fields(s.needs)...)
 		if _, err := contenders[0].node.Run("ip", probe...); err != nil {
-			return []row{{scenario: s.name, note: "this kernel has no " + s.needs}}, nil
+			return []row{{scenario: s.name, note: "this kernel has no " + strings.Fields(s.needs)[0]}}, nil
 		}
 		if _, err := contenders[0].node.Run("ip", "link", "del", "probe"); err != nil {
 			return nil, err

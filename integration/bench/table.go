@@ -142,8 +142,11 @@ func cell(text string) string {
 }
 
 func millis(d time.Duration) string {
-	if d == 0 {
+	switch {
+	case d == 0:
 		return "-"
+	case d >= 100*time.Millisecond:
+		return fmt.Sprint(d.Milliseconds())
 	}
 	return fmt.Sprintf("%.2f", float64(d.Microseconds())/1000)
 }
