@@ -85,10 +85,14 @@ twice=$(printf '%s\n' "${names[@]}" | sort | uniq -d)
 # The version of git's making is stamped by us and the rest of what go would write about the working tree is left out,
 # so that the same sources give the same bytes wherever they lie.
 #
-# Functions are called and not copied into their callers (-l), neither ours nor those that make an error's text, which
-# nearly every function calls: a plugin runs for milliseconds, and there are twenty of them to store and to load.
+# Functions are called and not copied into their callers (-l), neither ours nor those of libraries that are on no way
+# that has to be fast: a plugin runs for milliseconds, and there are twenty of them to store and to load.
+small=()
+for package in "$module/..." encoding/json fmt net/netip regexp regexp/syntax time; do
+	small+=("-gcflags=$package=-l")
+done
 mkdir -p bin
-go build -trimpath -buildvcs=false -gcflags="$module/...=-l" -gcflags=fmt=-l -o bin/ "${args[@]}" \
+go build -trimpath -buildvcs=false "${small[@]}" -o bin/ "${args[@]}" \
 	-ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
 
 sizes=()

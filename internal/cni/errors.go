@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/json"
 )
 
 // Error codes of the CNI specification, and from 100 on our own.

@@ -1,7 +1,6 @@
 package cni
 
 import (
-	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -10,6 +9,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
+
+	"github.com/catena-cni/catena/internal/json"
 )
 
 // The parts of a result, as the library of the specification has them.
@@ -27,6 +28,9 @@ func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVer
 // ParseResult reads a result of any version. One that does not say its version
 // is of the configuration's.
 func ParseResult(data []byte, confVersion string) (*Result, error) {
+	if r, ok := parsePlain(data); ok {
+		return r, nil
+	}
 	var own struct {
 		CNIVersion string             `json:"cniVersion"`
 		Interfaces []*json.RawMessage `json:"interfaces"`
@@ -81,6 +85,9 @@ func (r *Request) PrevResult() (*Result, error) {
 // Print gives a result's JSON text in the version that was asked for. Those
 // before 0.3.0 name the gateway with each route.
 func Print(r *Result, version string) ([]byte, error) {
+	if slices.Contains(plain, version) {
+		return printPlain(r, version)
+	}
 	if !AtLeast(version, "0.3.0") {
 		r = withGateways(r)
 	}

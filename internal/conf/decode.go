@@ -11,11 +11,12 @@ package conf
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/catena-cni/catena/internal/json"
 )
 
 // Problem classes. A caller turns them into its own error codes.

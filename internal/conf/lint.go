@@ -2,12 +2,13 @@ package conf
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/catena-cni/catena/internal/json"
 )
 
 // Lint looks through a configuration for what decoding passes over in silence:
@@ -15,45 +16,35 @@ import (
 // known one, and keys that stand twice in one object. A map among the shapes
 // says that the object has other keys, which somebody else reads.
 func Lint(data []byte, shapes ...any) (unknown []error, twice error) {
-	l := linter{dec: json.NewDecoder(bytes.NewReader(data))}
-	l.dec.UseNumber()
-	l.value("", typesOf(shapes))
+	var l linter
+	if json.Valid(data) {
+		l.value("", bytes.TrimSpace(data), typesOf(shapes))
+	}
 	return l.unknown, l.twice
 }
 
 type linter struct {
-	dec     *json.Decoder
 	unknown []error
 	twice   error
 }
 
 // value walks one JSON value; types are the Go types that read it, none where
 // nothing is known.
-func (l *linter) value(path string, types []reflect.Type) {
-	token, err := l.dec.Token()
-	if err != nil {
-		return
-	}
-	switch token {
-	case json.Delim('{'):
-		l.object(path, types)
-	case json.Delim('['):
-		for l.dec.More() {
-			l.value(path+"[]", element(types))
+func (l *linter) value(path string, text []byte, types []reflect.Type) {
+	switch text[0] {
+	case '{':
+		l.object(path, text, types)
+	case '[':
+		for one := range json.Elements(text) {
+			l.value(path+"[]", one, element(types))
 		}
-		_, _ = l.dec.Token()
 	}
 }
 
-func (l *linter) object(path string, types []reflect.Type) {
+func (l *linter) object(path string, text []byte, types []reflect.Type) {
 	known, closed := known(types)
 	seen := map[string]bool{}
-	for l.dec.More() {
-		token, err := l.dec.Token()
-		if err != nil {
-			return
-		}
-		key := token.(string)
+	for key, value := range json.Members(text) {
 		full := strings.TrimPrefix(path+"."+key, ".")
 		if seen[key] && l.twice == nil {
 			l.twice = fmt.Errorf("%w: %s stands twice", ErrValue, full)
@@ -62,17 +53,16 @@ func (l *linter) object(path string, types []reflect.Type) {
 		f, ok := known[strings.ToLower(key)]
 		switch {
 		case ok && f.tag.Get("lint") == "-":
-			l.value(full, nil)
+			l.value(full, value, nil)
 		case ok && !opaque(f.typ):
-			l.value(full, []reflect.Type{f.typ})
+			l.value(full, value, []reflect.Type{f.typ})
 		case ok || !closed:
-			l.value(full, element(types))
+			l.value(full, value, element(types))
 		default:
 			l.unknown = append(l.unknown, unknownKey(full, key, known))
-			l.value(full, nil)
+			l.value(full, value, nil)
 		}
 	}
-	_, _ = l.dec.Token()
 }
 
 // known gives the keys that an object may have, in lower case; closed says that

@@ -2,9 +2,11 @@ package conf
 
 import (
 	"encoding"
-	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/catena-cni/catena/internal/json"
 )
 
 // field is one key that a struct takes.
@@ -16,14 +18,20 @@ type field struct {
 }
 
 // fields lists the keys of a struct type; embedded structs add theirs.
-func fields(t reflect.Type) []field {
-	var out []field
-	for _, f := range reflect.VisibleFields(t) {
-		if f.Anonymous || !f.IsExported() {
+func fields(t reflect.Type) []field { return appendFields(make([]field, 0, t.NumField()), t, nil) }
+
+func appendFields(out []field, t reflect.Type, above []int) []field {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if above != nil {
+			f.Index = append(slices.Clip(above), i)
+		}
+		if f.Anonymous && deref(f.Type).Kind() == reflect.Struct {
+			out = appendFields(out, deref(f.Type), f.Index)
 			continue
 		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if key == "-" {
+		if key == "-" || !f.IsExported() {
 			continue
 		}
 		if key == "" {
@@ -50,12 +58,17 @@ func isMap(t reflect.Type) bool { return t.Kind() == reflect.Map }
 
 // opaque types read their JSON themselves: nothing is known of their keys.
 func opaque(t reflect.Type) bool {
-	return t == nil || t.Kind() == reflect.Interface || reflect.PointerTo(t).Implements(jsonUnmarshaler)
+	return t == nil || t.Kind() == reflect.Interface || hasMethods(t) && reflect.PointerTo(t).Implements(jsonUnmarshaler)
+}
+
+// hasMethods is what is quickly told of most types: that they have none.
+func hasMethods(t reflect.Type) bool {
+	return t.PkgPath() != "" && reflect.PointerTo(t).NumMethod() > 0
 }
 
 // textual types are written as a JSON string.
 func textual(t reflect.Type) bool {
-	return !opaque(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
+	return !opaque(t) && hasMethods(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
 }
 
 // keys merges the keys of several types that read one object. Where two know a

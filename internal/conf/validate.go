@@ -33,7 +33,12 @@ func validate(path string, v reflect.Value) error {
 				continue // an embedded pointer that is nil holds nothing
 			}
 			full := strings.TrimPrefix(path+"."+f.key, ".")
-			errs = append(errs, inRange(full, value, f.tag), validate(full, value))
+			if err := inRange(full, value, f.tag); err != nil {
+				errs = append(errs, err)
+			}
+			if err := validate(full, value); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	case reflect.Slice:
 		if opaque(v.Type()) {

@@ -22,6 +22,7 @@ const module = "github.com/catena-cni/catena/"
 
 // floors orders the packages: imports run from a higher number to a lower one.
 var floors = map[string]int{
+	"internal/json": 5, "internal/file": 5,
 	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10, "internal/rpc": 10, "internal/dbus": 10, "internal/program": 10,
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
 	"internal/plan": 30, "internal/sysctl": 30, "internal/lease": 30, "internal/delegated": 30,
@@ -44,6 +45,7 @@ var only = []struct {
 	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/dhcp"}, "the messages of DHCP have one home"},
 	{"golang.org/x/sys/unix", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
+	{"encoding/json", []string{"internal/json", "internal/kerneltest", "integration"}, "a plugin reads and writes each type once: internal/json does it without preparing for more"},
 	{"os/exec", []string{"internal/kerneltest", "internal/house", "integration"}, "what executes is internal/program's: delegation for internal/cni, and internal/iptables where a configuration names that backend"},
 	{module + "internal/program", []string{"internal/cni", "internal/iptables"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
 }

@@ -2,13 +2,14 @@ package lease
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/json"
 )
 
 const bootIDFile = "/proc/sys/kernel/random/boot_id"

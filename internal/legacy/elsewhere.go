@@ -1,7 +1,6 @@
 package legacy
 
 import (
-	"encoding/json"
 	"errors"
 	"net/netip"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/store"
 )

@@ -1,0 +1,163 @@
+package json
+
+import (
+	"encoding"
+	"encoding/base64"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strconv"
+)
+
+// write appends a value's text.
+func write(b []byte, v reflect.Value) (out []byte, ok bool) {
+	switch v.Kind() {
+	case reflect.Invalid:
+		return append(b, "null"...), true
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return append(b, "null"...), true
+		}
+		if v.Kind() == reflect.Interface || !hasMethods(v.Type().Elem()) {
+			return write(b, v.Elem())
+		}
+		return writeItself(b, v)
+	}
+	if hasMethods(v.Type()) {
+		return writeItself(b, v)
+	}
+	return writePlain(b, v)
+}
+
+// writeItself is for types that may have a way of their own to be written.
+func writeItself(b []byte, v reflect.Value) ([]byte, bool) {
+	methods := v
+	if v.Kind() != reflect.Pointer && v.CanAddr() {
+		methods = v.Addr()
+	}
+	switch m := methods.Interface().(type) {
+	case json.Marshaler:
+		return b, false
+	case encoding.TextMarshaler:
+		text, err := m.MarshalText()
+		out, ok := writeString(b, string(text))
+		return out, ok && err == nil
+	}
+	if v.Kind() == reflect.Pointer {
+		return writePlain(b, v.Elem())
+	}
+	return writePlain(b, v)
+}
+
+func writePlain(b []byte, v reflect.Value) (out []byte, ok bool) {
+	switch v.Kind() {
+	case reflect.Struct:
+		return writeStruct(b, v)
+	case reflect.Slice:
+		return writeSlice(b, v)
+	case reflect.Map:
+		return writeMap(b, v)
+	case reflect.String:
+		return writeString(b, v.String())
+	case reflect.Bool:
+		return strconv.AppendBool(b, v.Bool()), true
+	}
+	switch {
+	case v.CanInt():
+		return strconv.AppendInt(b, v.Int(), 10), true
+	case v.CanUint():
+		return strconv.AppendUint(b, v.Uint(), 10), true
+	}
+	return b, false
+}
+
+func writeString(b []byte, s string) ([]byte, bool) {
+	if plain(s) {
+		return append(append(append(b, '"'), s...), '"'), true
+	}
+	text, err := json.Marshal(s)
+	return append(b, text...), err == nil
+}
+
+func writeStruct(b []byte, v reflect.Value) (out []byte, ok bool) {
+	list, ok := members(v)
+	if !ok {
+		return b, false
+	}
+	b = append(b, '{')
+	for _, m := range list {
+		if m.omitEmpty && empty(m.value) {
+			continue
+		}
+		b = separate(b, '{')
+		if b, ok = writeString(b, m.key); !ok {
+			return b, false
+		}
+		if b, ok = write(append(b, ':'), m.value); !ok {
+			return b, false
+		}
+	}
+	return append(b, '}'), true
+}
+
+// empty is what omitempty means.
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map, reflect.String:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	}
+	return v.IsZero()
+}
+
+func writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
+	if v.IsNil() {
+		return append(b, "null"...), true
+	}
+	if v.Type().Elem().Kind() == reflect.Uint8 {
+		b = base64.StdEncoding.AppendEncode(append(b, '"'), v.Bytes())
+		return append(b, '"'), !hasMethods(v.Type().Elem())
+	}
+	b = append(b, '[')
+	for i := range v.Len() {
+		b = separate(b, '[')
+		if b, ok = write(b, v.Index(i)); !ok {
+			return b, false
+		}
+	}
+	return append(b, ']'), true
+}
+
+func writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
+	if v.Type().Key().Kind() != reflect.String || hasMethods(v.Type().Key()) {
+		return b, false
+	}
+	if v.IsNil() {
+		return append(b, "null"...), true
+	}
+	var keys []string
+	for _, key := range v.MapKeys() {
+		keys = append(keys, key.String())
+	}
+	slices.Sort(keys)
+	b = append(b, '{')
+	for _, key := range keys {
+		b = separate(b, '{')
+		if b, ok = writeString(b, key); !ok {
+			return b, false
+		}
+		if b, ok = write(append(b, ':'), v.MapIndex(reflect.ValueOf(key).Convert(v.Type().Key()))); !ok {
+			return b, false
+		}
+	}
+	return append(b, '}'), true
+}
+
+// separate puts a comma before all but the first of what stands in brackets.
+func separate(b []byte, open byte) []byte {
+	if b[len(b)-1] != open {
+		b = append(b, ',')
+	}
+	return b
+}
