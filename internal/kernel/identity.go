@@ -3,10 +3,11 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // NetnsID tells one network namespace from every other of this boot: the
@@ -55,7 +56,7 @@ func OwnNetns(path string) bool {
 // BootID is the kernel's name for the time since it was started. What was
 // recorded under another one describes a kernel that is gone.
 func BootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, err := file.Read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("boot id: %w", err)
 	}

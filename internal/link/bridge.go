@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/sysctl"
@@ -123,7 +123,7 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 // does that somebody made without giving it an address.
 func drifts(bridge string) bool {
 	const set = "3\n" // NET_ADDR_SET of linux/netdevice.h
-	how, err := os.ReadFile("/sys/class/net/" + bridge + "/addr_assign_type")
+	how, err := file.Read("/sys/class/net/" + bridge + "/addr_assign_type")
 	return err == nil && string(how) != set
 }
 

@@ -7,25 +7,27 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // nameless opens a file in the folder that has no name yet, so that nothing is
 // left of it when this process is killed. Some filesystems have none.
-func (f Folder) nameless() (*os.File, error) {
-	open := func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) }
-	file, err := open()
+func (f Folder) nameless() (fd int, err error) {
+	open := func() (int, error) { return file.Open(string(f), unix.O_TMPFILE|unix.O_WRONLY, 0o600) }
+	fd, err = open()
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(string(f), 0o700); err != nil {
-			return nil, err
+			return fd, err
 		}
-		file, err = open()
+		fd, err = open()
 	}
-	return file, err
+	return fd, err
 }
 
 // give gives a nameless file a name that nobody else has (open(2), O_TMPFILE).
-func give(file *os.File, path string) error {
-	from := fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+func give(fd int, path string) error {
+	from := fmt.Sprintf("/proc/self/fd/%d", fd)
 	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return &os.LinkError{Op: "link", Old: from, New: path, Err: err}
 	}

@@ -10,6 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // Folder is a folder of small files, named by its path. It is made, with mode
@@ -37,12 +41,12 @@ func (f Folder) Claim(key string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	if file, err := f.nameless(); err == nil {
-		defer file.Close()
-		if _, err := file.Write(content); err != nil {
+	if fd, err := f.nameless(); err == nil {
+		defer unix.Close(fd)
+		if err := file.WriteTo(fd, path, content); err != nil {
 			return err
 		}
-		return give(file, path)
+		return give(fd, path)
 	}
 	temp, err := f.temporary(content)
 	if err != nil {
@@ -71,21 +75,21 @@ func (f Folder) Replace(key string, content []byte) error {
 // temporary writes content to a file of its own beside the others. Its name
 // begins with a dot, which no key does.
 func (f Folder) temporary(content []byte) (string, error) {
-	file, err := os.CreateTemp(string(f), ".new-*")
+	temp, err := os.CreateTemp(string(f), ".new-*")
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(string(f), 0o700); err != nil {
 			return "", err
 		}
-		file, err = os.CreateTemp(string(f), ".new-*")
+		temp, err = os.CreateTemp(string(f), ".new-*")
 	}
 	if err != nil {
 		return "", err
 	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(file.Name()))
+	_, err = temp.Write(content)
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(temp.Name()))
 	}
-	return file.Name(), nil
+	return temp.Name(), nil
 }
 
 // Read gives a file's content, or os.ErrNotExist.
@@ -94,7 +98,7 @@ func (f Folder) Read(key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path)
+	return file.Read(path)
 }
 
 // Remove removes a file. One that is not there is success.

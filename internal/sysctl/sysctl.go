@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -99,11 +99,11 @@ func path(key string) (string, error) {
 // Read gives a key's value as the calling thread's namespaces have it, without
 // the line's end.
 func Read(key string) (string, error) {
-	file, err := path(key)
+	at, err := path(key)
 	if err != nil {
 		return "", err
 	}
-	b, err := os.ReadFile(file)
+	b, err := file.Read(at)
 	if err != nil {
 		return "", fmt.Errorf("sysctl: %w", err)
 	}
@@ -115,17 +115,12 @@ func Write(key, value string) error {
 	if have, err := Read(key); err == nil && Same(have, value) {
 		return nil
 	}
-	file, err := path(key)
+	at, err := path(key)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("sysctl: %w", err)
-	}
 	// The line's end makes a write of an empty value, which would else be none.
-	_, err = f.WriteString(value + "\n")
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := file.Write(at, []byte(value+"\n")); err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", key, value, err)
 	}
 	return nil

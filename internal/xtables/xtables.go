@@ -6,12 +6,13 @@ package xtables
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // Image is a table as the kernel has it.
@@ -27,7 +28,7 @@ type Image struct {
 // To ask for it in any other way would bring it into being.
 func Present(six bool, table string) bool {
 	names := map[bool]string{false: "ip_tables_names", true: "ip6_tables_names"}
-	b, err := os.ReadFile("/proc/thread-self/net/" + names[six])
+	b, err := file.Read("/proc/thread-self/net/" + names[six])
 	return err == nil && slices.Contains(strings.Fields(string(b)), table)
 }
 
