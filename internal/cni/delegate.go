@@ -2,7 +2,6 @@ package cni
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,18 +10,50 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/program"
 )
+
+// expected is a plugin that has been started for a verb, and does nothing before
+// it is given the request.
+type expected struct {
+	plugin, verb string
+	running      *program.Running
+}
+
+// Expect starts a plugin that Delegate will be called for, so that it comes up
+// while this one does its own work. Forgo is to be called in the end.
+func (r *Request) Expect(plugin, verb string) {
+	if path, err := Find(plugin, r.Path); err == nil {
+		if running, err := (program.Call{Path: path, Env: r.environment(verb)}).Start(); err == nil {
+			r.expected = &expected{plugin, verb, running}
+		}
+	}
+}
+
+// Forgo ends the plugin that was started, if Delegate was not called for it.
+func (r *Request) Forgo() {
+	if r.expected != nil {
+		r.expected.running.Abandon()
+		r.expected = nil
+	}
+}
 
 // Delegate executes another plugin with the same environment and input for a
 // verb, and returns what it printed. An error that the plugin printed keeps its
 // code and details.
 func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
+	if e := r.expected; e != nil && e.plugin == plugin && e.verb == verb {
+		r.expected = nil
+		printed, err := e.running.Finish(r.Stdin)
+		return answer(plugin, printed, err)
+	}
 	path, err := Find(plugin, r.Path)
 	if err != nil {
 		return nil, err
 	}
-	return run(path, nil, r.environment(verb), r.Stdin)
+	printed, err := program.Call{Path: path, Env: r.environment(verb)}.Run(r.Stdin)
+	return answer(plugin, printed, err)
 }
 
 // With is the request as a plugin gets it that the whole of a verb is delegated
@@ -54,7 +85,8 @@ func (r *Request) Ask(plugin, argument string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return run(path, []string{argument}, r.environment(""), r.Stdin)
+	printed, err := program.Call{Path: path, Args: []string{argument}, Env: r.environment("")}.Run(r.Stdin)
+	return answer(plugin, printed, err)
 }
 
 // environment is the process's own, with a verb and the request's attachment: GC
@@ -91,11 +123,10 @@ func Find(plugin, path string) (string, error) {
 	return "", Hint(err, "install the plugin's program into one of the folders of CNI_PATH")
 }
 
-// run executes a plugin to its end.
-func run(path string, args, env []string, stdin []byte) ([]byte, error) {
-	printed, err := program.Call{Path: path, Args: args, Env: env, Stdin: stdin}.Run()
+// answer is what a plugin has to say that was executed.
+func answer(plugin string, printed []byte, err error) ([]byte, error) {
 	if ended := program.Ended(""); errors.As(err, &ended) {
-		return nil, printedBy(filepath.Base(path), printed, err)
+		return nil, printedBy(plugin, printed, err)
 	}
 	return printed, err
 }

@@ -4,7 +4,6 @@
 package cni
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -43,6 +43,8 @@ type Request struct {
 	Path  string
 	Conf  Conf
 	Stdin []byte
+
+	expected *expected
 }
 
 // Conf is what every plugin's configuration may hold.

@@ -144,9 +144,7 @@ func execute(name, stdin string, args ...string) (string, error) {
 	if !found {
 		return "", uninstalled(name)
 	}
-	out, err := programs.Call{
-		Path: path, Args: args, Env: []string{"PATH=" + os.Getenv("PATH")}, Stdin: []byte(stdin), Both: true,
-	}.Run()
+	out, err := programs.Call{Path: path, Args: args, Env: []string{"PATH=" + os.Getenv("PATH")}, Both: true}.Run([]byte(stdin))
 	if ended := programs.Ended(""); errors.As(err, &ended) {
 		return "", fmt.Errorf("%s: %s", name, complaint(string(out), err))
 	}

@@ -143,6 +143,7 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	defer p.expect(r)()
 	k, err := p.open(r.Netns)
 	if err != nil {
 		return nil, nil, err
@@ -313,6 +314,7 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	if at.Prev != nil {
 		at.Result = at.Prev
 	}
+	defer p.expect(r)()
 	k := p.openForDel(r.Netns)
 	defer k.Close()
 	err := p.want(at, c).Del(k)
@@ -332,8 +334,21 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 	return k
 }
 
+// delegates says that addresses are another plugin's matter.
+func (p Plugin[C]) delegates(r *cni.Request) bool { return p.makesLink() && r.Conf.IPAM.Type != "" }
+
+// expect starts the IPAM plugin for the request's own verb, so that it is up by
+// the time that it is asked, and gives what ends it where it was not. Those that
+// are known do nothing before they have read their configuration; others could.
+func (p Plugin[C]) expect(r *cni.Request) (forgo func()) {
+	if p.delegates(r) && slices.Contains(blind, r.Conf.IPAM.Type) {
+		r.Expect(r.Conf.IPAM.Type, r.Verb)
+	}
+	return r.Forgo
+}
+
 func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
-	if !p.makesLink() || r.Conf.IPAM.Type == "" {
+	if !p.delegates(r) {
 		return nil
 	}
 	_, err := r.Delegate(r.Conf.IPAM.Type, verb)
@@ -351,6 +366,7 @@ func (p Plugin[C]) check(r *cni.Request) error {
 	if at.Prev != nil {
 		at.Result = at.Prev
 	}
+	defer p.expect(r)()
 	k, err := p.open(r.Netns)
 	if err != nil {
 		return err

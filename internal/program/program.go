@@ -1,12 +1,12 @@
 // Package program executes other programs: plugins that addresses are delegated
 // to, and iptables where a configuration asks for it by name. It does without
-// os/exec, which is made for more and is no small part of a small binary.
+// os/exec, which is made for more and is no small part of a small binary, and
+// without the files of package os, which first find out how to be waited for.
 package program
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,10 +27,9 @@ func Look(name, path string) (file string, found bool) {
 
 // Call is one execution. It is never given to a shell.
 type Call struct {
-	Path  string
-	Args  []string
-	Env   []string
-	Stdin []byte
+	Path string
+	Args []string
+	Env  []string
 	// Both takes the standard error with the output. Else it is this process's.
 	Both bool
 }
@@ -40,46 +39,126 @@ type Ended string
 
 func (e Ended) Error() string { return string(e) }
 
-// Run executes a program to its end, and gives what it printed, also where it
-// did not succeed, which is an Ended.
-func (c Call) Run() (printed []byte, err error) {
-	// The kernel sends the signal when the thread ends that started the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	in, feed, err := os.Pipe()
-	if err != nil {
+// Running is a program that was started and has no input yet. It is for the
+// goroutine that started it, which is to call Finish or Abandon.
+type Running struct {
+	path      string
+	pid       int
+	feed, out int // descriptors of the pipes' ends here
+}
+
+// Start starts a program.
+func (c Call) Start() (*Running, error) {
+	var in, out [2]int
+	if err := syscall.Pipe2(in[:], syscall.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("execute %s: %w", c.Path, err)
 	}
-	defer feed.Close()
-	out, answer, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("execute %s: %w", c.Path, err), in.Close())
+	defer syscall.Close(in[0])
+	if err := syscall.Pipe2(out[:], syscall.O_CLOEXEC); err != nil {
+		syscall.Close(in[1])
+		return nil, fmt.Errorf("execute %s: %w", c.Path, err)
 	}
-	defer out.Close()
-	complaints := os.Stderr
+	defer syscall.Close(out[1])
+	complaints := 2
 	if c.Both {
-		complaints = answer
+		complaints = out[1]
 	}
-	process, err := os.StartProcess(c.Path, append([]string{c.Path}, c.Args...), &os.ProcAttr{
-		Env: c.Env, Files: []*os.File{in, answer, complaints},
+	// The kernel sends the signal when the thread ends that started the process.
+	runtime.LockOSThread()
+	pid, _, err := syscall.StartProcess(c.Path, append([]string{c.Path}, c.Args...), &syscall.ProcAttr{
+		Env: c.Env, Files: []uintptr{uintptr(in[0]), uintptr(out[1]), uintptr(complaints)},
 		// A runtime that loses patience kills this process. What it would leave
 		// running could take an address after the DEL that follows.
 		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
-	if err = errors.Join(err, in.Close(), answer.Close()); err != nil {
-		return nil, fmt.Errorf("execute %s: %w", c.Path, err)
+	if err != nil {
+		runtime.UnlockOSThread()
+		syscall.Close(in[1])
+		syscall.Close(out[0])
+		return nil, fmt.Errorf("execute %s: %w", c.Path, &os.PathError{Op: "fork/exec", Path: c.Path, Err: err})
 	}
-	go func() {
-		_, _ = feed.Write(c.Stdin) // a program need not read its input
-		_ = feed.Close()
-	}()
-	printed, rerr := io.ReadAll(out)
-	state, err := process.Wait()
-	if err = errors.Join(err, rerr); err != nil {
-		return nil, fmt.Errorf("execute %s: %w", c.Path, err)
+	return &Running{path: c.Path, pid: pid, feed: in[1], out: out[0]}, nil
+}
+
+// Run executes a program to its end: Start and Finish.
+func (c Call) Run(stdin []byte) (printed []byte, err error) {
+	r, err := c.Start()
+	if err != nil {
+		return nil, err
 	}
-	if !state.Success() {
-		return printed, Ended(state.String())
+	return r.Finish(stdin)
+}
+
+// Finish gives the program its input and waits for its end. What it printed is
+// given also where it did not succeed, which is an Ended.
+func (r *Running) Finish(stdin []byte) (printed []byte, err error) {
+	defer runtime.UnlockOSThread()
+	defer syscall.Close(r.out)
+	r.input(stdin)
+	printed, rerr := readAll(r.out)
+	status, err := r.wait()
+	switch err = errors.Join(err, rerr); {
+	case err != nil:
+		return nil, fmt.Errorf("execute %s: %w", r.path, err)
+	case status.Signaled():
+		return printed, Ended("signal: " + status.Signal().String())
+	case status.ExitStatus() != 0:
+		return printed, Ended(fmt.Sprintf("exit status %d", status.ExitStatus()))
 	}
 	return printed, nil
+}
+
+// pipeMin is what every pipe takes at once (pipe(7), PIPE_BUF).
+const pipeMin = 4096
+
+// input writes what the program is to read, which it need not do.
+func (r *Running) input(stdin []byte) {
+	feed := func() {
+		for len(stdin) > 0 {
+			n, err := syscall.Write(r.feed, stdin)
+			if err != nil && err != syscall.EINTR {
+				break
+			}
+			stdin = stdin[max(n, 0):]
+		}
+		syscall.Close(r.feed)
+	}
+	if len(stdin) <= pipeMin {
+		feed()
+	} else {
+		go feed()
+	}
+}
+
+func readAll(fd int) (all []byte, err error) {
+	all = make([]byte, 0, 1024)
+	for {
+		n, err := syscall.Read(fd, all[len(all):cap(all)])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case n <= 0 || err != nil:
+			return all, err
+		}
+		if all = all[:len(all)+n]; len(all) == cap(all) {
+			all = append(all, 0)[:len(all)]
+		}
+	}
+}
+
+// Abandon ends a program that has got no input, and so has done nothing.
+func (r *Running) Abandon() {
+	defer runtime.UnlockOSThread()
+	_ = syscall.Kill(r.pid, syscall.SIGKILL)
+	syscall.Close(r.feed)
+	syscall.Close(r.out)
+	_, _ = r.wait()
+}
+
+func (r *Running) wait() (status syscall.WaitStatus, err error) {
+	for {
+		if _, err = syscall.Wait4(r.pid, &status, 0, nil); err != syscall.EINTR {
+			return status, err
+		}
+	}
 }
