@@ -104,7 +104,12 @@ func (k *Kernel) Close() {
 func (k *Kernel) Has(s Side) bool { return s == Host || k.pod != none }
 
 // ErrNoPod says that the pod's network namespace is not there.
-var ErrNoPod = fmt.Errorf("the pod's network namespace is gone: %w", fs.ErrNotExist)
+var ErrNoPod error = noPod{}
+
+type noPod struct{}
+
+func (noPod) Error() string { return "the pod's network namespace is gone: file does not exist" }
+func (noPod) Unwrap() error { return fs.ErrNotExist }
 
 // Conn is the side's rtnetlink socket.
 func (k *Kernel) Conn(s Side) (*netlink.Conn, error) {
@@ -147,8 +152,8 @@ func (k *Kernel) HostFD() (int, error) {
 // PodPath is the path by which the pod's namespace was named.
 func (k *Kernel) PodPath() string { return k.podPath }
 
-// Do runs f on a thread inside the side's namespace. A thread that cannot be
-// brought back is left locked, so the runtime ends it with the goroutine.
+// Do runs f on the calling thread inside the side's namespace. A thread that
+// the kernel does not let back must do nothing more, so this panics.
 func (k *Kernel) Do(s Side, f func() error) error {
 	if s == Host {
 		return f()
@@ -156,24 +161,20 @@ func (k *Kernel) Do(s Side, f func() error) error {
 	if !k.Has(Pod) {
 		return ErrNoPod
 	}
-	done := make(chan error, 1)
-	go func() { done <- inside(k.pod, f) }()
-	return <-done
-}
-
-func inside(fd int, f func() error) error {
 	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the thread's own network namespace: %w", err)
 	}
 	defer unix.Close(home)
-	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(k.pod, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter the pod's network namespace: %w", err)
 	}
-	err = f()
-	if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-		runtime.UnlockOSThread()
-	}
-	return err
+	defer func() {
+		if err := unix.Setns(home, unix.CLONE_NEWNET); err != nil {
+			panic(fmt.Sprintf("the way back from the pod's network namespace is closed: %v", err))
+		}
+	}()
+	return f()
 }

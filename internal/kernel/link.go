@@ -113,14 +113,14 @@ func (k *Kernel) look(s Side, index int, by ...netlink.Attr) (*Link, error) {
 		return nil, err
 	}
 	by = append(by, netlink.U32(unix.IFLA_EXT_MASK, skipStats))
-	answers, err := c.Request(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(index, 0, 0), netlink.Join(by...)...)})
+	answer, err := c.Get(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(index, 0, 0), netlink.Join(by...)...)})
 	if err != nil {
 		return nil, Cause(err)
 	}
-	if len(answers) == 0 || len(answers[0]) < unix.SizeofIfInfomsg {
+	if len(answer) < unix.SizeofIfInfomsg {
 		return nil, errors.New("the kernel gave no answer")
 	}
-	return parseLink(answers[0]), nil
+	return parseLink(answer), nil
 }
 
 // Forget drops what is remembered of a link that has changed or gone.

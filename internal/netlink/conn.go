@@ -171,7 +171,7 @@ func (c *Conn) Request(m Message) ([][]byte, error) {
 			switch {
 			case r.Seq != c.seq:
 			case r.Flags&unix.NLM_F_DUMP_INTR != 0:
-				err = errInterrupted
+				err = interrupted{}
 			case r.Type == unix.NLMSG_DONE, r.Type == unix.NLMSG_ERROR:
 				return out, r.Err()
 			default:
@@ -184,8 +184,35 @@ func (c *Conn) Request(m Message) ([][]byte, error) {
 	}
 }
 
-// errInterrupted: a list changed while it was read.
-var errInterrupted = fmt.Errorf("the list changed while it was read: %w", unix.EINTR)
+// Get asks for one thing, and gives the body of the answer. That is either the
+// thing or an error, so no acknowledgement is asked for.
+func (c *Conn) Get(m Message) ([]byte, error) {
+	c.seq++
+	if err := c.Send(m.Encode(nil, c.seq)); err != nil {
+		return nil, err
+	}
+	for {
+		replies, err := c.Receive()
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range replies {
+			switch {
+			case r.Seq != c.seq:
+			case r.Type == unix.NLMSG_ERROR:
+				return nil, r.Err()
+			default:
+				return bytes.Clone(r.Body), nil
+			}
+		}
+	}
+}
+
+// interrupted: a list changed while it was read.
+type interrupted struct{}
+
+func (interrupted) Error() string { return "the list changed while it was read" }
+func (interrupted) Unwrap() error { return unix.EINTR }
 
 // Dump asks for a list, again where it changed while it was read.
 func (c *Conn) Dump(m Message) (list [][]byte, err error) {
