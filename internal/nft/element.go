@@ -116,20 +116,43 @@ func (t *table) member(e *Element, comment string) message {
 // get asks the kernel for one element; ok is false where it is not there. The
 // kernel answers with whatever range holds the first of the one it is asked for.
 func (c conn) get(t *table, e Element) (f found, ok bool, err error) {
-	answers, err := c.ask(t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
-	if errors.Is(err, unix.ENOENT) {
-		return found{}, false, nil
-	}
+	all, err := c.getEach(t, []Element{e})
 	if err != nil {
-		return found{}, false, fmt.Errorf("look up %v: %w", e, err)
+		return found{}, false, err
 	}
-	for _, a := range answers {
-		for _, f := range decodeElements(a) {
-			same := bytes.Equal(f.key, e.Key) && (e.End == nil || bytes.Equal(f.end, e.End))
-			return f, same, nil
+	return all[0], all[0].is(e), nil
+}
+
+// getEach is get for many. Of one that is not there, nor any range that holds it,
+// the key is nil.
+func (c conn) getEach(t *table, elements []Element) ([]found, error) {
+	questions := make([]message, len(elements))
+	for i, e := range elements {
+		questions[i] = t.question(e)
+	}
+	out := make([]found, len(elements))
+	err := c.askEach(questions, func(i int, answer []byte, err error) error {
+		if errors.Is(err, unix.ENOENT) {
+			return nil
 		}
-	}
-	return found{}, false, nil
+		if err != nil {
+			return fmt.Errorf("look up %v: %w", elements[i], err)
+		}
+		for _, f := range decodeElements(bytes.Clone(answer)) {
+			out[i] = f
+		}
+		return nil
+	})
+	return out, err
+}
+
+// is reports whether what was found is the element, and not a range around it.
+func (f found) is(e Element) bool {
+	return f.key != nil && bytes.Equal(f.key, e.Key) && (e.End == nil || bytes.Equal(f.end, e.End))
+}
+
+func (t *table) question(e Element) message {
+	return t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode(""))
 }
 
 // dump lists a set. It is for GC and for errors alone.

@@ -113,15 +113,17 @@ type attempt struct {
 	Members
 	static    bool            // with the table's static part before them
 	own       map[string]bool // exclusive members that are there already, in one's own name
-	profiled  bool            // the profile is there
+	beside    []part          // what comes behind the static part
+	there     map[int]bool    // those of them that are there already
 	replace   bool            // in place of a former owner's
 	cleared   name.Attachment // the dead holder that was swept away last
 	converged map[string]bool
 	before    []message // what makes room for a shared member
 }
 
-// theProfile stands for the message that is refused where a profile is there.
-const theProfile = -2
+// thePart stands for the message that is refused where the first part is there;
+// those of the others are below it.
+const thePart = -2
 
 // sending is a batch in the making: messages, and for each the index of its
 // element, less than 0 for others.
@@ -140,9 +142,11 @@ func (s *sending) add(element int, more ...message) {
 func (a *attempt) batch() (batch sending) {
 	if a.static {
 		batch.add(-1, a.table.static()...)
-		if a.profile != nil && !a.profiled {
-			batch.add(theProfile, a.profile.parts[0])
-			batch.add(-1, a.profile.parts[1:]...)
+		for i, p := range a.beside {
+			if !a.there[i] {
+				batch.add(thePart-i, p[0])
+				batch.add(-1, p[1:]...)
+			}
 		}
 	}
 	batch.add(-1, append([]message{a.table.touch()}, a.before...)...)
@@ -182,11 +186,11 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 		element = &a.Elements[about]
 	}
 	switch {
-	case errors.Is(refused, unix.EEXIST) && about == theProfile:
-		a.profiled = true
+	case errors.Is(refused, unix.EEXIST) && about <= thePart:
+		a.there[thePart-about] = true
 		return nil
 	case errors.Is(refused, unix.ENOENT) && !a.static:
-		a.static = true
+		a.static, a.beside, a.there = true, a.parts(), map[int]bool{}
 		return nil
 	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
 		return a.converge(c, *element)
@@ -223,22 +227,19 @@ func (a *attempt) mine(c conn, e Element) error {
 }
 
 // alone makes sure that exclusive members overlap nobody else's. The kernel
-// refuses one that begins or ends inside another, but not one that holds
-// another. As this looks after the members are there, of two pods that come at
+// refuses one that begins or ends inside another of its set, but not one that
+// holds another, nor one of another set. As this looks after the members are there, of two pods that come at
 // the same time one at least sees the other. Where it finds somebody it takes
 // the members away again, and then the other's if that pod is gone.
 func (a *attempt) alone(c conn) (bool, error) {
 	if !a.Exclusive {
 		return true, nil
 	}
-	for _, e := range a.Elements {
-		may, err := c.mayHold(a.table, e)
-		if err != nil {
-			return false, errors.Join(err, a.takeBack(c))
-		}
-		if !may {
-			continue
-		}
+	contested, err := c.contested(a.table, a.Elements)
+	if err != nil {
+		return false, errors.Join(err, a.takeBack(c))
+	}
+	for _, e := range contested {
 		holder, err := c.holder(a.table, e, a.Owner.Comment())
 		if err == nil && holder == "" {
 			continue
@@ -267,24 +268,6 @@ func (a *attempt) yield(c conn, e Element, holder string) error {
 	}
 	err := fmt.Errorf("%v is held by %s: %w", e, holder, fs.ErrExist)
 	return cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
-}
-
-// holder finds whose member overlaps another, of those that are not one's own.
-func (c conn) holder(t *table, e Element, own string) (string, error) {
-	have, err := c.dump(t, e.Set)
-	if err != nil {
-		return "", err
-	}
-	s, err := t.setNamed(e.Set)
-	if err != nil {
-		return "", err
-	}
-	for _, f := range have {
-		if f.comment != own && overlap(s.key, f.key, f.end, e.Key, e.End) {
-			return f.comment, nil
-		}
-	}
-	return "", nil
 }
 
 // overlap compares two concatenations of ranges part by part.
@@ -353,23 +336,34 @@ func (m Members) Check(*kernel.Kernel) error {
 	}
 	defer c.Close()
 	c.heal()
-	var errs []error
+	err = m.check(c)
+	if errors.Is(err, fs.ErrNotExist) {
+		if former, ok := m.former(); ok {
+			return former.check(c)
+		}
+	}
+	return err
+}
+
+func (m Members) check(c conn) error {
+	all := make([]Element, 0, len(m.Elements))
 	for _, e := range m.Elements {
-		errs = append(errs, m.check(c, e))
 		_, members := e.held()
-		for _, h := range members {
-			errs = append(errs, m.check(c, h))
+		all = append(append(all, e), members...)
+	}
+	have, err := c.getEach(m.table, all)
+	errs := []error{err}
+	for i, e := range all {
+		if err == nil {
+			errs = append(errs, m.compare(e, have[i]))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (m Members) check(c conn, e Element) error {
-	f, there, err := c.get(m.table, e)
+func (m Members) compare(e Element, f found) error {
 	switch {
-	case err != nil:
-		return err
-	case !there:
+	case !f.is(e):
 		return fmt.Errorf("%v is not there: %w", e, fs.ErrNotExist)
 	case e.Shared:
 		return nil

@@ -1,12 +1,9 @@
 package nft
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -56,18 +53,19 @@ const (
 // mappings are as Merge gives them.
 func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) Members {
 	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p}
-	claims := runs(mappings, func(first, m Mapping) bool { return true })
-	for _, c := range claims {
-		m.Elements = append(m.Elements, c.element("dnat", p.claimSuffix(), c.Pod.Addr().AsSlice(), c.Pod.Addr()))
+	shifts := func(m Mapping) bool { return m.HostPort != m.PodPort }
+	for _, r := range runs(mappings, func(first, m Mapping) bool { return shifts(first) == shifts(m) }) {
+		if r.long() && !shifts(r.Mapping) {
+			m.Elements = append(m.Elements, r.claim(p.claimSuffix()))
+			continue
+		}
+		for _, one := range r.all {
+			m.Elements = append(m.Elements, one.claim(p.claimSuffix()))
+		}
 	}
-	shifted := slices.DeleteFunc(slices.Clone(mappings), func(m Mapping) bool { return m.HostPort == m.PodPort })
-	for _, s := range runs(shifted, func(first, m Mapping) bool { return m.PodPort == first.PodPort }) {
-		m.Elements = append(m.Elements, s.element("shift", p.claimSuffix(),
-			fields(s.Pod.Addr().AsSlice(), be16(s.PodPort)), fmt.Sprintf("%v . %d", s.Pod.Addr(), s.PodPort)))
-	}
-	for _, c := range claims {
-		m.Elements = append(m.Elements, c.masqueraded(from, p.snatSuffix())...)
-		m.Elements = append(m.Elements, c.hint()...)
+	for _, r := range runs(mappings, func(first, m Mapping) bool { return true }) {
+		m.Elements = append(m.Elements, r.masqueraded(r.sources(from), p.snatSuffix())...)
+		m.Elements = append(m.Elements, r.hint()...)
 	}
 	return m
 }
@@ -113,18 +111,23 @@ func byPort(a, b Mapping) int {
 type run struct {
 	Mapping
 	last uint16
+	all  []Mapping
 }
+
+// long says that the run is worth a member of a set with ranges.
+func (r run) long() bool { return len(r.all) >= row }
 
 // runs joins mappings of ports that follow one another, as far as the later one
 // fits the first.
 func runs(mappings []Mapping, fits func(first, m Mapping) bool) (out []run) {
-	for _, m := range mappings {
+	for i, m := range mappings {
 		if n := len(out) - 1; n >= 0 && out[n].last+1 == m.HostPort && m.HostPort != 0 &&
 			out[n].Protocol == m.Protocol && out[n].Host == m.Host && fits(out[n].Mapping, m) {
 			out[n].last = m.HostPort
+			out[n].all = mappings[i-len(out[n].all) : i+1]
 			continue
 		}
-		out = append(out, run{m, m.HostPort})
+		out = append(out, run{m, m.HostPort, mappings[i : i+1]})
 	}
 	return out
 }
@@ -146,32 +149,41 @@ func (r run) key() (first, end []byte, text string) {
 	return first, end, fmt.Sprintf("%s . %s . %s", ports, protocolName(r.Protocol), where)
 }
 
-// set is the name of the set that has a run of this family.
-func (r run) set(base, suffix string) string { return base + version(r.Host) + suffix }
-
-// element is the run in a map.
-func (r run) element(base, suffix string, data []byte, to any) Element {
+// claim is the run in a map, without other ports of the pod's.
+func (r run) claim(suffix string) Element {
 	first, end, text := r.key()
-	return Element{Set: r.set(base, suffix), Key: first, End: end, Data: data, Text: fmt.Sprintf("%s : %v", text, to)}
+	pod := r.Pod.Addr()
+	return Element{Set: "dnat" + version(r.Host) + suffix, Key: first, End: end, Data: pod.AsSlice(), Text: fmt.Sprintf("%s : %v", text, pod)}
 }
 
 // loopback is where the host's own connections to 127.0.0.1 come from.
 var loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-func (r run) masqueraded(from Sources, suffix string) (out []Element) {
-	var sources []netip.Prefix
-	switch subnet := r.Pod.Masked(); {
+// sources are the networks whose connections are masqueraded.
+func (m Mapping) sources(from Sources) []netip.Prefix {
+	switch subnet := m.Pod.Masked(); {
 	case from == AllSources:
-		sources = []netip.Prefix{netip.PrefixFrom(subnet.Addr(), 0).Masked()}
+		return []netip.Prefix{netip.PrefixFrom(subnet.Addr(), 0).Masked()}
 	case from == LocalSources && subnet.Addr().Is4() && !subnet.Overlaps(loopback):
-		sources = []netip.Prefix{subnet, loopback}
+		return []netip.Prefix{subnet, loopback}
 	case from == LocalSources:
-		sources = []netip.Prefix{subnet}
+		return []netip.Prefix{subnet}
+	}
+	return nil
+}
+
+// masqueraded is the run in the sets of what the networks ask for.
+func (r run) masqueraded(sources []netip.Prefix, suffix string) (out []Element) {
+	if !r.long() {
+		for _, one := range r.all {
+			out = append(out, one.masqueraded(sources, suffix)...)
+		}
+		return out
 	}
 	first, end, text := r.key()
 	for _, s := range sources {
 		out = append(out, Element{
-			Set: r.set("snat", suffix), Key: append(first[:len(first):len(first)], s.Addr().AsSlice()...), End: append(end[:len(end):len(end)], last(s)...),
+			Set: "snat" + version(r.Host) + suffix, Key: slices.Concat(first, s.Addr().AsSlice()), End: slices.Concat(end, last(s)),
 			Text: fmt.Sprintf("%s . %v", text, s),
 		})
 	}
@@ -188,62 +200,4 @@ func Flows(mappings []Mapping) (out []conntrack.Flow) {
 		})
 	}
 	return out
-}
-
-// flows are the connections that lead to the members' pod.
-func flows(elements []Element) (out []conntrack.Flow) {
-	for _, e := range elements {
-		if !isClaim(e.Set) || len(e.Data) != 4 && len(e.Data) != 16 {
-			continue
-		}
-		size := len(e.Data)
-		pod, _ := netip.AddrFromSlice(e.Data)
-		if len(e.Key) < 8+size || len(e.End) < 8+size {
-			continue
-		}
-		host, _ := netip.AddrFromSlice(e.Key[8 : 8+size])
-		out = append(out, conntrack.Flow{
-			Protocol: e.Key[4], Host: host, Pod: pod, First: binary.BigEndian.Uint16(e.Key), Last: binary.BigEndian.Uint16(e.End),
-		})
-	}
-	return out
-}
-
-// isClaim tells the sets whose members say which host ports are taken. Who has
-// a port there has it in the others.
-func isClaim(set string) bool { return strings.HasPrefix(set, "dnat") }
-
-// hosted is the set of the ports that somebody has at one of the host's
-// addresses alone. It is no more than a hint where to look: nothing is ever
-// taken out of it.
-const hosted = "hosted"
-
-// hint is the members of hosted for a run at one address.
-func (r run) hint() (out []Element) {
-	if r.Host.IsUnspecified() {
-		return nil
-	}
-	for port := int(r.HostPort); port <= int(r.last); port++ {
-		out = append(out, Element{
-			Set: hosted, Shared: true, Key: fields(be16(uint16(port)), []byte{r.Protocol}),
-			Text: fmt.Sprintf("%d . %s", port, protocolName(r.Protocol)),
-		})
-	}
-	return out
-}
-
-// mayHold reports whether a claim may hold another one inside: it is of several
-// ports, or of every address while somebody has the port at one.
-func (c conn) mayHold(t *table, e Element) (bool, error) {
-	if !isClaim(e.Set) || len(e.Key) < 8 || len(e.End) != len(e.Key) {
-		return false, nil
-	}
-	if !bytes.Equal(e.Key[:2], e.End[:2]) {
-		return true, nil
-	}
-	if bytes.Equal(e.Key[8:], e.End[8:]) {
-		return false, nil
-	}
-	_, there, err := c.get(t, Element{Set: hosted, Key: e.Key[:8]})
-	return there, err
 }

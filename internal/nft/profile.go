@@ -16,7 +16,8 @@ import (
 // empty sets cost nothing worth the race of removing them.
 //
 //	chain profiles       the conditions, jump ports_<hash>
-//	chain ports_<hash>   what chain ports does, with sets of its own
+//	chain ports_<hash>   what chain ports does, with sets of its own; those of
+//	                     single ports come when they are needed (see single.go)
 //	chain marks          masquerade by the bit
 //
 // A profile without conditions has its ports in the default sets, so that they
@@ -33,7 +34,7 @@ type Profile struct {
 	rules [2]rule // the conditions' expressions
 	// parts are the messages that make it. They are made here and not where they
 	// are sent, so that plugins without profiles do not carry them.
-	parts []message
+	parts part
 }
 
 // NewProfile reads conditions. What is the default is no profile, but nil.
@@ -87,7 +88,7 @@ func (p *Profile) snatSuffix() string {
 
 // static makes the profile. Its first message is refused where it is there
 // already, so that of two who make it at once the rules come in only once.
-func (p *Profile) static(t *table) []message {
+func (p *Profile) static(t *table) part {
 	chain := chain{name: "ports" + p.Suffix}
 	sets, rules := [][]set{snatSets}, markRules(p.Suffix, p.MarkBit)
 	if p.conditional() {
@@ -96,7 +97,7 @@ func (p *Profile) static(t *table) []message {
 	}
 	first := t.newChain(chain)
 	first.flags |= unix.NLM_F_EXCL
-	batch := append([]message{first}, t.parts(p.Suffix, sets, nil)...)
+	batch := append(part{first}, t.parts(p.Suffix, sets, nil)...)
 	batch = append(batch, t.append(chain.name, rules...)...)
 	for i, family := range [][]expr{family4(), family6()} {
 		r := match(family, p.rules[i].exprs, one(jump(chain.name)))

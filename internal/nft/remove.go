@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -80,12 +81,13 @@ func (c conn) remove(r record) error {
 // removal gives the messages that remove the record's members, and with them
 // what they are the last to hold.
 func (c conn) removal(t *table, r record) (batch []message, err error) {
-	for _, e := range r.Elements {
-		f, there, err := c.get(t, e)
-		if err != nil {
-			return nil, err
-		}
-		if !there || e.Shared || f.comment != r.Owner.Comment() {
+	own := slices.DeleteFunc(slices.Clone(r.Elements), func(e Element) bool { return e.Shared })
+	have, err := c.getEach(t, own)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range own {
+		if !have[i].is(e) || have[i].comment != r.Owner.Comment() {
 			continue
 		}
 		held, err := c.release(t, e)

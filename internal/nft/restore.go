@@ -67,7 +67,7 @@ func (c conn) restore(t *table) error {
 		var refused batchError
 		switch {
 		case err == nil:
-			fmt.Fprintf(os.Stderr, "nftables table %s was gone: it is back, with what %d records of attachments say\n", t.name, len(live))
+			fmt.Fprintf(os.Stderr, "nftables table %s was gone, or another version's: it is back, with what %d records of attachments say\n", t.name, len(live))
 			return nil
 		case errors.Is(err, unix.ERESTART):
 		case errors.As(err, &refused) && again.about(refused) != "":
@@ -149,8 +149,13 @@ func (t *table) again(live []*record, skip map[string]bool) restoring {
 			}
 		}
 	}
+	made := map[string]bool{}
 	for _, r := range live {
 		for _, e := range r.Elements {
+			if !made[e.Set] {
+				made[e.Set] = true
+				batch.add("set "+e.Set, t.partOf(e.Set, r.Profile, partIDs+uint32(len(made)))...)
+			}
 			if e.Shared {
 				shared = append(shared, &e)
 				continue

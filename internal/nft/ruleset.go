@@ -8,6 +8,7 @@ package nft
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +48,7 @@ const admitBit = 12
 
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: [][]set{claimSets, snatSets, {
+	sets: [][]set{singleSets, claimSets, snatSets, {
 		{name: "masq4", key: []datatype{ipv4Addr}},
 		{name: "masq6", key: []datatype{ipv6Addr}},
 		{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
@@ -62,12 +63,17 @@ var inet = &table{
 		{name: holders, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
 		{name: loners, key: []datatype{ifnameType, ifnameType}, data: []datatype{verdictType}},
 	}},
+	patterns: nearSets,
 	chains: func() []chain {
 		return []chain{
-			// What profiles add to the static part: see profile.go.
+			// What the sources of masquerading and profiles add to the static
+			// part: see single.go and profile.go.
+			{name: "near", grows: true},
 			{name: "profiles", grows: true},
 			{name: "marks", grows: true},
-			{name: "ports", rules: append([]rule{match(one(jump("profiles")))}, portRules("", "", DefaultMarkBit, staticIDs)...)},
+			{name: "ports", rules: slices.Concat(
+				[]rule{match(one(jump("profiles"))), match(one(jump("near")))}, portRules("", "", DefaultMarkBit, staticIDs), singleRules(staticIDs+2),
+			)},
 			{name: "martians", hook: rawPrerouting, rules: []rule{
 				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
 					loopback4(daddr4), one(drop())),
@@ -143,17 +149,19 @@ var bridge = &table{
 }
 
 // Numbers of the anonymous sets of a batch begin above those of the named ones:
-// of the static part's, and of a profile's.
+// of the static part's, of a profile's, and of those that single.go makes.
 const (
 	staticIDs  = 100
 	profileIDs = 200
+	partIDs    = 1000
 )
 
 var tables = []*table{inet, bridge}
 
-// claimSets are the sets of what leads where: dnatN has every host port that is
-// taken and the pod's address that it leads to, shiftN the pod's port where it
-// is another.
+// claimSets are the sets of what leads where for rows of host ports: dnatN has
+// the pod's address that they lead to. A former build of catena had all ports
+// in them, and in shiftN the pod's port where it is another; what it has left
+// there stays as long as its pods.
 var claimSets = []set{
 	{name: "dnat4", key: port4, data: []datatype{ipv4Addr}, interval: true},
 	{name: "dnat6", key: port6, data: []datatype{ipv6Addr}, interval: true},

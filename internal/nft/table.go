@@ -91,6 +91,9 @@ type table struct {
 	name    string
 	comment string
 	sets    [][]set
+	// patterns are sets that are made when they are needed, under names that are
+	// longer.
+	patterns []set
 	// chains are made when they are needed: most calls send members alone, and a
 	// plugin starts for every pod and verb.
 	chains func() []chain
@@ -99,7 +102,7 @@ type table struct {
 // layout is the set whose name tells which static part a table has. Every batch
 // refers to it: where it is missing, the kernel refuses the batch, and it is
 // sent again behind the whole static part.
-var layout = set{name: "layout2", key: []datatype{markType}}
+var layout = set{name: "layout3", key: []datatype{markType}}
 
 func (t *table) touch() message {
 	return message{unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, t.family, []attr{
@@ -283,11 +286,11 @@ func next(n []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// setNamed finds a set's definition. A profile's set is like the default one,
-// whose name comes before its suffix.
+// setNamed finds a set's definition. A profile's set, or one that is made when
+// it is needed, is like the one whose name comes before its suffix.
 func (t *table) setNamed(name string) (set, error) {
 	base, _, _ := strings.Cut(name, "_")
-	for _, s := range slices.Concat(t.sets...) {
+	for _, s := range slices.Concat(append(t.sets, t.patterns)...) {
 		if s.name == base {
 			return s, nil
 		}

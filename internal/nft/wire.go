@@ -150,6 +150,47 @@ func (c conn) ask(m message) ([][]byte, error) {
 	return answers, nil
 }
 
+// atOnce is how many questions are sent before the first answer is read. The
+// socket's buffer has room for their answers.
+const atOnce = 32
+
+// askEach asks questions that have one answer each, and hands on those, without
+// the nfgenmsg header, or the errors that came instead. It gives the first error
+// of take.
+func (c conn) askEach(questions []message, take func(i int, reply []byte, err error) error) error {
+	for from := 0; from < len(questions); from += atOnce {
+		to := min(from+atOnce, len(questions))
+		var b []byte
+		for i, q := range questions[from:to] {
+			b = q.wire().Encode(b, uint32(from+i+1))
+		}
+		if err := c.Send(b); err != nil {
+			return err
+		}
+		var first error
+		for left := to - from; left > 0; {
+			replies, err := c.Receive()
+			if err != nil {
+				return fmt.Errorf("nftables: %w", err)
+			}
+			for _, r := range replies {
+				i := int(r.Seq) - 1
+				if i < from || i >= to {
+					continue
+				}
+				left--
+				if err := take(i, r.Body[min(4, len(r.Body)):], answer(r.Err())); first == nil {
+					first = err
+				}
+			}
+		}
+		if first != nil {
+			return first
+		}
+	}
+	return nil
+}
+
 // generation is the number that the kernel counts up at every change of the
 // namespace's ruleset.
 func (c conn) generation() (uint32, error) {

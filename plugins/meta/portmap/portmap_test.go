@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -33,6 +34,14 @@ func mapping(list ...PortMapping) RuntimeConfig { return RuntimeConfig{PortMappi
 func shifted(n, host, pod int) (list []PortMapping) {
 	for i := range n {
 		list = append(list, PortMapping{HostPort: host + i, ContainerPort: pod + i})
+	}
+	return list
+}
+
+// at gives mappings one address of the host.
+func at(host string, list []PortMapping) []PortMapping {
+	for i := range list {
+		list[i].HostIP = host
 	}
 	return list
 }
@@ -93,10 +102,10 @@ func bridged(s *kerneltest.Sandbox) {
 func TestLaws(t *testing.T) {
 	kerneltest.Prove(t, kerneltest.Case{
 		Plan:  plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), full()),
-		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24"), full()),
+		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24", "fd00:1:2::9/64"), full()),
 		Setup: bridged,
 		Undo: []kerneltest.Undo{
-			{Fact: `^nft  ports`, Command: "nft delete element inet catena shift4 { 8080 . tcp . 0.0.0.0-255.255.255.255 }"},
+			{Fact: `^nft  ports`, Command: "nft delete element inet catena port4 { 8080 . tcp }"},
 			{Fact: `^nft  localnet`, Command: "nft delete element inet catena localnet { br0 }"},
 			{Fact: `^sysctl host`, Command: "sysctl -q net.ipv4.conf.br0.route_localnet=0"},
 			{Fact: `^forget`, Command: ""},
@@ -109,10 +118,10 @@ func TestLawsOfProfile(t *testing.T) {
 	c.ConditionsV4, c.MarkMasqBit = Conditions{"ip saddr { 10.0.0.0/8, 192.0.2.0/24 }"}, bit(20)
 	kerneltest.Prove(t, kerneltest.Case{
 		Plan:  plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), c),
-		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24"), c),
+		Other: plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24", "fd00:1:2::9/64"), c),
 		Setup: bridged,
 		Undo: []kerneltest.Undo{
-			{Fact: `^nft  ports`, Command: `nft flush set inet catena $(nft list sets inet | sed -n 's/.*set \(snat4_[0-9a-f]*\) .*/\1/p')`},
+			{Fact: `^nft  ports`, Command: `nft flush set inet catena $(nft list sets inet | sed -n 's/.*set \(near4_24_[0-9a-f]*\) .*/\1/p')`},
 			{Fact: ``, Command: ""},
 		},
 	})
@@ -122,13 +131,17 @@ func TestLawsOfProfile(t *testing.T) {
 func TestCheckMembers(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
-	p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), full())
+	c := full()
+	c.RuntimeConfig.PortMappings = append(c.RuntimeConfig.PortMappings, shifted(16, 20000, 20000)...)
+	p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), c)
 	if err := p.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	for _, set := range []string{"dnat4", "dnat6", "shift4", "shift6", "snat4", "snat6"} {
+	for _, set := range []string{
+		"port4", "port6", "portat4", "near4_24", "near4_8", "near6_64", "nearat4_24", "nearat4_8", "dnat4", "dnat6", "snat4", "snat6",
+	} {
 		kind := "map"
-		if strings.HasPrefix(set, "snat") {
+		if strings.HasPrefix(set, "snat") || strings.HasPrefix(set, "near") {
 			kind = "set"
 		}
 		kept := s.Run("nft list " + kind + " inet catena " + set)
@@ -157,7 +170,11 @@ func TestConflict(t *testing.T) {
 		"an address of all":         {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("192.0.2.2", 80)}, false},
 		"all with an address":       {[]PortMapping{tcp("192.0.2.2", 80)}, []PortMapping{tcp("", 80)}, false},
 		"a range around":            {[]PortMapping{tcp("", 8080)}, shifted(1000, 8000, 8000), false},
+		"a range around an address": {[]PortMapping{tcp("192.0.2.2", 8080)}, shifted(1000, 8000, 8000), false},
 		"within a range":            {shifted(1000, 8000, 8000), []PortMapping{tcp("", 8080)}, false},
+		"an address of a range":     {shifted(1000, 8000, 8000), []PortMapping{tcp("192.0.2.2", 8080)}, false},
+		"all with a range":          {at("192.0.2.2", shifted(1000, 8000, 8000)), []PortMapping{tcp("", 8080)}, false},
+		"shifted within a range":    {shifted(1000, 8000, 8000), shifted(1000, 8500, 80), false},
 		"a range crosswise":         {shifted(1000, 8000, 8000), shifted(1000, 8500, 8500), false},
 		"another port":              {[]PortMapping{tcp("", 80)}, []PortMapping{tcp("", 81)}, true},
 		"another address":           {[]PortMapping{tcp("192.0.2.2", 80)}, []PortMapping{tcp("192.0.2.3", 80)}, true},
@@ -176,11 +193,14 @@ func TestConflict(t *testing.T) {
 			case "the same under conditions":
 				second.ConditionsV4, second.ConditionsV6 = Conditions{"-s", "10.9.0.0/16"}, Conditions{"-s", "fd09::/16"}
 			}
+			// What the second brings to the table stays; its members do not.
+			p2 := plugintest.PlanAt(t, portmap, attachment("n", "c2", "10.1.2.4/24"), second)
+			if err := errors.Join(p2.Add(s.Kernel()), p2.Del(s.Kernel())); err != nil {
+				t.Fatal(err)
+			}
 			if err := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.first...)}).Add(s.Kernel()); err != nil {
 				t.Fatal(err)
 			}
-			// What the second brings to the table stays; its members do not.
-			p2 := plugintest.PlanAt(t, portmap, attachment("n", "c2", "10.1.2.4/24"), second)
 			before := s.Text()
 			err := p2.Add(s.Kernel())
 			if c.free {
@@ -244,7 +264,7 @@ func TestExactlyOwn(t *testing.T) {
 }
 
 // TestManyPorts: a thousand ports in a row are one member; a thousand that lead
-// elsewhere are quick all the same.
+// elsewhere are as many, and quick all the same.
 func TestManyPorts(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
@@ -255,8 +275,8 @@ func TestManyPorts(t *testing.T) {
 		members int
 	}{
 		{"in a row", shifted(1000, 20000, 20000), "dnat4", 1},
-		{"shifted, their claim", shifted(1000, 20000, 30000), "dnat4", 1},
-		{"shifted", shifted(1000, 20000, 30000), "shift4", 1000},
+		{"shifted", shifted(1000, 20000, 30000), "port4", 1000},
+		{"too few in a row", shifted(15, 20000, 20000), "port4", 15},
 	} {
 		p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
 		start := time.Now()
@@ -272,7 +292,7 @@ func TestManyPorts(t *testing.T) {
 		if err := p.Del(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("1000 ports %s: ADD %v, DEL %v", c.what, added, time.Since(start))
+		t.Logf("ports %s: ADD %v, DEL %v", c.what, added, time.Since(start))
 		if added > 2*time.Second {
 			t.Errorf("ADD took %v", added)
 		}
@@ -332,7 +352,7 @@ func TestProfiles(t *testing.T) {
 	if n := strings.Count(text, "iifname"); n != 1 {
 		t.Errorf("one condition is there %d times:\n%s", n, text)
 	}
-	s.Run("nft delete set inet catena layout2")
+	s.Run("nft delete set inet catena layout3")
 	if err := plugintest.PlanAt(t, portmap, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,181 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/conntrack"
+)
+
+// claimed is what a member of dnatN, portN or portatN takes of the host, and
+// where it leads. Of the three sets of a family no two members may overlap.
+type claimed struct {
+	protocol    uint8
+	host        netip.Addr // the unspecified one is every address
+	first, last uint16
+	pod         netip.Addr
+	podPort     uint16 // 0 is the host's port
+}
+
+// isClaim tells the sets whose members say which host ports are taken. Who has
+// a port there has it in the others.
+func isClaim(set string) bool {
+	return strings.HasPrefix(set, "dnat") || strings.HasPrefix(set, "port")
+}
+
+// claimOf reads a member. Those of other sets are no claim.
+func claimOf(set string, key, end, data []byte) (c claimed, ok bool) {
+	base, _, _ := strings.Cut(set, "_")
+	size := 4
+	if strings.HasSuffix(base, "6") {
+		size = 16
+	}
+	const ports = 8 // the port and the protocol
+	if !isClaim(set) || len(key) < ports || len(data) < size {
+		return c, false
+	}
+	c.protocol, c.first = key[4], binary.BigEndian.Uint16(key)
+	c.last = c.first
+	c.pod, _ = netip.AddrFromSlice(data[:size])
+	c.host, _ = netip.AddrFromSlice(make([]byte, size))
+	if len(data) >= size+2 {
+		c.podPort = binary.BigEndian.Uint16(data[size:])
+	}
+	if len(key) >= ports+size && (end == nil || bytes.Equal(key[ports:], end[min(ports, len(end)):])) {
+		c.host, _ = netip.AddrFromSlice(key[ports : ports+size])
+	}
+	if len(end) >= ports {
+		c.last = binary.BigEndian.Uint16(end)
+	}
+	return c, true
+}
+
+func (e Element) claim() (claimed, bool) { return claimOf(e.Set, e.Key, e.End, e.Data) }
+
+func (c claimed) overlaps(o claimed) bool {
+	return c.protocol == o.protocol && c.first <= o.last && o.first <= c.last &&
+		(c.host == o.host || c.host.IsUnspecified() || o.host.IsUnspecified())
+}
+
+// flows are the connections that lead to the members' pod.
+func flows(elements []Element) (out []conntrack.Flow) {
+	for _, e := range elements {
+		c, ok := e.claim()
+		if !ok {
+			continue
+		}
+		if n := len(out) - 1; n >= 0 && out[n].Protocol == c.protocol && out[n].Host == c.host && out[n].Pod == c.pod && int(out[n].Last)+1 == int(c.first) {
+			out[n].Last = c.last
+			continue
+		}
+		out = append(out, conntrack.Flow{Protocol: c.protocol, Host: c.host, First: c.first, Last: c.last, Pod: c.pod})
+	}
+	return out
+}
+
+// hosted is the set of the ports that somebody has at one of the host's
+// addresses alone. It is no more than a hint where to look: nothing is ever
+// taken out of it.
+const hosted = "hosted"
+
+// hint is the members of hosted for a run at one address.
+func (r run) hint() (out []Element) {
+	if r.Host.IsUnspecified() {
+		return nil
+	}
+	for _, m := range r.all {
+		out = append(out, Element{
+			Set: hosted, Shared: true, Key: fields(be16(m.HostPort), []byte{m.Protocol}),
+			Text: fmt.Sprintf("%d . %s", m.HostPort, protocolName(m.Protocol)),
+		})
+	}
+	return out
+}
+
+// contested finds the claims that may overlap others, which the kernel has not
+// refused. For a single port that is asking by name; a row is held against all
+// others.
+func (c conn) contested(t *table, elements []Element) (out []Element, err error) {
+	var questions []Element
+	var about []int
+	for i, e := range elements {
+		_, ok := e.claim()
+		if !ok {
+			continue
+		}
+		if e.End != nil {
+			out = append(out, e)
+			continue
+		}
+		for _, q := range e.rivals() {
+			questions, about = append(questions, q), append(about, i)
+		}
+	}
+	answers, err := c.getEach(t, questions)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range answers {
+		if f.key != nil {
+			out = append(out, elements[about[i]])
+		}
+	}
+	return out, nil
+}
+
+// rivals are the members beside which a single port cannot be alone. Of a port
+// at every address, those at one are many: hosted says whether there is any.
+func (e Element) rivals() []Element {
+	base, suffix, profiled := strings.Cut(e.Set, "_")
+	if profiled {
+		suffix = "_" + suffix
+	}
+	family := base[len(base)-1:]
+	single := e.Key[:8]
+	if strings.HasPrefix(base, "portat") {
+		return []Element{{Set: "port" + family + suffix, Key: single}, {Set: "dnat" + family + suffix, Key: e.Key, End: e.Key}}
+	}
+	anywhere := append(bytes.Clone(single), make([]byte, len(e.Data)-4)...)
+	return []Element{{Set: hosted, Key: single}, {Set: "dnat" + family + suffix, Key: anywhere, End: anywhere}}
+}
+
+// together are the sets whose members a member of the given one must not overlap.
+func together(set string) []string {
+	base, suffix, profiled := strings.Cut(set, "_")
+	if !isClaim(set) {
+		return []string{set}
+	}
+	if profiled {
+		suffix = "_" + suffix
+	}
+	family := base[len(base)-1:] + suffix
+	return []string{"dnat" + family, "port" + family, "portat" + family}
+}
+
+// holder finds whose member overlaps another, of those that are not one's own.
+func (c conn) holder(t *table, e Element, own string) (string, error) {
+	s, err := t.setNamed(e.Set)
+	if err != nil {
+		return "", err
+	}
+	mine, isClaim := e.claim()
+	for _, set := range together(e.Set) {
+		have, err := c.dump(t, set)
+		if err != nil {
+			return "", err
+		}
+		for _, f := range have {
+			overlaps := overlap(s.key, f.key, f.end, e.Key, e.End)
+			if theirs, ok := claimOf(set, f.key, f.end, f.data); isClaim && ok {
+				overlaps = mine.overlaps(theirs)
+			}
+			if overlaps && f.comment != own {
+				return f.comment, nil
+			}
+		}
+	}
+	return "", nil
+}
