@@ -129,30 +129,23 @@ func (c conn) contested(t *table, elements []Element) (out []Element, err error)
 // rivals are the members beside which a single port cannot be alone. Of a port
 // at every address, those at one are many: hosted says whether there is any.
 func (e Element) rivals() []Element {
-	base, suffix, profiled := strings.Cut(e.Set, "_")
-	if profiled {
-		suffix = "_" + suffix
-	}
-	family := base[len(base)-1:]
-	single := e.Key[:8]
-	if strings.HasPrefix(base, "portat") {
-		return []Element{{Set: "port" + family + suffix, Key: single}, {Set: "dnat" + family + suffix, Key: e.Key, End: e.Key}}
+	sets, single := together(e.Set), e.Key[:8]
+	if e.Set == sets[2] {
+		return []Element{{Set: sets[1], Key: single}, {Set: sets[0], Key: e.Key, End: e.Key}}
 	}
 	anywhere := append(bytes.Clone(single), make([]byte, len(e.Data)-4)...)
-	return []Element{{Set: hosted, Key: single}, {Set: "dnat" + family + suffix, Key: anywhere, End: anywhere}}
+	return []Element{{Set: hosted, Key: single}, {Set: sets[0], Key: anywhere, End: anywhere}}
 }
 
-// together are the sets whose members a member of the given one must not overlap.
-func together(set string) []string {
+// together are the sets in which no two members may overlap, of which a claim's
+// is one: of rows, of single ports, and of those at one address.
+func together(set string) [3]string {
 	base, suffix, profiled := strings.Cut(set, "_")
-	if !isClaim(set) {
-		return []string{set}
-	}
+	family := base[len(base)-1:]
 	if profiled {
-		suffix = "_" + suffix
+		family += "_" + suffix
 	}
-	family := base[len(base)-1:] + suffix
-	return []string{"dnat" + family, "port" + family, "portat" + family}
+	return [3]string{"dnat" + family, "port" + family, "portat" + family}
 }
 
 // holder finds whose member overlaps another, of those that are not one's own.
@@ -161,18 +154,20 @@ func (c conn) holder(t *table, e Element, own string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	sets := []string{e.Set}
 	mine, isClaim := e.claim()
-	for _, set := range together(e.Set) {
+	if isClaim {
+		all := together(e.Set)
+		sets = all[:]
+	}
+	for _, set := range sets {
 		have, err := c.dump(t, set)
 		if err != nil {
 			return "", err
 		}
 		for _, f := range have {
-			overlaps := overlap(s.key, f.key, f.end, e.Key, e.End)
-			if theirs, ok := claimOf(set, f.key, f.end, f.data); isClaim && ok {
-				overlaps = mine.overlaps(theirs)
-			}
-			if overlaps && f.comment != own {
+			theirs, _ := claimOf(set, f.key, f.end, f.data)
+			if f.comment != own && (isClaim && mine.overlaps(theirs) || !isClaim && overlap(s.key, f.key, f.end, e.Key, e.End)) {
 				return f.comment, nil
 			}
 		}

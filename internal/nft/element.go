@@ -128,31 +128,24 @@ func (c conn) get(t *table, e Element) (f found, ok bool, err error) {
 func (c conn) getEach(t *table, elements []Element) ([]found, error) {
 	questions := make([]message, len(elements))
 	for i, e := range elements {
-		questions[i] = t.question(e)
+		questions[i] = t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode(""))
+	}
+	answers, err := c.askEach(questions)
+	if err != nil {
+		return nil, fmt.Errorf("look up %v: %w", elements[0], err)
 	}
 	out := make([]found, len(elements))
-	err := c.askEach(questions, func(i int, answer []byte, err error) error {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("look up %v: %w", elements[i], err)
-		}
-		for _, f := range decodeElements(bytes.Clone(answer)) {
+	for i, a := range answers {
+		for _, f := range decodeElements(a) {
 			out[i] = f
 		}
-		return nil
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 // is reports whether what was found is the element, and not a range around it.
 func (f found) is(e Element) bool {
 	return f.key != nil && bytes.Equal(f.key, e.Key) && (e.End == nil || bytes.Equal(f.end, e.End))
-}
-
-func (t *table) question(e Element) message {
-	return t.elementMessage(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode(""))
 }
 
 // dump lists a set. It is for GC and for errors alone.

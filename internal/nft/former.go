@@ -1,8 +1,6 @@
 package nft
 
 import (
-	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -12,11 +10,11 @@ import (
 // their pod by its record. Only CHECK, which knows the members as this build
 // would add them, must find out that they stand elsewhere.
 
-// former gives the members as a former build has recorded them, if it has, and
+// recorded gives the members as a former build has recorded them, if it has, and
 // they lead where these do.
-func (m Members) former() (Members, bool) {
+func (m Members) recorded() (Members, bool) {
 	r, err := readRecord(m.key())
-	if err != nil || r.Owner != m.Owner || !slices.ContainsFunc(r.Elements, Element.former) || !maps.Equal(leads(r.Elements), leads(m.Elements)) {
+	if err != nil || r.Owner != m.Owner || !slices.ContainsFunc(r.Elements, Element.former) || !slices.Equal(leads(r.Elements), leads(m.Elements)) {
 		return m, false
 	}
 	m.Elements = r.Elements
@@ -30,27 +28,28 @@ func (e Element) former() bool {
 	return ok && e.End != nil && int(c.last)-int(c.first)+1 < row || strings.HasPrefix(e.Set, "shift")
 }
 
-// hostPort is one port of the host.
-type hostPort struct {
-	protocol uint8
-	at       netip.AddrPort
-}
-
-// leads are the host ports that members take, and where they lead.
-func leads(elements []Element) map[hostPort]netip.AddrPort {
-	out := map[hostPort]netip.AddrPort{}
+// leads are the single host ports that members take, and where they lead, in the
+// order of their ports.
+func leads(elements []Element) (out []claimed) {
 	for _, e := range elements {
-		e.Set = strings.Replace(e.Set, "shift", "port", 1) // they come behind the claims
-		c, _ := e.claim()
-		if !c.pod.IsValid() {
-			continue
+		shift := strings.HasPrefix(e.Set, "shift") // these come behind the claims
+		if shift {
+			e.Set = "port" + strings.TrimPrefix(e.Set, "shift")
 		}
-		for port := int(c.first); port <= int(c.last); port++ {
-			to := c.podPort
-			if to == 0 {
-				to = uint16(port)
+		c, ok := e.claim()
+		for port := int(c.first); ok && port <= int(c.last); port++ {
+			one := c
+			one.first, one.last = uint16(port), uint16(port)
+			at := slices.IndexFunc(out, func(o claimed) bool { return shift && o.overlaps(one) })
+			switch {
+			case at >= 0:
+				out[at].podPort = c.podPort
+			case c.podPort == 0:
+				one.podPort = uint16(port)
+				fallthrough
+			default:
+				out = append(out, one)
 			}
-			out[hostPort{c.protocol, netip.AddrPortFrom(c.host, uint16(port))}] = netip.AddrPortFrom(c.pod, to)
 		}
 	}
 	return out

@@ -28,6 +28,16 @@ type Members struct {
 
 	table   *table
 	profile *Profile
+	claims  *claims // of exclusive members
+}
+
+// claims is what there is to do about exclusive members alone: about host ports.
+// Plugins without them need not carry it.
+type claims struct {
+	holder    func(c conn, t *table, e Element, own string) (string, error)
+	contested func(c conn, t *table, elements []Element) ([]Element, error)
+	recorded  func(Members) (Members, bool)
+	parts     func(Members) []part
 }
 
 // shown is how many members a text names: a thousand ports fill no error.
@@ -190,12 +200,15 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 		a.there[thePart-about] = true
 		return nil
 	case errors.Is(refused, unix.ENOENT) && !a.static:
-		a.static, a.beside, a.there = true, a.parts(), map[int]bool{}
+		a.static, a.there = true, map[int]bool{}
+		if a.claims != nil {
+			a.beside = a.claims.parts(a.Members)
+		}
 		return nil
 	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
 		return a.converge(c, *element)
-	case errors.Is(refused, unix.EEXIST) && element != nil && a.Exclusive:
-		holder, err := c.holder(a.table, *element, a.Owner.Comment())
+	case errors.Is(refused, unix.EEXIST) && element != nil && a.claims != nil:
+		holder, err := a.claims.holder(c, a.table, *element, a.Owner.Comment())
 		if err == nil && holder == "" { // who is gone again need not be asked
 			return a.mine(c, *element)
 		}
@@ -232,15 +245,15 @@ func (a *attempt) mine(c conn, e Element) error {
 // the same time one at least sees the other. Where it finds somebody it takes
 // the members away again, and then the other's if that pod is gone.
 func (a *attempt) alone(c conn) (bool, error) {
-	if !a.Exclusive {
+	if a.claims == nil {
 		return true, nil
 	}
-	contested, err := c.contested(a.table, a.Elements)
+	contested, err := a.claims.contested(c, a.table, a.Elements)
 	if err != nil {
 		return false, errors.Join(err, a.takeBack(c))
 	}
 	for _, e := range contested {
-		holder, err := c.holder(a.table, e, a.Owner.Comment())
+		holder, err := a.claims.holder(c, a.table, e, a.Owner.Comment())
 		if err == nil && holder == "" {
 			continue
 		}
@@ -337,8 +350,8 @@ func (m Members) Check(*kernel.Kernel) error {
 	defer c.Close()
 	c.heal()
 	err = m.check(c)
-	if errors.Is(err, fs.ErrNotExist) {
-		if former, ok := m.former(); ok {
+	if m.claims != nil && errors.Is(err, fs.ErrNotExist) {
+		if former, ok := m.claims.recorded(m); ok {
 			return former.check(c)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -81,7 +80,12 @@ func (c conn) remove(r record) error {
 // removal gives the messages that remove the record's members, and with them
 // what they are the last to hold.
 func (c conn) removal(t *table, r record) (batch []message, err error) {
-	own := slices.DeleteFunc(slices.Clone(r.Elements), func(e Element) bool { return e.Shared })
+	own := make([]Element, 0, len(r.Elements))
+	for _, e := range r.Elements {
+		if !e.Shared {
+			own = append(own, e)
+		}
+	}
 	have, err := c.getEach(t, own)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package nft
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -91,18 +92,18 @@ var inet = &table{
 			{name: "postrouting", hook: natPostrouting, rules: []rule{
 				masqueradeMarked(DefaultMarkBit),
 				match(one(jump("marks"))),
-				match(family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
-				match(family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
+				match(between("same4", leave())),
+				match(between("same6", leave())),
 				match(family4(), multicast4(), one(leave())),
 				match(family6(), multicast6(), one(leave())),
-				match(family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), masquerade())),
-				match(family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), masquerade())),
+				match(source("masq4", masquerade())),
+				match(source("masq6", masquerade())),
 			}},
 			{name: "admit", hook: beforeForward, rules: []rule{
-				match(family4(), address(saddr4, 4), one(lookup("admit4", reg(0))), mark(admitBit)),
-				match(family4(), address(daddr4, 4), one(lookup("admit4", reg(0))), mark(admitBit)),
-				match(family6(), address(saddr6, 16), one(lookup("admit6", reg(0))), mark(admitBit)),
-				match(family6(), address(daddr6, 16), one(lookup("admit6", reg(0))), mark(admitBit)),
+				match(source("admit4"), mark(admitBit)),
+				match(destination("admit4"), mark(admitBit)),
+				match(source("admit6"), mark(admitBit)),
+				match(destination("admit6"), mark(admitBit)),
 			}},
 			{name: "unmark", hook: afterForward, rules: []rule{match(marked(admitBit), unmark(admitBit))}},
 			{name: "between", rules: []rule{
@@ -115,10 +116,10 @@ var inet = &table{
 				match(one(jump("between"))),
 				// What conntrack cannot place is not masqueraded, and would leave
 				// the host under the pod's own address.
-				match(invalid(), family4(), pair(saddr4, daddr4, 4), one(lookup("same4", reg(0)), leave())),
-				match(invalid(), family6(), pair(saddr6, daddr6, 16), one(lookup("same6", reg(0)), leave())),
-				match(invalid(), family4(), address(saddr4, 4), one(lookup("masq4", reg(0)), drop())),
-				match(invalid(), family6(), address(saddr6, 16), one(lookup("masq6", reg(0)), drop())),
+				match(invalid(), between("same4", leave())),
+				match(invalid(), between("same6", leave())),
+				match(invalid(), source("masq4", drop())),
+				match(invalid(), source("masq6", drop())),
 			}},
 		}
 	},
@@ -186,22 +187,27 @@ var (
 // portRules mark and redirect what is for a host port. The numbers of their
 // anonymous sets begin at id.
 func portRules(dnatSuffix, snatSuffix string, markBit int, id uint32) []rule {
-	return append(markRules(snatSuffix, markBit),
-		transport(id, family4(), port(daddr4, 4), one(lookupInto("shift4"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), reg(1)))),
-		transport(id+1, family6(), port(daddr6, 16), one(lookupInto("shift6"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), reg(4)))),
-		match(family4(), port(daddr4, 4), one(lookupInto("dnat4"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV4, reg(0), 0))),
-		match(family6(), port(daddr6, 16), one(lookupInto("dnat6"+dnatSuffix, reg(0), reg(0)), dnat(unix.NFPROTO_IPV6, reg(0), 0))),
-	)
+	rules := markRules(snatSuffix, markBit)
+	for i, base := range []string{"shift4", "shift6"} {
+		match, number, _, daddr, size := familyOf(base)
+		rules = append(rules, transport(id+uint32(i), match, port(daddr, size), one(
+			lookupInto(base+dnatSuffix, reg(0), reg(0)), dnat(number, reg(0), reg(int(size/4))))))
+	}
+	for _, base := range []string{"dnat4", "dnat6"} {
+		ofFamily, number, _, daddr, size := familyOf(base)
+		rules = append(rules, match(ofFamily, port(daddr, size), one(lookupInto(base+dnatSuffix, reg(0), reg(0)), dnat(number, reg(0), 0))))
+	}
+	return rules
 }
 
 // markRules mark what is to be masqueraded on its way to a host port.
-func markRules(suffix string, markBit int) []rule {
-	return []rule{
-		match(family4(), port(daddr4, 4), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr4, 4, reg(3)),
-			lookup("snat4"+suffix, reg(0))), mark(markBit)),
-		match(family6(), port(daddr6, 16), one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr6, 16, reg(6)),
-			lookup("snat6"+suffix, reg(0))), mark(markBit)),
+func markRules(suffix string, markBit int) (rules []rule) {
+	for _, base := range []string{"snat4", "snat6"} {
+		ofFamily, _, saddr, daddr, size := familyOf(base)
+		source := payload(unix.NFT_PAYLOAD_NETWORK_HEADER, saddr, size, reg(2+int(size/4)))
+		rules = append(rules, match(ofFamily, port(daddr, size), one(source, lookup(base+suffix, reg(0))), mark(markBit)))
 	}
+	return rules
 }
 
 // transport is a rule for the protocols that have ports. Only such a rule may
@@ -218,18 +224,42 @@ func address(offset, size uint32) []expr {
 	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size, reg(0)))
 }
 
-// pair loads two addresses behind one another.
-func pair(a, b, size uint32) []expr {
-	return one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, a, size, reg(0)),
-		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, b, size, reg(int(size/4))))
+// source, destination and between match the packets whose address, or pair of
+// addresses, a set has.
+func source(set string, then ...expr) []expr {
+	match, _, saddr, _, size := familyOf(set)
+	return slices.Concat(match, address(saddr, size), one(lookup(set, reg(0))), then)
+}
+
+func destination(set string, then ...expr) []expr {
+	match, _, _, daddr, size := familyOf(set)
+	return slices.Concat(match, address(daddr, size), one(lookup(set, reg(0))), then)
+}
+
+func between(set string, then ...expr) []expr {
+	match, _, saddr, daddr, size := familyOf(set)
+	second := payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(int(size/4)))
+	return slices.Concat(match, address(saddr, size), one(second, lookup(set, reg(0))), then)
+}
+
+// familyOf is about the family that the name of a set ends in, but for a
+// suffix: how it is matched, its number, and where its addresses are and how
+// large.
+func familyOf(set string) (match []expr, number uint8, saddr, daddr, size uint32) {
+	if strings.HasSuffix(set, "6") {
+		return family6(), unix.NFPROTO_IPV6, saddr6, daddr6, 16
+	}
+	return family4(), unix.NFPROTO_IPV4, saddr4, daddr4, 4
 }
 
 // port loads destination port, protocol and destination address.
-func port(daddr, size uint32) []expr {
+func port(daddr, size uint32) []expr { return portInto(0, daddr, size) }
+
+func portInto(at int, daddr, size uint32) []expr {
 	return one(
-		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(0)),
-		meta(unix.NFT_META_L4PROTO, reg(1)),
-		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(2)),
+		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(at)),
+		meta(unix.NFT_META_L4PROTO, reg(at+1)),
+		payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(at+2)),
 	)
 }
 

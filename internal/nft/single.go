@@ -126,20 +126,12 @@ func (t *table) nearPart(s set, base, rest string, p *Profile) part {
 
 // nearRule marks what comes from a network to one of its ports.
 func nearRule(base, name string, bits, markBit int) rule {
-	family, saddr, daddr, size := family4(), uint32(saddr4), uint32(daddr4), uint32(4)
-	if strings.HasSuffix(base, "6") {
-		family, saddr, daddr, size = family6(), saddr6, daddr6, 16
-	}
-	at := int(size / 4)
+	family, _, saddr, _, size := familyOf(base)
 	load := address(saddr, size)
 	if mask := net.CIDRMask(bits, 8*int(size)); bits < 8*int(size) {
 		load = append(load, bitwise(reg(0), size, mask, make([]byte, size)))
 	}
-	load = append(load, payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg(at)), meta(unix.NFT_META_L4PROTO, reg(at+1)))
-	if strings.HasPrefix(base, "nearat") {
-		load = append(load, payload(unix.NFT_PAYLOAD_NETWORK_HEADER, daddr, size, reg(at+2)))
-	}
-	return match(family, load, one(lookup(name, reg(0))), mark(markBit))
+	return match(family, load, single(base, int(size/4)), one(lookup(name, reg(0))), mark(markBit))
 }
 
 // singleRules lead single host ports to pods.
@@ -151,15 +143,19 @@ func singleRules(id uint32) (rules []rule) {
 }
 
 func singleRule(base, suffix string, id uint32) rule {
-	family, nfproto, daddr, size := family4(), uint8(unix.NFPROTO_IPV4), uint32(daddr4), uint32(4)
-	if strings.HasSuffix(base, "6") {
-		family, nfproto, daddr, size = family6(), unix.NFPROTO_IPV6, daddr6, 16
+	family, number, _, _, size := familyOf(base)
+	to := dnat(number, reg(0), reg(int(size/4)))
+	return transport(id, family, single(base, 0), one(lookupInto(base+suffix, reg(0), reg(0)), to))
+}
+
+// single loads what sets of single ports know of a packet's destination.
+func single(base string, at int) []expr {
+	_, _, _, daddr, size := familyOf(base)
+	load := portInto(at, daddr, size)
+	if strings.Contains(base, "at") {
+		return load
 	}
-	load := port(daddr, size)
-	if !strings.HasPrefix(base, "portat") {
-		load = load[:2]
-	}
-	return transport(id, family, load, one(lookupInto(base+suffix, reg(0), reg(0)), dnat(nfproto, reg(0), reg(int(size/4)))))
+	return load[:2]
 }
 
 // parts are what the members need beside the static part.

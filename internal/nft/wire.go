@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -154,10 +155,11 @@ func (c conn) ask(m message) ([][]byte, error) {
 // socket's buffer has room for their answers.
 const atOnce = 32
 
-// askEach asks questions that have one answer each, and hands on those, without
-// the nfgenmsg header, or the errors that came instead. It gives the first error
-// of take.
-func (c conn) askEach(questions []message, take func(i int, reply []byte, err error) error) error {
+// askEach asks questions that have one answer each. Of what is not there it is
+// nil.
+func (c conn) askEach(questions []message) ([][]byte, error) {
+	out := make([][]byte, len(questions))
+	var first error
 	for from := 0; from < len(questions); from += atOnce {
 		to := min(from+atOnce, len(questions))
 		var b []byte
@@ -165,13 +167,12 @@ func (c conn) askEach(questions []message, take func(i int, reply []byte, err er
 			b = q.wire().Encode(b, uint32(from+i+1))
 		}
 		if err := c.Send(b); err != nil {
-			return err
+			return nil, err
 		}
-		var first error
 		for left := to - from; left > 0; {
 			replies, err := c.Receive()
 			if err != nil {
-				return fmt.Errorf("nftables: %w", err)
+				return nil, fmt.Errorf("nftables: %w", err)
 			}
 			for _, r := range replies {
 				i := int(r.Seq) - 1
@@ -179,16 +180,16 @@ func (c conn) askEach(questions []message, take func(i int, reply []byte, err er
 					continue
 				}
 				left--
-				if err := take(i, r.Body[min(4, len(r.Body)):], answer(r.Err())); first == nil {
-					first = err
+				switch err := r.Err(); {
+				case err == nil:
+					out[i] = bytes.Clone(r.Body[min(4, len(r.Body)):])
+				case !errors.Is(err, unix.ENOENT) && first == nil:
+					first = answer(err)
 				}
 			}
 		}
-		if first != nil {
-			return first
-		}
 	}
-	return nil
+	return out, first
 }
 
 // generation is the number that the kernel counts up at every change of the
