@@ -55,6 +55,7 @@ func claimOf(set string, key, end, data []byte) (c claimed, ok bool) {
 
 func (e Element) claim() (claimed, bool) { return claimOf(e.Set, e.Key, e.End, e.Data) }
 
+// overlaps compares with another one of the family.
 func (c claimed) overlaps(o claimed) bool {
 	return c.protocol == o.protocol && c.first <= o.last && o.first <= c.last &&
 		(c.host == o.host || c.host.IsUnspecified() || o.host.IsUnspecified())

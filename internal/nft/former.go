@@ -40,7 +40,7 @@ func leads(elements []Element) (out []claimed) {
 		for port := int(c.first); ok && port <= int(c.last); port++ {
 			one := c
 			one.first, one.last = uint16(port), uint16(port)
-			at := slices.IndexFunc(out, func(o claimed) bool { return shift && o.overlaps(one) })
+			at := slices.IndexFunc(out, func(o claimed) bool { return shift && o.host == one.host && o.overlaps(one) })
 			switch {
 			case at >= 0:
 				out[at].podPort = c.podPort

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -296,6 +297,52 @@ func TestManyPorts(t *testing.T) {
 		if added > 2*time.Second {
 			t.Errorf("ADD took %v", added)
 		}
+	}
+}
+
+// TestCostAmongOthers: what a pod with a port costs does not depend on the ports
+// that others have. With a set of ranges, DEL would take some ten times as long.
+func TestCostAmongOthers(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	k := s.Kernel()
+	p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(PortMapping{HostPort: 8080, ContainerPort: 80})})
+	cost := func() (add, del time.Duration) {
+		const rounds = 15
+		var adds, dels []time.Duration
+		for range rounds {
+			start := time.Now()
+			if err := p.Add(k); err != nil {
+				t.Fatal(err)
+			}
+			added := time.Now()
+			if err := p.Del(k); err != nil {
+				t.Fatal(err)
+			}
+			adds, dels = append(adds, added.Sub(start)), append(dels, time.Since(added))
+		}
+		slices.Sort(adds)
+		slices.Sort(dels)
+		return adds[rounds/2], dels[rounds/2]
+	}
+	cost() // makes what stays
+	add, del := cost()
+	var theirs []PortMapping
+	for i := range 5000 {
+		theirs = append(theirs, PortMapping{HostPort: 10000 + 3*i, ContainerPort: 80})
+	}
+	others := plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24", "fd00:1:2::9/64"), Conf{RuntimeConfig: mapping(theirs...)})
+	if err := others.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	addAmong, delAmong := cost()
+	t.Logf("ADD %v and among 5000 others %v, DEL %v and %v", add, addAmong, del, delAmong)
+	const factor, slack = 3, 5 * time.Millisecond // for a loaded machine
+	if addAmong > factor*add+slack {
+		t.Errorf("ADD takes %v, and %v among 5000 others", add, addAmong)
+	}
+	if delAmong > factor*del+slack {
+		t.Errorf("DEL takes %v, and %v among 5000 others", del, delAmong)
 	}
 }
 
