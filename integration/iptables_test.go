@@ -143,9 +143,9 @@ func TestBackAgain(t *testing.T) {
 			want := []string{"/run/catena/iptables", "/run/catena/nft", index}
 			if backend == "nftables" {
 				want = []string{
-					"/run/catena/nft", index, "nft element inet catena dnat4", "nft element inet catena dnat6", "nft element inet catena masq4",
-					"nft element inet catena masq6", "nft element inet catena shift4", "nft element inet catena shift6",
-					"nft element inet catena snat4", "nft element inet catena snat6",
+					"/run/catena/nft", index, "nft element inet catena masq4", "nft element inet catena masq6",
+					"nft element inet catena near4_24", "nft element inet catena near4_8", "nft element inet catena near6_64",
+					"nft element inet catena port4", "nft element inet catena port6",
 				}
 			}
 			if !slices.Equal(kinds, want) {
