@@ -143,3 +143,39 @@ func TestFormer(t *testing.T) {
 		t.Errorf("after DEL:\n%s", text)
 	}
 }
+
+// TestProfilesBack: a reload takes several profiles, and all come back.
+func TestProfilesBack(t *testing.T) {
+	s := kerneltest.New(t)
+	k := s.Kernel()
+	var all []Members
+	for i, c := range []struct {
+		bit  int
+		from string
+	}{{DefaultMarkBit, "10.0.0.0/8"}, {20, "192.168.0.0/16"}, {21, ""}} {
+		var words []string
+		if c.from != "" {
+			words = []string{"ip", "saddr", c.from}
+		}
+		p, err := NewProfile(c.bit, words, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := portsOf(t, "c"+string(rune('1'+i)), p, mapped(unix.IPPROTO_TCP, uint16(8080+i), 80, "10.1.2.3/24", "fd00:1:2::3/64")...)
+		if err := m.Add(k); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	chains := func() string {
+		return s.Run("nft list ruleset | grep -A20 'chain ports_' | sort")
+	}
+	before := chains()
+	s.Run("nft flush ruleset")
+	for _, m := range all {
+		if err := m.Check(k); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Same("a reload", before, chains())
+}

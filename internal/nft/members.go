@@ -241,9 +241,10 @@ func (a *attempt) mine(c conn, e Element) error {
 
 // alone makes sure that exclusive members overlap nobody else's. The kernel
 // refuses one that begins or ends inside another of its set, but not one that
-// holds another, nor one of another set. As this looks after the members are there, of two pods that come at
-// the same time one at least sees the other. Where it finds somebody it takes
-// the members away again, and then the other's if that pod is gone.
+// holds another, nor one beside another set's. As this looks after the members
+// are there, of two pods that come at the same time one at least sees the other.
+// Where it finds somebody it takes the members away again, and then the other's
+// if that pod is gone.
 func (a *attempt) alone(c conn) (bool, error) {
 	if a.claims == nil {
 		return true, nil
@@ -333,57 +334,5 @@ func (a *attempt) converge(c conn, e Element) error {
 	}
 	a.before = append(a.before, a.table.member(&e, ""))
 	a.converged[e.Text] = true
-	return nil
-}
-
-// Check looks whether every member is there, is the attachment's, and leads
-// where it should. Where the whole table is gone, it is put back first: that is
-// the doing of a reload, and all attachments' loss.
-func (m Members) Check(*kernel.Kernel) error {
-	if m.Idle() {
-		return nil
-	}
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.heal()
-	err = m.check(c)
-	if m.claims != nil && errors.Is(err, fs.ErrNotExist) {
-		if former, ok := m.claims.recorded(m); ok {
-			return former.check(c)
-		}
-	}
-	return err
-}
-
-func (m Members) check(c conn) error {
-	all := make([]Element, 0, len(m.Elements))
-	for _, e := range m.Elements {
-		_, members := e.held()
-		all = append(append(all, e), members...)
-	}
-	have, err := c.getEach(m.table, all)
-	errs := []error{err}
-	for i, e := range all {
-		if err == nil {
-			errs = append(errs, m.compare(e, have[i]))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (m Members) compare(e Element, f found) error {
-	switch {
-	case !f.is(e):
-		return fmt.Errorf("%v is not there: %w", e, fs.ErrNotExist)
-	case e.Shared:
-		return nil
-	case f.comment != m.Owner.Comment():
-		return fmt.Errorf("%v is %s's", e, f.comment)
-	case !bytes.Equal(f.data, e.Data) && e.Data != nil:
-		return fmt.Errorf("%v leads elsewhere", e)
-	}
 	return nil
 }

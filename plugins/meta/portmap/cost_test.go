@@ -1,0 +1,93 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugintest"
+)
+
+// TestManyPorts: a thousand ports in a row are one member; a thousand that lead
+// elsewhere are as many, and quick all the same.
+func TestManyPorts(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	for _, c := range []struct {
+		what    string
+		list    []PortMapping
+		set     string
+		members int
+	}{
+		{"in a row", shifted(1000, 20000, 20000), "dnat4", 1},
+		{"shifted", shifted(1000, 20000, 30000), "port4", 1000},
+		{"too few in a row", shifted(15, 20000, 20000), "port4", 15},
+	} {
+		p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
+		start := time.Now()
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		added := time.Since(start)
+		n := strings.Count(s.Run("nft list map inet catena "+c.set), "n/c1/eth0")
+		if n != c.members {
+			t.Errorf("%s: %d members in %s, and %d are wanted", c.what, n, c.set, c.members)
+		}
+		start = time.Now()
+		if err := p.Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("ports %s: ADD %v, DEL %v", c.what, added, time.Since(start))
+		if added > 2*time.Second {
+			t.Errorf("ADD took %v", added)
+		}
+	}
+}
+
+// TestCostAmongOthers: what a pod with a port costs does not depend on the ports
+// that others have. With a set of ranges, DEL would take some ten times as long.
+func TestCostAmongOthers(t *testing.T) {
+	s := kerneltest.New(t)
+	bridged(s)
+	k := s.Kernel()
+	p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(PortMapping{HostPort: 8080, ContainerPort: 80})})
+	cost := func() (add, del time.Duration) {
+		const rounds = 15
+		var adds, dels []time.Duration
+		for range rounds {
+			start := time.Now()
+			if err := p.Add(k); err != nil {
+				t.Fatal(err)
+			}
+			added := time.Now()
+			if err := p.Del(k); err != nil {
+				t.Fatal(err)
+			}
+			adds, dels = append(adds, added.Sub(start)), append(dels, time.Since(added))
+		}
+		slices.Sort(adds)
+		slices.Sort(dels)
+		return adds[rounds/2], dels[rounds/2]
+	}
+	cost() // makes what stays
+	add, del := cost()
+	var theirs []PortMapping
+	for i := range 5000 {
+		theirs = append(theirs, PortMapping{HostPort: 10000 + 3*i, ContainerPort: 80})
+	}
+	others := plugintest.PlanAt(t, portmap, attachment("n", "c0", "10.1.2.9/24", "fd00:1:2::9/64"), Conf{RuntimeConfig: mapping(theirs...)})
+	if err := others.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	addAmong, delAmong := cost()
+	t.Logf("ADD %v and among 5000 others %v, DEL %v and %v", add, addAmong, del, delAmong)
+	const factor, slack = 3, 5 * time.Millisecond // for a loaded machine
+	if addAmong > factor*add+slack {
+		t.Errorf("ADD takes %v, and %v among 5000 others", add, addAmong)
+	}
+	if delAmong > factor*del+slack {
+		t.Errorf("DEL takes %v, and %v among 5000 others", del, delAmong)
+	}
+}
