@@ -88,7 +88,7 @@ twice=$(printf '%s\n' "${names[@]}" | sort | uniq -d)
 # Functions are called and not copied into their callers (-l), neither ours nor those of libraries that are on no way
 # that has to be fast: a plugin runs for milliseconds, and there are twenty of them to store and to load.
 small=()
-for package in "$module/..." encoding/json fmt net/netip regexp regexp/syntax time; do
+for package in "$module/..." "github.com/containernetworking/..." encoding/json fmt internal/sync net/netip reflect regexp regexp/syntax time; do
 	small+=("-gcflags=$package=-l")
 done
 mkdir -p bin
