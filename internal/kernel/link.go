@@ -225,9 +225,15 @@ func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...netlink
 		return err
 	}
 	k.Forget(s, l.Name)
+	if l.Index == 0 {
+		attrs = append(attrs, netlink.String(unix.IFLA_IFNAME, l.Name))
+	}
 	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWLINK, Body: append(ifinfo(l.Index, flags, change), netlink.Join(attrs...)...)})
 	return Cause(err)
 }
+
+// Named is a link of which no more is known than its name, for SetLink.
+func Named(name string) *Link { return &Link{Name: name} }
 
 // SetUp brings a link up, with attributes that come true in the same message.
 func (k *Kernel) SetUp(s Side, l *Link, attrs ...netlink.Attr) error {

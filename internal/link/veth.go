@@ -95,14 +95,31 @@ func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error)
 
 // raise names the host's end's owner and brings it up.
 func (v Veth) raise(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Host, v.Owner.HostLink())
+	l := kernel.Named(v.Owner.HostLink())
+	alias := netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias())
+	var err error
+	if v.Bridge != "" {
+		err = withoutAddress(k, l)
+	} else {
+		err = sysctl.TowardsPods(l.Name).Add(k)
+	}
 	if err != nil {
 		return err
 	}
-	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
-		return err
+	return k.SetUp(kernel.Host, l, alias)
+}
+
+// withoutAddress spares a link the IPv6 address that the kernel gives to each
+// that comes up. A bridge's port has no use for one, and its routes make the end
+// of the link wait for one more grace period of RCU. Where there is no IPv6 there
+// is nothing to spare.
+func withoutAddress(k *kernel.Kernel, l *kernel.Link) error {
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
+	err := k.SetLink(kernel.Host, l, 0, 0, netlink.Nest(unix.IFLA_AF_SPEC, netlink.Nest(unix.AF_INET6, netlink.U8(unix.IFLA_INET6_ADDR_GEN_MODE, none))))
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil
 	}
-	return k.SetUp(kernel.Host, l, netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias()))
+	return err
 }
 
 // taken tells which of the two names was there already.
