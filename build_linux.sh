@@ -87,6 +87,12 @@ twice=$(printf '%s\n' "${names[@]}" | sort | uniq -d)
 #
 # Functions are called and not copied into their callers (-l), neither ours nor those of libraries that are on no way
 # that has to be fast: a plugin runs for milliseconds, and there are twenty of them to store and to load.
+#
+# Nor does it live to see its garbage collected. The collector of Go 1.26 is made for large heaps, and each span of a small
+# one pays for it with a page; where the toolchain still has the one before, that is taken.
+if [[ -z ${GOEXPERIMENT:-} ]] && GOEXPERIMENT=nogreenteagc go list runtime >/dev/null 2>&1; then
+	export GOEXPERIMENT=nogreenteagc
+fi
 small=()
 for package in "$module/..." "github.com/containernetworking/..." encoding/json fmt internal/sync net/netip reflect regexp regexp/syntax time; do
 	small+=("-gcflags=$package=-l")

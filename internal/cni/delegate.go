@@ -19,6 +19,7 @@ import (
 type expected struct {
 	plugin, verb string
 	running      *program.Running
+	begun        bool
 }
 
 // Expect starts a plugin that Delegate will be called for, so that it comes up
@@ -26,10 +27,25 @@ type expected struct {
 func (r *Request) Expect(plugin, verb string) {
 	if path, err := Find(plugin, r.Path); err == nil {
 		if running, err := (program.Call{Path: path, Env: r.environment(verb)}).Start(); err == nil {
-			r.expected = &expected{plugin, verb, running}
+			r.expected = &expected{plugin: plugin, verb: verb, running: running}
 		}
 	}
 }
+
+// Begin gives the plugin that was started the request, and does not wait for its
+// answer, which Delegate is to be called for. Where none was started it reports
+// that.
+func (r *Request) Begin() bool {
+	if r.expected == nil {
+		return false
+	}
+	r.expected.begun = true
+	r.expected.running.Begin(r.Stdin)
+	return true
+}
+
+// Begun reports whether a plugin has the request whose answer nobody asked for.
+func (r *Request) Begun() bool { return r.expected != nil && r.expected.begun }
 
 // Forgo ends the plugin that was started, if Delegate was not called for it.
 func (r *Request) Forgo() {
@@ -45,7 +61,8 @@ func (r *Request) Forgo() {
 func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	if e := r.expected; e != nil && e.plugin == plugin && e.verb == verb {
 		r.expected = nil
-		printed, err := e.running.Finish(r.Stdin)
+		e.running.Begin(r.Stdin)
+		printed, err := e.running.Finish()
 		return answer(plugin, printed, err)
 	}
 	path, err := Find(plugin, r.Path)

@@ -59,6 +59,9 @@ type Plugin[C any] struct {
 	// Behind plugins make an interface that may stand behind those of plugins
 	// before them. Without IPAM the result is then theirs, with one more.
 	Behind bool
+	// InVain plugins make a link of nothing. It is made while IPAM looks for
+	// addresses, and nobody loses anything where there are none.
+	InVain bool
 	// TakesAddresses plugins take over the addresses of such a result.
 	TakesAddresses bool
 
@@ -167,11 +170,11 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		}
 	}
 	bare, err := p.bareLink(r, k, *at, c)
-	if err != nil {
+	if err != nil && !r.Begun() {
 		return nil, err
 	}
-	release, err := p.addresses(r, at)
-	if err != nil {
+	release, ipamErr := p.addresses(r, at)
+	if err := errors.Join(err, ipamErr); err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	if err := p.complete(*at, c); err != nil {
@@ -201,13 +204,17 @@ func (p Plugin[C]) makesLink() bool { return !p.Chained && !p.Nameless }
 // over its interface, as dhcp does, and is asked when that is there and up.
 var blind = []string{"", "host-local", "static"}
 
-// bareLink makes true what the plan has without addresses, for an IPAM plugin
-// that needs it.
+// bareLink makes true what the plan has without addresses: before an IPAM plugin
+// is asked that needs it, or while one that does not looks for addresses.
 func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.Plan, error) {
-	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
+	if !p.makesLink() {
 		return nil, nil
 	}
-	if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
+	if slices.Contains(blind, r.Conf.IPAM.Type) {
+		if !p.InVain || !r.Begin() {
+			return nil, nil
+		}
+	} else if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
 		return nil, err
 	}
 	at.Result = cni.NewResult()
@@ -372,6 +379,7 @@ func (p Plugin[C]) check(r *cni.Request) error {
 		return err
 	}
 	defer k.Close()
+	r.Begin() // neither looks at what the other does
 	return errors.Join(cni.WithCode(cni.CodeDrift, p.want(at, c).Check(k)), p.delegate(r, cni.Check))
 }
 

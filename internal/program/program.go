@@ -40,11 +40,12 @@ type Ended string
 func (e Ended) Error() string { return string(e) }
 
 // Running is a program that was started and has no input yet. It is for the
-// goroutine that started it, which is to call Finish or Abandon.
+// goroutine that started it, which is to call Begin and Finish, or Abandon.
 type Running struct {
 	path      string
 	pid       int
 	feed, out int // descriptors of the pipes' ends here
+	begun     bool
 }
 
 // Start starts a program.
@@ -80,21 +81,21 @@ func (c Call) Start() (*Running, error) {
 	return &Running{path: c.Path, pid: pid, feed: in[1], out: out[0]}, nil
 }
 
-// Run executes a program to its end: Start and Finish.
+// Run executes a program to its end: Start, Begin and Finish.
 func (c Call) Run(stdin []byte) (printed []byte, err error) {
 	r, err := c.Start()
 	if err != nil {
 		return nil, err
 	}
-	return r.Finish(stdin)
+	r.Begin(stdin)
+	return r.Finish()
 }
 
-// Finish gives the program its input and waits for its end. What it printed is
-// given also where it did not succeed, which is an Ended.
-func (r *Running) Finish(stdin []byte) (printed []byte, err error) {
+// Finish waits for the program's end. What it printed is given also where it did
+// not succeed, which is an Ended.
+func (r *Running) Finish() (printed []byte, err error) {
 	defer runtime.UnlockOSThread()
 	defer syscall.Close(r.out)
-	r.input(stdin)
 	printed, rerr := readAll(r.out)
 	status, err := r.wait()
 	switch err = errors.Join(err, rerr); {
@@ -111,8 +112,13 @@ func (r *Running) Finish(stdin []byte) (printed []byte, err error) {
 // pipeMin is what every pipe takes at once (pipe(7), PIPE_BUF).
 const pipeMin = 4096
 
-// input writes what the program is to read, which it need not do.
-func (r *Running) input(stdin []byte) {
+// Begin writes what the program is to read, which it need not do. A second time
+// it does nothing.
+func (r *Running) Begin(stdin []byte) {
+	if r.begun {
+		return
+	}
+	r.begun = true
 	feed := func() {
 		for len(stdin) > 0 {
 			n, err := syscall.Write(r.feed, stdin)
@@ -146,8 +152,13 @@ func readAll(fd int) (all []byte, err error) {
 	}
 }
 
-// Abandon ends a program that has got no input, and so has done nothing.
+// Abandon ends a program that has got no input, and so has done nothing, and lets
+// one that has go on to its end.
 func (r *Running) Abandon() {
+	if r.begun {
+		_, _ = r.Finish()
+		return
+	}
 	defer runtime.UnlockOSThread()
 	_ = syscall.Kill(r.pid, syscall.SIGKILL)
 	syscall.Close(r.feed)
