@@ -65,7 +65,7 @@ func builtIn() (out []scenario) {
 		scenario{name: "chain, 100 pods at a time", conf: chain(four), ports: 1, together: 100, rounds: 3,
 			goals: goals{upstream: limits{"ADD": 0.1, "DEL": 0.05}}},
 		scenario{name: "chain, 100 standing pods", conf: chain(four), ports: 1, standing: 100, rounds: 20},
-		scenario{name: "chain, 1000 standing pods", conf: chain(four), ports: 1, standing: 1000, rounds: 15,
+		scenario{name: "chain, 1000 standing pods", conf: chain(four), ports: 1, standing: 1000, rounds: 15, floor: true,
 			goals: goals{upstream: limits{"ADD": 0.05, "CHECK": 0.15, "DEL": 0.12}, none: limits{"ADD": 1.1}}},
 	)
 	return out

@@ -71,6 +71,13 @@ func (o options) measure() (r report, err error) {
 		return r, err
 	}
 	r.about = about(o)
+	o, remove, err := o.install()
+	if remove != nil {
+		defer remove()
+	}
+	if err != nil {
+		return r, err
+	}
 	for i, s := range scenarios {
 		began := time.Now()
 		fmt.Fprintf(os.Stderr, "%d of %d: %s", i+1, len(scenarios), s.name)
