@@ -112,6 +112,10 @@ func (c *contender) attachments(n int, list *libcni.NetworkConfigList, ports int
 			return nil, err
 		}
 		c.pods = append(c.pods, pod)
+		// Who executes a program pays for each file that is open.
+		if err := pod.Close(); err != nil {
+			return nil, err
+		}
 		a := node.Attachment{Pod: pod, List: list, IfName: "eth0"}
 		for range ports {
 			// Each pod's are its own: those of pods that stay are in use.

@@ -214,6 +214,9 @@ func (n *Node) pod(id string) (*Pod, error) {
 	return p, nil
 }
 
+// Close lets go of the namespace, which stays at its path: nothing is run in it from then on.
+func (p *Pod) Close() error { return p.net.Close() }
+
 // Remove takes the pod's namespace away, as a runtime does after DEL, or as happens to a pod that is lost.
 // Servers within keep it alive: close them first.
 func (p *Pod) Remove() error {

@@ -155,54 +155,52 @@ func (c *Conn) Await(d time.Duration) error {
 // Request sends a message and gives the bodies of the answers, once the kernel
 // has acknowledged it. An error is the kernel's errno, with its own words where
 // it has some.
-func (c *Conn) Request(m Message) ([][]byte, error) {
-	c.seq++
+func (c *Conn) Request(m Message) (answers [][]byte, err error) {
 	m.Flags |= unix.NLM_F_ACK
-	if err := c.Send(m.Encode(nil, c.seq)); err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for {
-		replies, err := c.Receive()
-		if err != nil {
-			return nil, err
+	err = c.exchange(m, func(r Reply) (last bool, err error) {
+		switch {
+		case r.Flags&unix.NLM_F_DUMP_INTR != 0:
+			return true, interrupted{}
+		case r.Type == unix.NLMSG_DONE, r.Type == unix.NLMSG_ERROR:
+			return true, r.Err()
 		}
-		for _, r := range replies {
-			switch {
-			case r.Seq != c.seq:
-			case r.Flags&unix.NLM_F_DUMP_INTR != 0:
-				err = interrupted{}
-			case r.Type == unix.NLMSG_DONE, r.Type == unix.NLMSG_ERROR:
-				return out, r.Err()
-			default:
-				out = append(out, bytes.Clone(r.Body))
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
+		answers = append(answers, bytes.Clone(r.Body))
+		return false, nil
+	})
+	return answers, err
 }
 
 // Get asks for one thing, and gives the body of the answer. That is either the
 // thing or an error, so no acknowledgement is asked for.
-func (c *Conn) Get(m Message) ([]byte, error) {
+func (c *Conn) Get(m Message) (answer []byte, err error) {
+	err = c.exchange(m, func(r Reply) (last bool, err error) {
+		if r.Type == unix.NLMSG_ERROR {
+			return true, r.Err()
+		}
+		answer = bytes.Clone(r.Body)
+		return true, nil
+	})
+	return answer, err
+}
+
+// exchange sends a message and reads what the kernel has to say to it, up to the
+// last of that.
+func (c *Conn) exchange(m Message, read func(Reply) (last bool, err error)) error {
 	c.seq++
 	if err := c.Send(m.Encode(nil, c.seq)); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		replies, err := c.Receive()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, r := range replies {
-			switch {
-			case r.Seq != c.seq:
-			case r.Type == unix.NLMSG_ERROR:
-				return nil, r.Err()
-			default:
-				return bytes.Clone(r.Body), nil
+			if r.Seq != c.seq {
+				continue
+			}
+			if last, err := read(r); last {
+				return err
 			}
 		}
 	}
