@@ -117,8 +117,13 @@ func (s scenario) furnish(c *contender, list *libcni.NetworkConfigList) error {
 	if c.name == nameNone {
 		return nil
 	}
-	for left := s.standing; left > 0; left -= standingTogether {
-		pods, err := c.attachments(min(left, standingTogether), list, s.ports)
+	standing := s.standing
+	if s.together > 1 {
+		standing = max(standing, 1)
+	}
+	for attached, n := 0, 1; attached < standing; attached, n = attached+n, min(standing-attached-n, standingTogether) {
+		// The first one alone makes what all share: of upstream's, several at once fail over that.
+		pods, err := c.attachments(n, list, s.ports)
 		if err != nil {
 			return err
 		}
