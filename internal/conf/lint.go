@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/json"
@@ -50,7 +49,7 @@ func (l *linter) object(path string, text []byte, types []reflect.Type) {
 			l.twice = fmt.Errorf("%w: %s stands twice", ErrValue, full)
 		}
 		seen[key] = true
-		f, ok := known[strings.ToLower(key)]
+		f, ok := find(known, key)
 		switch {
 		case ok && f.tag.Get("lint") == "-":
 			l.value(full, value, nil)
@@ -65,20 +64,28 @@ func (l *linter) object(path string, text []byte, types []reflect.Type) {
 	}
 }
 
-// known gives the keys that an object may have, in lower case; closed says that
-// there are no others.
-func known(types []reflect.Type) (byKey map[string]field, closed bool) {
-	var structs []reflect.Type
+// known gives the keys that an object may have; closed says that there are no
+// others.
+func known(types []reflect.Type) (all []field, closed bool) {
+	structs := 0
 	for _, t := range types {
 		if t.Kind() == reflect.Struct && !opaque(t) && !textual(t) {
-			structs = append(structs, t)
+			structs++
+			all = append(all, fields(t)...)
 		}
 	}
-	byKey = map[string]field{}
-	for key, f := range keys(structs) {
-		byKey[strings.ToLower(key)] = f
+	return all, structs > 0 && !slices.ContainsFunc(types, isMap)
+}
+
+// find looks for a key, whatever its case. Where two types know it, the one that
+// says more of it counts.
+func find(known []field, key string) (found field, ok bool) {
+	for _, f := range known {
+		if strings.EqualFold(f.key, key) && (!ok || opaque(found.typ)) {
+			found, ok = f, true
+		}
 	}
-	return byKey, len(structs) > 0 && !slices.ContainsFunc(types, isMap)
+	return found, ok
 }
 
 // element is what reads the members of a list or a map.
@@ -91,7 +98,7 @@ func element(types []reflect.Type) []reflect.Type {
 	return nil
 }
 
-func unknownKey(path, key string, known map[string]field) error {
+func unknownKey(path, key string, known []field) error {
 	near := nearest(key, known)
 	if near == "" {
 		return fmt.Errorf("%w %s", ErrKey, path)
@@ -100,16 +107,12 @@ func unknownKey(path, key string, known map[string]field) error {
 }
 
 // nearest finds the known key that a slip of the hand may have meant.
-func nearest(key string, known map[string]field) string {
+func nearest(key string, known []field) string {
 	best, distance := "", max(1, len(key)/3)+1
-	var names []string
-	for lower := range known {
-		names = append(names, lower)
-	}
-	sort.Strings(names)
-	for _, lower := range names {
-		if d := edits(strings.ToLower(key), lower); d < distance {
-			best, distance = known[lower].key, d
+	for _, f := range known {
+		d := edits(strings.ToLower(key), strings.ToLower(f.key))
+		if d < distance || d == distance && strings.ToLower(f.key) < strings.ToLower(best) {
+			best, distance = f.key, d
 		}
 	}
 	return best
