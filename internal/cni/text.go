@@ -41,19 +41,40 @@ type interfaceText struct {
 }
 
 type ipText struct {
-	Address   *string `json:"address"`
-	Gateway   net.IP  `json:"gateway,omitempty"`
-	Interface *int    `json:"interface,omitempty"`
+	Address   prefixText `json:"address"`
+	Gateway   net.IP     `json:"gateway,omitempty"`
+	Interface *int       `json:"interface,omitempty"`
 }
 
 type routeText struct {
-	AdvMSS   int     `json:"advmss,omitempty"`
-	Dst      *string `json:"dst"`
-	GW       net.IP  `json:"gw,omitempty"`
-	MTU      int     `json:"mtu,omitempty"`
-	Priority int     `json:"priority,omitempty"`
-	Scope    *int    `json:"scope,omitempty"`
-	Table    *int    `json:"table,omitempty"`
+	AdvMSS   int        `json:"advmss,omitempty"`
+	Dst      prefixText `json:"dst"`
+	GW       net.IP     `json:"gw,omitempty"`
+	MTU      int        `json:"mtu,omitempty"`
+	Priority int        `json:"priority,omitempty"`
+	Scope    *int       `json:"scope,omitempty"`
+	Table    *int       `json:"table,omitempty"`
+}
+
+// prefixText is an address with its prefix length, as the library's IPNet is. It
+// must be a string that says one, where it is there: null is refused too.
+type prefixText net.IPNet
+
+func (p *prefixText) UnmarshalJSON(text []byte) error {
+	var s string
+	if err := json.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	n, err := types.ParseCIDR(s)
+	if err == nil {
+		*p = prefixText(*n)
+	}
+	return err
+}
+
+func (p prefixText) MarshalText() ([]byte, error) {
+	n := net.IPNet(p)
+	return []byte(n.String()), nil
 }
 
 // parsePlain reads a result of a plain form. Where it is not ok, the library
@@ -74,39 +95,20 @@ func parsePlain(data []byte) (r *Result, ok bool) {
 		if ip == nil {
 			return nil, false
 		}
-		prefix, ok := parsePrefix(ip.Address)
-		if !ok {
-			return nil, false
-		}
-		r.IPs = append(r.IPs, &IPConfig{Interface: ip.Interface, Address: prefix, Gateway: ip.Gateway})
+		r.IPs = append(r.IPs, &IPConfig{Interface: ip.Interface, Address: net.IPNet(ip.Address), Gateway: ip.Gateway})
 	}
 	for _, route := range t.Routes {
 		if route == nil {
 			return nil, false
 		}
-		prefix, ok := parsePrefix(route.Dst)
-		if !ok {
-			return nil, false
-		}
 		r.Routes = append(r.Routes, &Route{
-			Dst: prefix, GW: route.GW, MTU: route.MTU, AdvMSS: route.AdvMSS, Priority: route.Priority, Table: route.Table, Scope: route.Scope,
+			Dst: net.IPNet(route.Dst), GW: route.GW, MTU: route.MTU, AdvMSS: route.AdvMSS, Priority: route.Priority, Table: route.Table, Scope: route.Scope,
 		})
 	}
 	if d := t.DNS; d != nil {
 		r.DNS = DNS{Nameservers: d.Nameservers, Domain: d.Domain, Search: d.Search, Options: d.Options}
 	}
 	return r, true
-}
-
-func parsePrefix(s *string) (n net.IPNet, ok bool) {
-	if s == nil {
-		return n, true
-	}
-	p, err := types.ParseCIDR(*s)
-	if err != nil {
-		return n, false
-	}
-	return *p, true
 }
 
 // printPlain writes a result in a plain form.
@@ -119,13 +121,11 @@ func printPlain(r *current.Result, version string) ([]byte, error) {
 		t.Interfaces = append(t.Interfaces, &interfaceText{Mac: i.Mac, Mtu: i.Mtu, Name: i.Name, PciID: i.PciID, Sandbox: i.Sandbox, SocketPath: i.SocketPath})
 	}
 	for _, ip := range r.IPs {
-		address := ip.Address.String()
-		t.IPs = append(t.IPs, &ipText{Address: &address, Gateway: ip.Gateway, Interface: ip.Interface})
+		t.IPs = append(t.IPs, &ipText{Address: prefixText(ip.Address), Gateway: ip.Gateway, Interface: ip.Interface})
 	}
 	for _, route := range r.Routes {
-		dst := route.Dst.String()
 		t.Routes = append(t.Routes, &routeText{
-			AdvMSS: route.AdvMSS, Dst: &dst, GW: route.GW, MTU: route.MTU, Priority: route.Priority, Scope: route.Scope, Table: route.Table,
+			AdvMSS: route.AdvMSS, Dst: prefixText(route.Dst), GW: route.GW, MTU: route.MTU, Priority: route.Priority, Scope: route.Scope, Table: route.Table,
 		})
 	}
 	return json.MarshalIndent(t, "", "    ")

@@ -23,6 +23,7 @@ func TestPlain(t *testing.T) {
 		`,"IPs":[{"Address":"10.1.2.3/24"}],"unknown":{"a":1}`,
 		`,"ips":null,"dns":null`,
 		`,"ips":[null]`, `,"interfaces":[null]`, `,"routes":[null]`, `,"ips":[{"address":"10.1.2.3"}]`, `,"ips":[{"address":"10.1.2.3/24","gateway":"x"}]`,
+		`,"ips":[{"address":null}]`, `,"routes":[{"dst":null}]`, `,"ips":[{"address":"10.1.2.3/24","gateway":null,"interface":null}]`,
 		`,"routes":[{"dst":""}]`, `,"interfaces":[{"name":3}]`, `,"ips":{}`, `,"dns":[]`,
 	} {
 		for _, version := range plain {
