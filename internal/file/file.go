@@ -12,12 +12,18 @@ import (
 // Open opens a file by open(2) and gives its descriptor, which programs that are
 // executed do not get.
 func Open(path string, flags int, mode uint32) (int, error) {
+	fd, err := Retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, mode) })
+	return fd, failed("open", path, err)
+}
+
+// Retry runs a system call again for as long as a signal interrupts it: the Go
+// runtime sends itself signals, and a wait for a lock is long.
+func Retry[T any](call func() (T, error)) (T, error) {
 	for {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
-		if err == unix.EINTR {
-			continue
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
 		}
-		return fd, failed("open", path, err)
 	}
 }
 
@@ -28,14 +34,17 @@ func Read(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	return ReadFrom(fd, path)
+}
+
+// ReadFrom reads an open file to its end. The path is for the error.
+func ReadFrom(fd int, path string) ([]byte, error) {
 	content := make([]byte, 0, 512)
 	for {
-		n, err := unix.Read(fd, content[len(content):cap(content)])
+		n, err := Retry(func() (int, error) { return unix.Read(fd, content[len(content):cap(content)]) })
 		switch {
-		case err == unix.EINTR:
-			continue
 		case err != nil:
-			return nil, failed("read", path, err)
+			return content, failed("read", path, err)
 		case n == 0:
 			return content, nil
 		}
@@ -60,10 +69,7 @@ func Write(path string, content []byte) error {
 // WriteTo writes to an open file. The path is for the error.
 func WriteTo(fd int, path string, content []byte) error {
 	for len(content) > 0 {
-		n, err := unix.Write(fd, content)
-		if err == unix.EINTR {
-			continue
-		}
+		n, err := Retry(func() (int, error) { return unix.Write(fd, content) })
 		if err != nil {
 			return failed("write", path, err)
 		}

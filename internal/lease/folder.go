@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // What stands in <dataDir>/<network>/ (0700 when made here), shared with
@@ -81,7 +83,7 @@ func (s *Store) acquire(m mode) (*folder, error) {
 		f.lock, err = openat(f.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err == nil {
-		_, err = retry(func() (int, error) { return 0, unix.Flock(f.lock, unix.LOCK_EX) })
+		_, err = file.Retry(func() (int, error) { return 0, unix.Flock(f.lock, unix.LOCK_EX) })
 	}
 	if err != nil {
 		f.close()
@@ -252,7 +254,7 @@ func (f *folder) readDir(path string, each func(string) bool) error {
 	buf := make([]byte, 64<<10)
 	var names []string
 	for {
-		n, err := retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
+		n, err := file.Retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
 		if err != nil {
 			return fmt.Errorf("read %s: %w", filepath.Join(f.path, path), err)
 		}

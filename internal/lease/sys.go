@@ -5,21 +5,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
-// retry runs a system call again for as long as a signal interrupts it: the
-// Go runtime sends itself signals, and a wait for a lock is long.
-func retry[T any](call func() (T, error)) (T, error) {
-	for {
-		v, err := call()
-		if err != unix.EINTR {
-			return v, err
-		}
-	}
-}
-
 func openat(dir int, name string, flags int) (int, error) {
-	return retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600) })
+	return file.Retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600) })
 }
 
 // readat returns the content of a small file, cut at len(buf), and when it
@@ -40,7 +31,7 @@ func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, 0, errNotPlain
 	}
-	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+	n, err := file.Retry(func() (int, error) { return unix.Read(fd, buf) })
 	if err != nil {
 		return nil, 0, err
 	}
@@ -49,7 +40,7 @@ func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
 
 // writeAll writes all of text at the head of the file.
 func writeAll(fd int, text string) error {
-	n, err := retry(func() (int, error) { return unix.Pwrite(fd, []byte(text), 0) })
+	n, err := file.Retry(func() (int, error) { return unix.Pwrite(fd, []byte(text), 0) })
 	if err == nil && n < len(text) {
 		err = unix.ENOSPC
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // Look finds a program's file in a list of folders as PATH has it. The name is
@@ -96,7 +98,7 @@ func (c Call) Run(stdin []byte) (printed []byte, err error) {
 func (r *Running) Finish() (printed []byte, err error) {
 	defer runtime.UnlockOSThread()
 	defer syscall.Close(r.out)
-	printed, rerr := readAll(r.out)
+	printed, rerr := file.ReadFrom(r.out, r.path)
 	status, err := r.wait()
 	switch err = errors.Join(err, rerr); {
 	case err != nil:
@@ -120,13 +122,7 @@ func (r *Running) Begin(stdin []byte) {
 	}
 	r.begun = true
 	feed := func() {
-		for len(stdin) > 0 {
-			n, err := syscall.Write(r.feed, stdin)
-			if err != nil && err != syscall.EINTR {
-				break
-			}
-			stdin = stdin[max(n, 0):]
-		}
+		_ = file.WriteTo(r.feed, r.path, stdin)
 		syscall.Close(r.feed)
 	}
 	if len(stdin) <= pipeMin {
@@ -136,21 +132,8 @@ func (r *Running) Begin(stdin []byte) {
 	}
 }
 
-func readAll(fd int) (all []byte, err error) {
-	all = make([]byte, 0, 1024)
-	for {
-		n, err := syscall.Read(fd, all[len(all):cap(all)])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case n <= 0 || err != nil:
-			return all, err
-		}
-		if all = all[:len(all)+n]; len(all) == cap(all) {
-			all = append(all, 0)[:len(all)]
-		}
-	}
-}
+// Begun reports whether the program has its input.
+func (r *Running) Begun() bool { return r.begun }
 
 // Abandon ends a program that has got no input, and so has done nothing, and lets
 // one that has go on to its end.
@@ -167,9 +150,6 @@ func (r *Running) Abandon() {
 }
 
 func (r *Running) wait() (status syscall.WaitStatus, err error) {
-	for {
-		if _, err = syscall.Wait4(r.pid, &status, 0, nil); err != syscall.EINTR {
-			return status, err
-		}
-	}
+	_, err = file.Retry(func() (int, error) { return syscall.Wait4(r.pid, &status, 0, nil) })
+	return status, err
 }
