@@ -19,17 +19,22 @@ import (
 type expected struct {
 	plugin, verb string
 	running      *program.Running
-	begun        bool
 }
 
 // Expect starts a plugin that Delegate will be called for, so that it comes up
 // while this one does its own work. Forgo is to be called in the end.
 func (r *Request) Expect(plugin, verb string) {
-	if path, err := Find(plugin, r.Path); err == nil {
-		if running, err := (program.Call{Path: path, Env: r.environment(verb)}).Start(); err == nil {
-			r.expected = &expected{plugin: plugin, verb: verb, running: running}
-		}
+	if running, err := r.start(plugin, verb); err == nil {
+		r.expected = &expected{plugin, verb, running}
 	}
+}
+
+func (r *Request) start(plugin, verb string) (*program.Running, error) {
+	path, err := Find(plugin, r.Path)
+	if err != nil {
+		return nil, err
+	}
+	return program.Call{Path: path, Env: r.environment(verb)}.Start()
 }
 
 // Begin gives the plugin that was started the request, and does not wait for its
@@ -39,13 +44,12 @@ func (r *Request) Begin() bool {
 	if r.expected == nil {
 		return false
 	}
-	r.expected.begun = true
 	r.expected.running.Begin(r.Stdin)
 	return true
 }
 
 // Begun reports whether a plugin has the request whose answer nobody asked for.
-func (r *Request) Begun() bool { return r.expected != nil && r.expected.begun }
+func (r *Request) Begun() bool { return r.expected != nil && r.expected.running.Begun() }
 
 // Forgo ends the plugin that was started, if Delegate was not called for it.
 func (r *Request) Forgo() {
@@ -59,17 +63,17 @@ func (r *Request) Forgo() {
 // verb, and returns what it printed. An error that the plugin printed keeps its
 // code and details.
 func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
+	var running *program.Running
 	if e := r.expected; e != nil && e.plugin == plugin && e.verb == verb {
-		r.expected = nil
-		e.running.Begin(r.Stdin)
-		printed, err := e.running.Finish()
-		return answer(plugin, printed, err)
+		running, r.expected = e.running, nil
+	} else {
+		var err error
+		if running, err = r.start(plugin, verb); err != nil {
+			return nil, err
+		}
 	}
-	path, err := Find(plugin, r.Path)
-	if err != nil {
-		return nil, err
-	}
-	printed, err := program.Call{Path: path, Env: r.environment(verb)}.Run(r.Stdin)
+	running.Begin(r.Stdin)
+	printed, err := running.Finish()
 	return answer(plugin, printed, err)
 }
 
