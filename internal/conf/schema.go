@@ -20,13 +20,15 @@ func Schema(title string, shapes ...any) ([]byte, error) {
 
 func object(types []reflect.Type) map[string]any {
 	properties := map[string]any{}
-	for key, f := range keys(types) {
+	all, _ := known(types)
+	for _, f := range all {
+		f, _ = find(all, f.key)
 		p := schemaOf(f.typ)
 		describe(p, f)
 		if f.tag.Get("lint") == "-" {
 			loosen(p)
 		}
-		properties[key] = p
+		properties[f.key] = p
 	}
 	return map[string]any{"type": "object", "properties": properties, "additionalProperties": slices.ContainsFunc(types, isMap)}
 }

@@ -58,35 +58,12 @@ func isMap(t reflect.Type) bool { return t.Kind() == reflect.Map }
 
 // opaque types read their JSON themselves: nothing is known of their keys.
 func opaque(t reflect.Type) bool {
-	return t == nil || t.Kind() == reflect.Interface || hasMethods(t) && reflect.PointerTo(t).Implements(jsonUnmarshaler)
-}
-
-// hasMethods is what is quickly told of most types: that they have none.
-func hasMethods(t reflect.Type) bool {
-	return t.PkgPath() != "" && reflect.PointerTo(t).NumMethod() > 0
+	return t == nil || t.Kind() == reflect.Interface || json.HasMethods(t) && reflect.PointerTo(t).Implements(jsonUnmarshaler)
 }
 
 // textual types are written as a JSON string.
 func textual(t reflect.Type) bool {
-	return !opaque(t) && hasMethods(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
-}
-
-// keys merges the keys of several types that read one object. Where two know a
-// key, the one that says more of it counts.
-func keys(types []reflect.Type) map[string]field {
-	all := map[string]field{}
-	for _, t := range types {
-		if isMap(t) {
-			continue
-		}
-		for _, f := range fields(t) {
-			if have, ok := all[f.key]; ok && !opaque(have.typ) {
-				continue
-			}
-			all[f.key] = f
-		}
-	}
-	return all
+	return !opaque(t) && json.HasMethods(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
 }
 
 func typesOf(shapes []any) []reflect.Type {

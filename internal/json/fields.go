@@ -72,7 +72,8 @@ func find(list []member, key string) (v reflect.Value, found bool) {
 	return v, false
 }
 
-// hasMethods says that a type could read or write itself.
-func hasMethods(t reflect.Type) bool {
+// HasMethods says that a type could read or write itself. Of most it is quickly
+// told that they could not.
+func HasMethods(t reflect.Type) bool {
 	return t.PkgPath() != "" && reflect.PointerTo(t).NumMethod() > 0
 }

@@ -144,7 +144,7 @@ func (r *reader) fill(v reflect.Value) (ok bool) {
 	if v.Kind() == reflect.Pointer {
 		return r.fillPointer(v, null)
 	}
-	if hasMethods(v.Type()) {
+	if HasMethods(v.Type()) {
 		switch u := v.Addr().Interface().(type) {
 		case json.Unmarshaler:
 			return u.UnmarshalJSON(r.value()) == nil
@@ -237,7 +237,7 @@ func (r *reader) fillSlice(v reflect.Value, null bool) bool {
 		text, ok := r.word()
 		b, err := base64.StdEncoding.DecodeString(text)
 		v.SetBytes(b)
-		return ok && err == nil && !hasMethods(v.Type().Elem())
+		return ok && err == nil && !HasMethods(v.Type().Elem())
 	}
 	if !r.take('[') {
 		return false
@@ -262,7 +262,7 @@ func (r *reader) fillMap(v reflect.Value, null bool) bool {
 		v.SetZero()
 		return true
 	}
-	if !v.IsNil() || t.Key().Kind() != reflect.String || hasMethods(t.Key()) || !r.take('{') {
+	if !v.IsNil() || t.Key().Kind() != reflect.String || HasMethods(t.Key()) || !r.take('{') {
 		return false
 	}
 	v.Set(reflect.MakeMap(t))

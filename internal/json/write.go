@@ -18,12 +18,12 @@ func write(b []byte, v reflect.Value) (out []byte, ok bool) {
 		if v.IsNil() {
 			return append(b, "null"...), true
 		}
-		if v.Kind() == reflect.Interface || !hasMethods(v.Type().Elem()) {
+		if v.Kind() == reflect.Interface || !HasMethods(v.Type().Elem()) {
 			return write(b, v.Elem())
 		}
 		return writeItself(b, v)
 	}
-	if hasMethods(v.Type()) {
+	if HasMethods(v.Type()) {
 		return writeItself(b, v)
 	}
 	return writePlain(b, v)
@@ -117,7 +117,7 @@ func writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
 	}
 	if v.Type().Elem().Kind() == reflect.Uint8 {
 		b = base64.StdEncoding.AppendEncode(append(b, '"'), v.Bytes())
-		return append(b, '"'), !hasMethods(v.Type().Elem())
+		return append(b, '"'), !HasMethods(v.Type().Elem())
 	}
 	b = append(b, '[')
 	for i := range v.Len() {
@@ -130,7 +130,7 @@ func writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
 }
 
 func writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
-	if v.Type().Key().Kind() != reflect.String || hasMethods(v.Type().Key()) {
+	if v.Type().Key().Kind() != reflect.String || HasMethods(v.Type().Key()) {
 		return b, false
 	}
 	if v.IsNil() {
