@@ -42,7 +42,7 @@ func Unmarshal(data []byte, v any) error {
 
 // Marshal writes a value, as encoding/json does.
 func Marshal(v any) ([]byte, error) {
-	if out, ok := write(nil, reflect.ValueOf(v)); ok {
+	if out, ok := new(shapes).write(nil, reflect.ValueOf(v)); ok {
 		return out, nil
 	}
 	return json.Marshal(v)

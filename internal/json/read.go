@@ -13,6 +13,7 @@ import (
 type reader struct {
 	text []byte
 	at   int
+	shapes
 }
 
 // next is the first byte of what comes, after blanks.
@@ -204,7 +205,7 @@ func (r *reader) fillPointer(v reflect.Value, null bool) bool {
 }
 
 func (r *reader) fillStruct(v reflect.Value) bool {
-	list, ok := members(v)
+	list, ok := r.shapes.get(v.Type())
 	if !ok || !r.take('{') {
 		return false
 	}
@@ -217,7 +218,7 @@ func (r *reader) fillStruct(v reflect.Value) bool {
 		field, known := find(list, key)
 		if !known {
 			r.value()
-		} else if !r.fill(field) {
+		} else if !r.fill(v.FieldByIndex(field)) {
 			return false
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // write appends a value's text.
-func write(b []byte, v reflect.Value) (out []byte, ok bool) {
+func (s *shapes) write(b []byte, v reflect.Value) (out []byte, ok bool) {
 	switch v.Kind() {
 	case reflect.Invalid:
 		return append(b, "null"...), true
@@ -19,18 +19,18 @@ func write(b []byte, v reflect.Value) (out []byte, ok bool) {
 			return append(b, "null"...), true
 		}
 		if v.Kind() == reflect.Interface || !HasMethods(v.Type().Elem()) {
-			return write(b, v.Elem())
+			return s.write(b, v.Elem())
 		}
-		return writeItself(b, v)
+		return s.writeItself(b, v)
 	}
 	if HasMethods(v.Type()) {
-		return writeItself(b, v)
+		return s.writeItself(b, v)
 	}
-	return writePlain(b, v)
+	return s.writePlain(b, v)
 }
 
 // writeItself is for types that may have a way of their own to be written.
-func writeItself(b []byte, v reflect.Value) ([]byte, bool) {
+func (s *shapes) writeItself(b []byte, v reflect.Value) ([]byte, bool) {
 	methods := v
 	if v.Kind() != reflect.Pointer && v.CanAddr() {
 		methods = v.Addr()
@@ -44,19 +44,19 @@ func writeItself(b []byte, v reflect.Value) ([]byte, bool) {
 		return out, ok && err == nil
 	}
 	if v.Kind() == reflect.Pointer {
-		return writePlain(b, v.Elem())
+		return s.writePlain(b, v.Elem())
 	}
-	return writePlain(b, v)
+	return s.writePlain(b, v)
 }
 
-func writePlain(b []byte, v reflect.Value) (out []byte, ok bool) {
+func (s *shapes) writePlain(b []byte, v reflect.Value) (out []byte, ok bool) {
 	switch v.Kind() {
 	case reflect.Struct:
-		return writeStruct(b, v)
+		return s.writeStruct(b, v)
 	case reflect.Slice:
-		return writeSlice(b, v)
+		return s.writeSlice(b, v)
 	case reflect.Map:
-		return writeMap(b, v)
+		return s.writeMap(b, v)
 	case reflect.String:
 		return writeString(b, v.String())
 	case reflect.Bool:
@@ -71,29 +71,30 @@ func writePlain(b []byte, v reflect.Value) (out []byte, ok bool) {
 	return b, false
 }
 
-func writeString(b []byte, s string) ([]byte, bool) {
-	if plain(s) {
-		return append(append(append(b, '"'), s...), '"'), true
+func writeString(b []byte, text string) ([]byte, bool) {
+	if plain(text) {
+		return append(append(append(b, '"'), text...), '"'), true
 	}
-	text, err := json.Marshal(s)
-	return append(b, text...), err == nil
+	quoted, err := json.Marshal(text)
+	return append(b, quoted...), err == nil
 }
 
-func writeStruct(b []byte, v reflect.Value) (out []byte, ok bool) {
-	list, ok := members(v)
+func (s *shapes) writeStruct(b []byte, v reflect.Value) (out []byte, ok bool) {
+	list, ok := s.get(v.Type())
 	if !ok {
 		return b, false
 	}
 	b = append(b, '{')
 	for _, m := range list {
-		if m.omitEmpty && empty(m.value) {
+		value := v.FieldByIndex(m.index)
+		if m.omitEmpty && empty(value) {
 			continue
 		}
 		b = separate(b, '{')
 		if b, ok = writeString(b, m.key); !ok {
 			return b, false
 		}
-		if b, ok = write(append(b, ':'), m.value); !ok {
+		if b, ok = s.write(append(b, ':'), value); !ok {
 			return b, false
 		}
 	}
@@ -111,7 +112,7 @@ func empty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-func writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
+func (s *shapes) writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
 	if v.IsNil() {
 		return append(b, "null"...), true
 	}
@@ -122,14 +123,14 @@ func writeSlice(b []byte, v reflect.Value) (out []byte, ok bool) {
 	b = append(b, '[')
 	for i := range v.Len() {
 		b = separate(b, '[')
-		if b, ok = write(b, v.Index(i)); !ok {
+		if b, ok = s.write(b, v.Index(i)); !ok {
 			return b, false
 		}
 	}
 	return append(b, ']'), true
 }
 
-func writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
+func (s *shapes) writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
 	if v.Type().Key().Kind() != reflect.String || HasMethods(v.Type().Key()) {
 		return b, false
 	}
@@ -147,7 +148,7 @@ func writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
 		if b, ok = writeString(b, key); !ok {
 			return b, false
 		}
-		if b, ok = write(append(b, ':'), v.MapIndex(reflect.ValueOf(key).Convert(v.Type().Key()))); !ok {
+		if b, ok = s.write(append(b, ':'), v.MapIndex(reflect.ValueOf(key).Convert(v.Type().Key()))); !ok {
 			return b, false
 		}
 	}
