@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/route"
 )
@@ -65,7 +66,7 @@ type Stale struct{ Flows []Flow }
 func Forget(flows []Flow) Stale { return Stale{connectionless(flows)} }
 
 func connectionless(flows []Flow) []Flow {
-	return slices.DeleteFunc(slices.Clone(flows), func(f Flow) bool {
+	return lists.Without(flows, func(f Flow) bool {
 		return f.Protocol != unix.IPPROTO_UDP && f.Protocol != unix.IPPROTO_SCTP
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -46,14 +47,14 @@ func (s Selector) bus() (folder string, isPCI bool, err error) {
 		return "", false, fmt.Errorf("%q is no name of a device", id)
 	}
 	folder = filepath.Join(pci, strings.ToLower(id))
-	if _, err := os.Stat(folder); err == nil {
+	if _, err := file.ModeOf(folder); err == nil {
 		return folder, true, nil
 	}
 	if s.DeviceID == "" {
 		return "", false, fmt.Errorf("PCI device %s: %w", id, fs.ErrNotExist)
 	}
 	folder = filepath.Join(auxiliary, id)
-	if _, err := os.Stat(folder); err == nil {
+	if _, err := file.ModeOf(folder); err == nil {
 		return folder, false, nil
 	}
 	return "", false, fmt.Errorf("device %s is neither on the PCI nor on the auxiliary bus: %w", id, fs.ErrNotExist)
@@ -115,13 +116,13 @@ func linkIn(k *kernel.Kernel, folder string) (*kernel.Link, error) {
 // netIn lists the links of a device, less those that only stand for what is
 // behind a virtual function (representors).
 func netIn(folder string) (out []string) {
-	entries, _ := os.ReadDir(folder)
+	entries, _ := file.List(folder)
 	for _, e := range entries {
-		port, _ := os.ReadFile(filepath.Join(folder, e.Name(), "phys_port_name"))
+		port, _ := file.Read(filepath.Join(folder, e.Name, "phys_port_name"))
 		if p := string(port); strings.HasPrefix(p, "pf") && (strings.Contains(p, "vf") || strings.Contains(p, "sf")) {
 			continue
 		}
-		out = append(out, e.Name())
+		out = append(out, e.Name)
 	}
 	return out
 }

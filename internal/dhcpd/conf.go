@@ -11,6 +11,7 @@ import (
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/dhcp"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -115,7 +116,7 @@ const (
 func (c *Conf) readFamilies() error {
 	c.families = []string{four}
 	if len(c.IPAM.Family) > 0 {
-		c.families = slices.Compact(slices.Sorted(slices.Values(c.IPAM.Family)))
+		c.families = slices.Compact(lists.Ascending(slices.Clone(c.IPAM.Family)))
 	}
 	for _, f := range c.families {
 		if f != four && f != six {

@@ -22,14 +22,15 @@ const module = "github.com/catena-cni/catena/"
 
 // floors orders the packages: imports run from a higher number to a lower one.
 var floors = map[string]int{
-	"internal/json": 5, "internal/file": 5,
+	"internal/lists": 3,
+	"internal/json":  5, "internal/file": 5,
 	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10, "internal/rpc": 10, "internal/dbus": 10, "internal/program": 10,
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,
 	"internal/plan": 30, "internal/sysctl": 30, "internal/lease": 30, "internal/delegated": 30,
 	"internal/addr": 32, "internal/tuned": 32,
 	"internal/route": 33, "internal/conntrack": 34, "internal/xtables": 34, "internal/nft": 36, "internal/link": 36, "internal/tc": 36, "internal/device": 38, "internal/dhcp": 38, "internal/firewalld": 38,
 	"internal/iptables": 40, "internal/legacy": 42,
-	"internal/plugin": 50, "internal/dhcpd": 52, "internal/kerneltest": 60, "internal/plugintest": 62, "internal/house": 70,
+	"internal/plugin": 50, "internal/dhcpd": 52, "internal/hostlocal": 52, "internal/static": 52, "internal/inside": 53, "internal/kerneltest": 60, "internal/plugintest": 62, "internal/house": 70,
 }
 
 // only lists who alone may import a third party's package, and why.

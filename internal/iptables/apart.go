@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -166,7 +167,7 @@ func forwardFirst(family bool) (wrong bool, err error) {
 // sharers are the records of others that ask for the bridge's rules.
 func (a Apart) sharers(bridge string) ([]record, error) {
 	records, err := all(chainStage1 + ".")
-	return slices.DeleteFunc(records, func(r record) bool { return r.Owner == a.Owner || r.Bridge != bridge }), err
+	return lists.Without(records, func(r record) bool { return r.Owner == a.Owner || r.Bridge != bridge }), err
 }
 
 // Del takes the bridge's rules away with the last attachment that asks for them.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -97,7 +98,7 @@ func (f Forward) Add(k *kernel.Kernel) error {
 			continue
 		}
 		if err = b.add(); err == nil {
-			done = append(done, slices.DeleteFunc(slices.Clone(f.Addrs), func(a netip.Addr) bool { return a.Is6() != six })...)
+			done = append(done, lists.Without(f.Addrs, func(a netip.Addr) bool { return a.Is6() != six })...)
 			err = stagesFirst(six)
 		}
 	}
@@ -132,7 +133,7 @@ func (f Forward) releaseUnclaimed() error {
 	if err != nil {
 		return err
 	}
-	free := slices.DeleteFunc(slices.Clone(f.Known), func(a netip.Addr) bool {
+	free := lists.Without(f.Known, func(a netip.Addr) bool {
 		return slices.ContainsFunc(others, func(r record) bool { return slices.Contains(r.Addrs, a) })
 	})
 	if len(free) == 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -159,7 +160,7 @@ func Masqueraded() ([]name.Attachment, error) { return recorded(prefixMasquerade
 
 func recorded(prefix string) ([]name.Attachment, error) {
 	records, err := all(prefix)
-	return owners(slices.DeleteFunc(records, func(r record) bool { return r.chain != r.Owner.UpstreamChain(prefix) })), err
+	return owners(lists.Without(records, func(r record) bool { return r.chain != r.Owner.UpstreamChain(prefix) })), err
 }
 
 // CollectMasquerade is GC for masquerading that no record speaks of: it removes

@@ -7,13 +7,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/nft"
 )
 
 // batch is the rules of one family.
 func (p Ports) batch(six bool) batch {
 	b := batch{six: six, table: "nat", fresh: p.chain()}
-	mine := slices.DeleteFunc(slices.Clone(p.Mappings), func(m nft.Mapping) bool { return m.Pod.Addr().Is6() != six })
+	mine := lists.Without(p.Mappings, func(m nft.Mapping) bool { return m.Pod.Addr().Is6() != six })
 	if len(mine) == 0 {
 		return b
 	}

@@ -5,8 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"reflect"
-	"slices"
 	"strconv"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // write appends a value's text.
@@ -141,7 +142,7 @@ func (s *shapes) writeMap(b []byte, v reflect.Value) (out []byte, ok bool) {
 	for _, key := range v.MapKeys() {
 		keys = append(keys, key.String())
 	}
-	slices.Sort(keys)
+	lists.Ascending(keys)
 	b = append(b, '{')
 	for _, key := range keys {
 		b = separate(b, '{')

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // A span is a run of excluded addresses, however long it is.
@@ -18,7 +20,7 @@ func spansOf(prefixes []netip.Prefix) (apart []span) {
 	for _, p := range prefixes {
 		all = append(all, span{p.Masked().Addr(), lastOf(p)})
 	}
-	slices.SortFunc(all, func(a, b span) int { return cmp.Or(a.first.Compare(b.first), b.last.Compare(a.last)) })
+	lists.Sort(all, func(a, b span) int { return cmp.Or(a.first.Compare(b.first), b.last.Compare(a.last)) })
 	for _, x := range all {
 		// Of two prefixes that overlap one holds the other.
 		if n := len(apart); n == 0 || apart[n-1].last.Less(x.first) {

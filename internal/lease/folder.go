@@ -102,7 +102,7 @@ func (s *Store) open(m mode) (*folder, error) {
 	}
 	err := open()
 	if err == unix.ENOENT && m == making {
-		if err := os.MkdirAll(s.path, 0o700); err != nil {
+		if err := file.MakeFolder(s.path, 0o700); err != nil {
 			return nil, fmt.Errorf("make the folder of network %s: %w", s.network, err)
 		}
 		err = open()
@@ -251,23 +251,10 @@ func (f *folder) readDir(path string, each func(string) bool) error {
 		return fmt.Errorf("open %s: %w", filepath.Join(f.path, path), err)
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 64<<10)
-	var names []string
-	for {
-		n, err := file.Retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
-		if err != nil {
-			return fmt.Errorf("read %s: %w", filepath.Join(f.path, path), err)
-		}
-		if n == 0 {
-			return nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
-		for _, name := range names {
-			if !each(name) {
-				return nil
-			}
-		}
+	if err := file.Each(fd, filepath.Join(f.path, path), func(e file.Entry) bool { return each(e.Name) }); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Join(f.path, path), err)
 	}
+	return nil
 }
 
 // walk reads every lease. One that is gone by then is left out; one that

@@ -83,7 +83,11 @@ func parseRecord(text string) (r record, err error) {
 		return record{}, fmt.Errorf("%q is no record of version %s", text, indexVersion)
 	}
 	r.boot, r.netns.path = undash(fields[1]), undash(fields[4])
-	if _, err := fmt.Sscanf(fields[2], "%d:%d", &r.netns.dev, &r.netns.inode); err != nil {
+	dev, inode, _ := strings.Cut(fields[2], ":")
+	var errs [2]error
+	r.netns.dev, errs[0] = strconv.ParseUint(dev, 10, 64)
+	r.netns.inode, errs[1] = strconv.ParseUint(inode, 10, 64)
+	if err := errors.Join(errs[:]...); err != nil {
 		return record{}, fmt.Errorf("network namespace %q: %w", fields[2], err)
 	}
 	for lease := range strings.SplitSeq(fields[3], ",") {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/json"
 )
 
@@ -17,7 +18,7 @@ const bootIDFile = "/proc/sys/kernel/random/boot_id"
 // hints is what a call has learnt about this boot so far.
 type hints struct {
 	boot  *string
-	cache []os.DirEntry
+	cache []file.Entry
 }
 
 // bootID names this boot of the kernel, or is "" when that cannot be known.
@@ -131,14 +132,14 @@ func (f *folder) uncached(owner Owner) bool {
 	}
 	// Any interface of the container may be the one that holds it.
 	if f.cache == nil {
-		files, err := os.ReadDir(f.CacheDir)
+		entries, err := file.List(f.CacheDir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return false
 		}
-		f.cache = append([]os.DirEntry{}, files...)
+		f.cache = append([]file.Entry{}, entries...)
 	}
-	for _, file := range f.cache {
-		if strings.HasPrefix(file.Name(), base) && !cachedGone(filepath.Join(f.CacheDir, file.Name())) {
+	for _, e := range f.cache {
+		if strings.HasPrefix(e.Name, base) && !cachedGone(filepath.Join(f.CacheDir, e.Name)) {
 			return false
 		}
 	}
@@ -147,8 +148,8 @@ func (f *folder) uncached(owner Owner) bool {
 
 // cachedGone reports whether the attachment that a file of libcni's cache
 // describes had a network namespace that is gone.
-func cachedGone(file string) bool {
-	text, err := os.ReadFile(file)
+func cachedGone(path string) bool {
+	text, err := file.Read(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return true
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // A health check runs every few seconds on every node: it may cost about two
@@ -55,7 +57,7 @@ func writable(path string) error {
 		}
 		break
 	}
-	if st, err := os.Stat(path); err == nil && !st.IsDir() {
+	if m, err := file.ModeOf(path); err == nil && !m.IsFolder() {
 		return fmt.Errorf("%s is no folder: %w", path, unix.ENOTDIR)
 	}
 	// A file system without a limit reports none of the total.

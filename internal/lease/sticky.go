@@ -3,13 +3,14 @@ package lease
 import (
 	"encoding/hex"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -60,7 +61,7 @@ func (s *Store) recall(identity string) *memory {
 	}
 	for _, place := range m.places() {
 		if id, addrs := m.look(place); id == m.id {
-			m.place, m.had = place, slices.DeleteFunc(addrs, func(a netip.Addr) bool { return m.of(a) != id })
+			m.place, m.had = place, lists.Without(addrs, func(a netip.Addr) bool { return m.of(a) != id })
 			break
 		}
 	}
@@ -152,7 +153,7 @@ func (t *taking) remember(leases []Lease) {
 	if m == nil || t.dry || m.dir < 0 && m.id == "" {
 		return
 	}
-	if m.dir < 0 && os.MkdirAll(m.path, 0o700) == nil {
+	if m.dir < 0 && file.MakeFolder(m.path, 0o700) == nil {
 		m.open()
 	}
 	if m.dir < 0 {
@@ -227,20 +228,20 @@ func (m *memory) forget(link string) { _ = unix.Unlinkat(m.dir, link, 0) }
 func (f *folder) forgetOthers() {
 	m := f.recall("")
 	defer m.close()
-	links, err := os.ReadDir(m.path)
+	links, err := file.List(m.path)
 	if m.dir < 0 || err != nil {
 		return
 	}
 	var places []string
 	for _, l := range links {
-		a, ok := parseName(l.Name())
+		a, ok := parseName(l.Name)
 		if !ok {
-			places = append(places, l.Name())
+			places = append(places, l.Name)
 			continue
 		}
-		_, owner := m.read(l.Name())
+		_, owner := m.read(l.Name)
 		if e, err := f.read(a); err == nil && e.owner.key() != owner {
-			m.forget(l.Name())
+			m.forget(l.Name)
 		}
 	}
 	for _, place := range places {

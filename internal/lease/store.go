@@ -17,12 +17,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // ErrFull is met by errors.Is in the error of a call that found no free
@@ -249,6 +250,6 @@ func (s *Store) List() ([]Held, error) {
 		rec, _ := f.record(e.owner)
 		list = append(list, Held{e.addr, e.owner, rec.netns.path, f.abandoned(e)})
 	}
-	slices.SortFunc(list, func(a, b Held) int { return a.Address.Compare(b.Address) })
+	lists.Sort(list, func(a, b Held) int { return a.Address.Compare(b.Address) })
 	return list, errors.Join(err, f.unreadable)
 }

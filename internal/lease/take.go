@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // A Request asks for one address of each set.
@@ -221,7 +223,7 @@ func (t *taking) takeOver(e entry) error {
 	}
 	if !e.torn {
 		rec, _ := t.record(e.owner)
-		rec.leases = slices.DeleteFunc(rec.leases, func(l stamped) bool { return l.addr == e.addr })
+		rec.leases = lists.Without(rec.leases, func(l stamped) bool { return l.addr == e.addr })
 		t.enter(e.owner, rec)
 	}
 	return t.reserve(e.addr)
@@ -235,7 +237,7 @@ func (t *taking) settle() error {
 			return err
 		}
 	}
-	kept := slices.DeleteFunc(slices.Clone(t.before), func(e entry) bool { return slices.Contains(t.drop, e) })
+	kept := lists.Without(t.before, func(e entry) bool { return slices.Contains(t.drop, e) })
 	groups := make(map[Owner]record)
 	ns := netnsAt(t.req.Netns)
 	for _, e := range slices.Concat(kept, t.taken) {
@@ -263,7 +265,7 @@ func (t *taking) undo() error {
 	}
 	if len(t.taken) > 0 {
 		rec, _ := t.record(t.req.Owner)
-		own := slices.DeleteFunc(slices.Clone(t.before), func(e entry) bool { return e.owner != t.req.Owner })
+		own := lists.Without(t.before, func(e entry) bool { return e.owner != t.req.Owner })
 		t.enter(t.req.Owner, rec.about(own))
 	}
 	return errors.Join(errs...)

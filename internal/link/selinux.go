@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // A tap device has the SELinux label of the thread that makes it, and a thread
@@ -35,12 +37,12 @@ func selinux() bool {
 func labelled(label string, f func() error) error {
 	const attribute = "/proc/thread-self/attr/exec"
 	runtime.LockOSThread()
-	if err := os.WriteFile(attribute, []byte(label), 0); err != nil {
+	if err := file.Write(attribute, []byte(label)); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("selinuxContext %s: %w", label, err)
 	}
 	err := f()
-	if os.WriteFile(attribute, []byte{0}, 0) == nil {
+	if file.Write(attribute, []byte{0}) == nil {
 		runtime.UnlockOSThread()
 	}
 	return err

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // condition is one comparison that a packet must pass: of what load brings into
@@ -92,7 +94,7 @@ func joined(spans []span) (out []span) {
 	for _, s := range spans {
 		ordered = append(ordered, &s)
 	}
-	slices.SortFunc(ordered, func(a, b *span) int { return bytes.Compare(a.first, b.first) })
+	lists.Sort(ordered, func(a, b *span) int { return bytes.Compare(a.first, b.first) })
 	for _, s := range ordered {
 		if n := len(out) - 1; n >= 0 {
 			after, more := next(out[n].last)

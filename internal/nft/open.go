@@ -13,6 +13,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/json"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/store"
 )
 
@@ -179,7 +180,7 @@ func (c conn) opening(f foreign, admins []string) (batch []message, have []place
 	if err != nil {
 		return nil, nil, err
 	}
-	theirs := slices.DeleteFunc(slices.Clone(rules), func(r Rule) bool { return strings.HasPrefix(r.Comment, ourComment) })
+	theirs := lists.Without(rules, func(r Rule) bool { return strings.HasPrefix(r.Comment, ourComment) })
 	word, at, err := c.lastWord(f, theirs, 0)
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/conntrack"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -82,7 +83,9 @@ func Merge(mappings []Mapping) (out []Mapping, err error) {
 		port     uint16
 	}
 	taken := map[where]Mapping{}
-	for _, m := range slices.SortedStableFunc(slices.Values(mappings), byPort) {
+	ordered := slices.Clone(mappings)
+	lists.Stable(ordered, byPort)
+	for _, m := range ordered {
 		at := where{m.Protocol, m.Host, m.HostPort}
 		everywhere := at
 		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // heal puts back what somebody else's reload has wiped: "nft flush ruleset" and
@@ -92,7 +93,7 @@ func liveRecords(family uint8) (live []*record, err error) {
 			live = append(live, &r)
 		}
 	}
-	slices.SortFunc(live, func(a, b *record) int {
+	lists.Sort(live, func(a, b *record) int {
 		if a.Exclusive && b.Exclusive {
 			return compare.Compare(a.Since, b.Since)
 		}
@@ -171,7 +172,7 @@ func (t *table) again(live []*record, skip map[string]bool) restoring {
 
 // widest leaves out the elements that others hold inside: subnets overlap whole.
 func widest(elements []*Element) (out []*Element) {
-	slices.SortFunc(elements, func(a, b *Element) int {
+	lists.Sort(elements, func(a, b *Element) int {
 		return compare.Or(compare.Compare(a.Set, b.Set), bytes.Compare(a.Key, b.Key), bytes.Compare(b.End, a.End))
 	})
 	for _, e := range elements {

@@ -7,10 +7,10 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
@@ -33,7 +33,7 @@ type Plan []Fact
 func (p Plan) Add(k *kernel.Kernel) error {
 	for i, f := range p {
 		if err := f.Add(k); err != nil {
-			return errors.Join(fmt.Errorf("%v: %w", f, err), slices.DeleteFunc(slices.Clone(p[:i]), Idle).Del(k))
+			return errors.Join(fmt.Errorf("%v: %w", f, err), lists.Without(p[:i], Idle).Del(k))
 		}
 	}
 	return nil
@@ -56,7 +56,7 @@ func (p Plan) Without(other Plan) Plan {
 	for _, f := range other {
 		have[f.String()] = true
 	}
-	return slices.DeleteFunc(slices.Clone(p), func(f Fact) bool { return have[f.String()] })
+	return lists.Without(p, func(f Fact) bool { return have[f.String()] })
 }
 
 // Check names every fact that does not hold.

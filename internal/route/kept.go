@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -57,7 +58,7 @@ func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
 		}
 	}
 	// Those without a gateway first: the others stand on them.
-	slices.SortStableFunc(out, func(a, b Kept) int { return a.rank() - b.rank() })
+	lists.Stable(out, func(a, b Kept) int { return a.rank() - b.rank() })
 	return out, nil
 }
 
@@ -150,7 +151,7 @@ func (r Kept) of(link int) (Kept, bool) {
 
 // by are the ways of the route that go by a link.
 func (r Kept) by(link int) []hop {
-	return slices.DeleteFunc(slices.Clone(r.hops), func(h hop) bool { return h.link != link })
+	return lists.Without(r.hops, func(h hop) bool { return h.link != link })
 }
 
 // rank orders routes by what they stand on.
@@ -164,7 +165,7 @@ func (r Kept) rank() int {
 // WithoutObject is the route with next hops of its own, where it has an object
 // for them.
 func (r Kept) WithoutObject() Kept {
-	r.attrs = slices.DeleteFunc(slices.Clone(r.attrs), func(a netlink.Attr) bool { return binary.NativeEndian.Uint16(a[2:]) == attrObject })
+	r.attrs = lists.Without(r.attrs, func(a netlink.Attr) bool { return binary.NativeEndian.Uint16(a[2:]) == attrObject })
 	r.object = false
 	return r
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -49,7 +50,7 @@ func (o OutOfMain) Add(k *kernel.Kernel) error {
 // as they are.
 func (o OutOfMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 	routes, err := o.routes(k)
-	return slices.DeleteFunc(routes, func(r Kept) bool {
+	return lists.Without(routes, func(r Kept) bool {
 		switch {
 		case r.Table != unix.RT_TABLE_MAIN, r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast(), r.Protocol == unix.RTPROT_RA:
 			return true

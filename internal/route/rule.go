@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -180,7 +181,7 @@ func FreeTables(k *kernel.Kernel, first, n int) ([]int, error) {
 
 // labelled are the rules of a list that have one of the labels.
 func labelled(all []rule, labels ...uint32) []rule {
-	return slices.DeleteFunc(slices.Clone(all), func(r rule) bool {
+	return lists.Without(all, func(r rule) bool {
 		return !slices.Contains(labels, r.label)
 	})
 }

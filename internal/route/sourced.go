@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Sourced are the routes of the main table that go by the link, in the table of
@@ -138,7 +139,7 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return slices.DeleteFunc(routes, func(r Kept) bool {
+	return lists.Without(routes, func(r Kept) bool {
 		for from, table := range tables {
 			if r.Table == table && r.Dst.Addr().Is4() == from.Is4() {
 				return false
@@ -168,7 +169,7 @@ func (s Sourced) Check(k *kernel.Kernel) error {
 }
 
 func (s Sourced) compare(source Source, table int, routes []Kept) error {
-	routes = slices.DeleteFunc(slices.Clone(routes), func(r Kept) bool {
+	routes = lists.Without(routes, func(r Kept) bool {
 		return r.Table != table || r.Dst.Addr().Is4() != source.Prefix.Addr().Is4()
 	})
 	if len(routes) == 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -197,7 +198,7 @@ func (r Rules) removeUpstream(k *kernel.Kernel) error {
 
 // upstreams are the rules that upstream's plugin could have made.
 func upstreams(all []rule) []rule {
-	return slices.DeleteFunc(all, func(r rule) bool {
+	return lists.Without(all, func(r rule) bool {
 		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
 	})
 }

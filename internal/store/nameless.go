@@ -1,9 +1,7 @@
 package store
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,15 +12,7 @@ import (
 // nameless opens a file in the folder that has no name yet, so that nothing is
 // left of it when this process is killed. Some filesystems have none.
 func (f Folder) nameless() (fd int, err error) {
-	open := func() (int, error) { return file.Open(string(f), unix.O_TMPFILE|unix.O_WRONLY, 0o600) }
-	fd, err = open()
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(string(f), 0o700); err != nil {
-			return fd, err
-		}
-		fd, err = open()
-	}
-	return fd, err
+	return f.making(func() (int, error) { return file.Open(string(f), unix.O_TMPFILE|unix.O_WRONLY, 0o600) })
 }
 
 // give gives a nameless file a name that nobody else has (open(2), O_TMPFILE).

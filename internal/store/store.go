@@ -3,17 +3,18 @@
 package store
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Folder is a folder of small files, named by its path. It is made, with mode
@@ -66,7 +67,7 @@ func (f Folder) Replace(key string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if err := file.Rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
 	return nil
@@ -75,21 +76,32 @@ func (f Folder) Replace(key string, content []byte) error {
 // temporary writes content to a file of its own beside the others. Its name
 // begins with a dot, which no key does.
 func (f Folder) temporary(content []byte) (string, error) {
-	temp, err := os.CreateTemp(string(f), ".new-*")
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(string(f), 0o700); err != nil {
-			return "", err
-		}
-		temp, err = os.CreateTemp(string(f), ".new-*")
+	var chance [16]byte
+	if _, err := unix.Getrandom(chance[:], 0); err != nil {
+		return "", fmt.Errorf("find a name for a new file in %s: %w", string(f), err)
 	}
+	temp := filepath.Join(string(f), ".new-"+hex.EncodeToString(chance[:]))
+	fd, err := f.making(func() (int, error) { return file.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600) })
 	if err != nil {
 		return "", err
 	}
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(temp.Name()))
+	err = file.WriteTo(fd, temp, content)
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return "", errors.Join(err, os.Remove(temp))
 	}
-	return temp.Name(), nil
+	return temp, nil
+}
+
+// making opens a file in the folder, which it makes where it is missing.
+func (f Folder) making(open func() (fd int, err error)) (fd int, err error) {
+	fd, err = open()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := file.MakeFolder(string(f), 0o700); err != nil {
+			return fd, err
+		}
+		fd, err = open()
+	}
+	return fd, err
 }
 
 // Read gives a file's content, or os.ErrNotExist.
@@ -123,12 +135,12 @@ func (f Folder) Rename(key, other string) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(from, to)
+	return file.Rename(from, to)
 }
 
 // Keys lists the files in the folder. A folder that is not there has none.
 func (f Folder) Keys() ([]string, error) {
-	entries, err := Entries(string(f))
+	entries, err := file.List(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -137,23 +149,11 @@ func (f Folder) Keys() ([]string, error) {
 	}
 	var keys []string
 	for _, e := range entries {
-		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
-			keys = append(keys, e.Name())
+		if e.Regular && !strings.HasPrefix(e.Name, ".") {
+			keys = append(keys, e.Name)
 		}
 	}
-	slices.Sort(keys)
-	return keys, nil
-}
-
-// Entries is what is in a folder, in no order: os.ReadDir would draw a sort of
-// its own into every plugin.
-func Entries(folder string) ([]fs.DirEntry, error) {
-	f, err := os.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.ReadDir(-1)
+	return lists.Ascending(keys), nil
 }
 
 // Writable looks whether the folder, or the nearest parent that is there, takes

@@ -8,12 +8,12 @@ import (
 	"maps"
 	"net"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
@@ -293,7 +293,7 @@ type Features struct {
 
 func (f Features) String() string {
 	words := []string{"tune pod", f.Link}
-	for _, feature := range slices.Sorted(maps.Keys(f.Wanted)) {
+	for _, feature := range lists.Keys(f.Wanted) {
 		words = append(words, fmt.Sprintf("%s=%t", feature, f.Wanted[feature]))
 	}
 	return strings.Join(words, " ")

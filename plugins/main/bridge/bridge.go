@@ -10,6 +10,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/link"
@@ -17,13 +18,12 @@ import (
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/store"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
 
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
-	InVain: true, Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink, Together: link.RemoveAll,
+	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))
@@ -207,7 +207,7 @@ func ready(k *kernel.Kernel, c Conf) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // ADD makes it
 	}
-	if ports, _ := store.Entries("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
+	if ports, _ := file.List("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
 		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
 	}
 	return errors.Join(append(errs, err)...)

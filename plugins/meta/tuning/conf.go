@@ -3,11 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/store"
 	"github.com/catena-cni/catena/internal/sysctl"
@@ -107,7 +106,7 @@ func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
 	var errs []error
 	for _, m := range maps {
 		from := map[string]string{}
-		for _, written := range slices.Sorted(keys(m)) {
+		for _, written := range lists.Keys(m) {
 			key, err := path(written, ifname)
 			if other, twice := from[key]; twice && err == nil {
 				err = fmt.Errorf("sysctl %q stands there a second time, as %q", other, written)
@@ -121,14 +120,12 @@ func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
 		}
 	}
 	var out sysctl.Pairs
-	for _, key := range slices.Sorted(keys(merged)) {
+	for _, key := range lists.Keys(merged) {
 		out = append(out, sysctl.Pair{Key: key, Value: merged[key]})
 	}
 	out.Order()
 	return out, errors.Join(errs...)
 }
-
-func keys(m map[string]string) func(func(string) bool) { return maps.Keys(m) }
 
 // path is the file below /proc/sys that a key means. In a key that is written
 // with dots a slash stands for a dot, as in net.ipv4.conf.eth0/100.arp_filter.

@@ -43,9 +43,9 @@ pod ethtool -k eth0 2>&1`
 func (w world) Text() string { return w.Sandbox.Text() + w.Run(everything) }
 
 const (
-	head = `{"cniVersion":"1.1.0","name":"n","type":"tuning"`
-	file = "/run/cni/tuning/c1_eth0.json"
-	some = `,"mac":"02:00:5E:00:00:01","mtu":1400,"txQLen":77,"allmulti":true,"promisc":true` +
+	head   = `{"cniVersion":"1.1.0","name":"n","type":"tuning"`
+	record = "/run/cni/tuning/c1_eth0.json"
+	some   = `,"mac":"02:00:5E:00:00:01","mtu":1400,"txQLen":77,"allmulti":true,"promisc":true` +
 		`,"sysctl":{"net.ipv4.conf.IFNAME.arp_filter":"1","net.ipv4.ip_local_reserved_ports":"2100","net.ipv4.ip_local_port_range":"2000 3000"}` +
 		`,"ethtool":{"tx-checksum-ip-generic":false}`
 )
@@ -103,14 +103,14 @@ func TestVerbs(t *testing.T) {
 		t.Errorf("result: %s", a.Stdout)
 	}
 	w.must("CHECK", some)
-	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(record); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", st, err)
 	}
-	if st, err := os.Stat(filepath.Dir(file)); err != nil || st.Mode().Perm() != 0o700 {
+	if st, err := os.Stat(filepath.Dir(record)); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("%v %v", st, err)
 	}
 	var kept map[string]any
-	b, _ := os.ReadFile(file)
+	b, _ := os.ReadFile(record)
 	if err := json.Unmarshal(b, &kept); err != nil || kept["mac"] != "02:bb:bb:bb:bb:bb" || kept["mtu"] != 1500.0 ||
 		kept["promisc"] != false || kept["allmulti"] != false || kept["txQLen"] != 1000.0 || kept["owner"] != "n/c1/eth0" {
 		t.Errorf("%v %s", err, b)
@@ -170,17 +170,17 @@ func TestDelWhenGone(t *testing.T) {
 		"the link":              func(w world) string { w.Run("pod ip link del eth0"); return w.Pod },
 		"the namespace":         func(w world) string { return "/run/netns/gone" },
 		"another in its place":  func(w world) string { w.NewPod(w.Pod + "2"); return w.Pod + "2" },
-		"a garbage file":        func(w world) string { w.Run("echo '{\"mac\":7' > " + file); return w.Pod },
-		"a file of wrong types": func(w world) string { w.Run("echo '{\"mac\":7}' > " + file); return w.Pod },
+		"a garbage file":        func(w world) string { w.Run("echo '{\"mac\":7' > " + record); return w.Pod },
+		"a file of wrong types": func(w world) string { w.Run("echo '{\"mac\":7}' > " + record); return w.Pod },
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
 			w.must("ADD", some)
 			a := w.Call(kerneltest.Call{Bin: w.bin, Plugin: "tuning", Verb: "DEL", Netns: gone(w), Conf: w.conf(some)})
-			if a.Exit != 0 || there(file) {
-				t.Errorf("%s; the file is there: %t", a.Msg, there(file))
+			if a.Exit != 0 || there(record) {
+				t.Errorf("%s; the file is there: %t", a.Msg, there(record))
 			}
-			if strings.Contains(what, "file") && !strings.Contains(a.Stderr, file) {
+			if strings.Contains(what, "file") && !strings.Contains(a.Stderr, record) {
 				t.Errorf("nobody is told: %q", a.Stderr)
 			}
 		})
@@ -210,7 +210,7 @@ func TestStaleFile(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
 			before := w.Text()
-			w.Run("mkdir -p /run/cni/tuning; cat > " + file + " <<'X'\n" + content + "\nX")
+			w.Run("mkdir -p /run/cni/tuning; cat > " + record + " <<'X'\n" + content + "\nX")
 			w.must("ADD", some)
 			w.must("DEL", some)
 			w.Same("DEL", before, w.Text())
@@ -224,7 +224,7 @@ func TestAddOnUpstreamsFile(t *testing.T) {
 	w := newWorld(t)
 	before := w.Text()
 	w.Run("mkdir -p /run/cni/tuning; pod ip link set eth0 address 02:00:5e:00:00:01 mtu 1400 txqueuelen 77 allmulticast on promisc on")
-	w.Run(`printf '{\n "mac": "02:bb:bb:bb:bb:bb",\n "promisc": false,\n "mtu": 1500,\n "allmulti": false,\n "txQLen": 1000\n}' > ` + file)
+	w.Run(`printf '{\n "mac": "02:bb:bb:bb:bb:bb",\n "promisc": false,\n "mtu": 1500,\n "allmulti": false,\n "txQLen": 1000\n}' > ` + record)
 	w.must("ADD", some)
 	w.must("DEL", some)
 	w.Same("DEL", before, w.Text())
@@ -286,7 +286,7 @@ func TestGCWithoutThePod(t *testing.T) {
 	w.must("ADD", some)
 	w.Run(`umount "$POD"`)
 	w.Must(kerneltest.Call{Bin: w.bin, Plugin: "tuning", Verb: "GC", Conf: head + `,"cni.dev/valid-attachments":[]}`})
-	if there(file) {
+	if there(record) {
 		t.Error("the file is there still")
 	}
 }
