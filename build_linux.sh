@@ -94,12 +94,26 @@ if [[ -z ${GOEXPERIMENT:-} ]] && GOEXPERIMENT=nogreenteagc go list runtime >/dev
 	export GOEXPERIMENT=nogreenteagc
 fi
 small=()
-for package in "$module/..." "github.com/containernetworking/..." encoding/json fmt internal/sync net/netip reflect regexp regexp/syntax time; do
+for package in "$module/..." "github.com/containernetworking/..." golang.org/x/sys/unix encoding/json fmt internal/sync net/netip reflect regexp regexp/syntax strings time; do
 	small+=("-gcflags=$package=-l")
 done
+
+# Nor are functions put at addresses that suit long loops, where the linker can be told so.
+if [[ $(go env GOARCH) == amd64 && $(go tool link -help 2>&1) == *-funcalign* ]]; then
+	ldflags=" -funcalign=4$ldflags"
+fi
+
+# Everything that the plugins are compiled of has one name, which stands in each of them twice: for itself, and in the head
+# of the file for others. A plugin that has another one's code in it need not execute that one where the names are the same.
+build=$(
+	{
+		go list -trimpath "${small[@]}" "${args[@]}" -export -deps -f '{{.BuildID}}' "${packages[@]}" | sed 's:.*/::' | sort
+		echo "$ldflags"
+	} | sha256sum | cut -c 1-40
+)
 mkdir -p bin
 go build -trimpath -buildvcs=false "${small[@]}" -o bin/ "${args[@]}" \
-	-ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
+	-ldflags "-s -w -buildid=$build -X $module/internal/program.Build=$build -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
 
 sizes=()
 for name in $(printf '%s\n' "${names[@]}" | sort); do

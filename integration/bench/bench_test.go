@@ -66,7 +66,7 @@ func TestChain(t *testing.T) {
 		if c.who == nameWarm {
 			continue
 		}
-		if want := []string{"bridge", "host-local", "portmap", "tuning"}; !slices.Equal(c.calls.Programs, want) {
+		if want := []string{"bridge", "portmap", "tuning"}; !slices.Equal(c.calls.Programs, want) {
 			t.Errorf("%s of %s executes %v, not %v", c.verb, c.who, c.calls.Programs, want)
 		}
 		if c.verb != "CHECK" && c.calls.Dumps() > 0 {

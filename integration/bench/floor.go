@@ -30,7 +30,7 @@ import (
 // it executes, which do nothing, and its requests to the kernel, made by a program that runs already.
 
 // chainPrograms is how many programs an ADD of the chain executes. The counts tell where it is not so any more.
-const chainPrograms = 4
+const chainPrograms = 3
 
 // empty is the contender that executes a program which does nothing as often as the chain executes a plugin, and in the
 // way that libcni does it.

@@ -14,66 +14,26 @@ import (
 	"github.com/catena-cni/catena/internal/program"
 )
 
-// expected is a plugin that has been started for a verb, and does nothing before
-// it is given the request.
-type expected struct {
-	plugin, verb string
-	running      *program.Running
-}
+// Inside are the plugins that are part of this program, by their names: each
+// does its work on a request and gives what it would print.
+type Inside map[string]func(*Request) ([]byte, error)
 
-// Expect starts a plugin that Delegate will be called for, so that it comes up
-// while this one does its own work. Forgo is to be called in the end.
-func (r *Request) Expect(plugin, verb string) {
-	if running, err := r.start(plugin, verb); err == nil {
-		r.expected = &expected{plugin, verb, running}
-	}
-}
-
-func (r *Request) start(plugin, verb string) (*program.Running, error) {
+// Delegate has another plugin do a verb in the same environment and on the same
+// input, and returns what it printed. An error that the plugin printed keeps its
+// code and details. A plugin that is part of this program is not executed where
+// the one in CNI_PATH is of the same build, and so would do the same.
+func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	path, err := Find(plugin, r.Path)
 	if err != nil {
 		return nil, err
 	}
-	return program.Call{Path: path, Env: r.environment(verb)}.Start()
-}
-
-// Begin gives the plugin that was started the request, and does not wait for its
-// answer, which Delegate is to be called for. Where none was started it reports
-// that.
-func (r *Request) Begin() bool {
-	if r.expected == nil {
-		return false
+	if work := r.Inside[plugin]; work != nil && program.SameBuild(path) {
+		as := *r
+		as.Verb = verb
+		printed, err := work(&as)
+		return printed, saidBy(plugin, err)
 	}
-	r.expected.running.Begin(r.Stdin)
-	return true
-}
-
-// Begun reports whether a plugin has the request whose answer nobody asked for.
-func (r *Request) Begun() bool { return r.expected != nil && r.expected.running.Begun() }
-
-// Forgo ends the plugin that was started, if Delegate was not called for it.
-func (r *Request) Forgo() {
-	if r.expected != nil {
-		r.expected.running.Abandon()
-		r.expected = nil
-	}
-}
-
-// Delegate executes another plugin with the same environment and input for a
-// verb, and returns what it printed. An error that the plugin printed keeps its
-// code and details.
-func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
-	var running *program.Running
-	if e := r.expected; e != nil && e.plugin == plugin && e.verb == verb {
-		running, r.expected = e.running, nil
-	} else {
-		var err error
-		if running, err = r.start(plugin, verb); err != nil {
-			return nil, err
-		}
-	}
-	running.Begin(r.Stdin)
-	printed, err := running.Finish()
+	printed, err := program.Call{Path: path, Env: r.environment(verb)}.Run(r.Stdin)
 	return answer(plugin, printed, err)
 }
 
@@ -94,7 +54,7 @@ func (r *Request) With(verb string, conf map[string]json.RawMessage) (*Request, 
 	}
 	stdin, err := json.Marshal(full)
 	with := *r
-	with.Verb, with.Stdin = verb, stdin
+	with.Verb, with.Stdin, with.Inside = verb, stdin, nil
 	return &with, err
 }
 
@@ -158,6 +118,15 @@ func printedBy(plugin string, out []byte, exit error) error {
 	if text := bytes.TrimSpace(out); len(text) == 0 || decodeError(text, e) != nil || e.Msg == "" {
 		return fmt.Errorf("%s printed no error that can be read: %w", plugin, exit)
 	}
+	return saidBy(plugin, e)
+}
+
+// saidBy names the plugin in its error.
+func saidBy(plugin string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := *AsError(err)
 	e.Msg = plugin + ": " + e.Msg
-	return e
+	return &e
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/json"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -43,8 +44,8 @@ type Request struct {
 	Path  string
 	Conf  Conf
 	Stdin []byte
-
-	expected *expected
+	// Inside are the plugins that Delegate may do without executing them.
+	Inside Inside
 }
 
 // Conf is what every plugin's configuration may hold.
@@ -150,7 +151,7 @@ func (r *Request) checkEnvironment() error {
 		return Errorf(CodeEnvironment, "CNI_COMMAND is %q, and can be ADD, DEL, CHECK, GC, STATUS or VERSION", r.Verb)
 	}
 	have := map[string]string{"CNI_CONTAINERID": r.ContainerID, "CNI_NETNS": r.Netns, "CNI_IFNAME": r.IfName}
-	missing := slices.DeleteFunc(need, func(v string) bool { return have[v] != "" })
+	missing := lists.Without(need, func(v string) bool { return have[v] != "" })
 	if len(missing) > 0 {
 		return Errorf(CodeEnvironment, "%s needs the environment variables %s", r.Verb, strings.Join(missing, ", "))
 	}
@@ -255,7 +256,16 @@ func (r *Request) ValidAttachments() (valid []name.Attachment, ok bool) {
 }
 
 // PrintVersions is the answer to VERSION.
-func PrintVersions(w io.Writer) error { return supported.Encode(w) }
+func PrintVersions(w io.Writer) error {
+	text, err := json.Marshal(struct {
+		CNIVersion        string   `json:"cniVersion"`
+		SupportedVersions []string `json:"supportedVersions"`
+	}{version.Current(), supported.SupportedVersions()})
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
+}
 
 // About is what a plugin says of the protocol to somebody who runs it by hand.
 func About() string {

@@ -10,67 +10,73 @@ import (
 	"github.com/catena-cni/catena/internal/name"
 )
 
-// IPAM is a plugin that gives addresses. Its configuration C is that of the
-// plugin that delegates to it, of which it reads the part "ipam".
-type IPAM[C any] struct {
+// IPAM is a plugin that gives addresses.
+type IPAM struct {
 	Name string
 	// Args are the keys of CNI_ARGS that the plugin knows; nil allows any.
 	Args []string
-
-	// Validate is as a Plugin's. DEL does without it where it fails.
-	Validate func(*At, *C) error
-	// Give takes addresses, all that are wanted or none.
-	Give func(At, C) (*cni.Result, error)
-	// Free gives back what the attachment has, and succeeds where it has nothing.
-	Free func(At, C) error
-	// Holds looks whether the attachment has what the result says.
-	Holds func(At, C) error
-	// Keep gives back what the network's attachments have that are not valid.
-	Keep func(network string, valid []name.Attachment, c C) error
-	// Ready looks whether Give could succeed now.
-	Ready func(network string, c C) error
-	// Foresee is the result that Give would have, without taking anything.
-	Foresee func(At, C) (*cni.Result, error)
+	// New is an empty configuration. It is read from that of the plugin that
+	// delegates, of which it is the part "ipam".
+	New func() Giver
 }
 
-func (p IPAM[C]) title() string   { return p.Name }
-func (p IPAM[C]) needsName() bool { return true }
+// Giver is an IPAM plugin's configuration, and what the plugin does by it.
+type Giver interface {
+	// Validate is as a Plugin's. DEL does without it where it fails.
+	Validate(*At) error
+	// Give takes addresses, all that are wanted or none.
+	Give(At) (*cni.Result, error)
+	// Free gives back what the attachment has, and succeeds where it has nothing.
+	Free(At) error
+	// Holds looks whether the attachment has what the result says.
+	Holds(At) error
+	// Keep gives back what the network's attachments have that are not valid.
+	Keep(network string, valid []name.Attachment) error
+	// Ready looks whether Give could succeed now.
+	Ready(network string) error
+	// Foresee is the result that Give would have, without taking anything.
+	Foresee(At) (*cni.Result, error)
+}
+
+func (p IPAM) title() string   { return p.Name }
+func (p IPAM) needsName() bool { return true }
 
 // shapes leave the keys beside ipam to the plugin that delegates.
-func (p IPAM[C]) shapes() []any { return []any{new(C), map[string]any(nil)} }
+func (p IPAM) shapes() []any { return []any{p.New(), map[string]any(nil)} }
 
-func (p IPAM[C]) read(r *cni.Request) (at At, c C, err error) {
+func (p IPAM) read(r *cni.Request) (at At, c Giver, err error) {
+	c = p.New()
 	at = At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
 	at.Request = r
 	at.Args, err = cni.ParseArgs(r.Args, p.Args...)
 	if p.Args == nil {
 		err = nil
 	}
-	err = errors.Join(err, conf.Decode(r.Stdin, &c), conf.Validate(&c))
-	if err == nil && p.Validate != nil {
-		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
+	err = errors.Join(err, conf.Decode(r.Stdin, c), conf.Validate(c))
+	if err == nil {
+		err = cni.WithCode(cni.CodeConfig, c.Validate(&at))
 	}
 	return at, c, err
 }
 
-func (p IPAM[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
+func (p IPAM) add(r *cni.Request) (*cni.Result, func() error, error) {
 	at, c, err := p.read(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	result, err := p.Give(at, c)
+	result, err := c.Give(at)
 	if err != nil {
 		return nil, nil, err
 	}
-	return result, func() error { return p.Free(at, c) }, nil
+	return result, func() error { return c.Free(at) }, nil
 }
 
-func (p IPAM[C]) del(r *cni.Request) error {
+func (p IPAM) del(r *cni.Request) error {
 	at, c, _ := p.read(r)
-	return p.Free(at, c)
+	return c.Free(at)
 }
 
-func (p IPAM[C]) check(r *cni.Request) error {
+func (p IPAM) check(r *cni.Request) error {
 	at, c, err := p.read(r)
 	if err != nil {
 		return err
@@ -83,31 +89,31 @@ func (p IPAM[C]) check(r *cni.Request) error {
 		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
 	}
 	at.Result = prev
-	return p.Holds(at, c)
+	return c.Holds(at)
 }
 
-func (p IPAM[C]) status(r *cni.Request) error {
+func (p IPAM) status(r *cni.Request) error {
 	_, c, err := p.read(r)
 	if err != nil {
 		return err
 	}
-	return cni.WithCode(cni.CodeNotReady, p.Ready(r.Network, c))
+	return cni.WithCode(cni.CodeNotReady, c.Ready(r.Network))
 }
 
-func (p IPAM[C]) gc(r *cni.Request, valid []name.Attachment) error {
+func (p IPAM) gc(r *cni.Request, valid []name.Attachment) error {
 	_, c, _ := p.read(r)
-	return p.Keep(r.Network, valid, c)
+	return c.Keep(r.Network, valid)
 }
 
-func (p IPAM[C]) preview(r *cni.Request) (*cni.Result, error) {
+func (p IPAM) preview(r *cni.Request) (*cni.Result, error) {
 	at, c, err := p.read(r)
 	if err != nil {
 		return nil, err
 	}
-	return p.Foresee(at, c)
+	return c.Foresee(at)
 }
 
-func (p IPAM[C]) plan(r *cni.Request, w io.Writer) error {
+func (p IPAM) plan(r *cni.Request, w io.Writer) error {
 	result, err := p.preview(r)
 	if err != nil {
 		return err

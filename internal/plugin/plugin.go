@@ -12,6 +12,7 @@ import (
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plan"
 )
@@ -59,9 +60,6 @@ type Plugin[C any] struct {
 	// Behind plugins make an interface that may stand behind those of plugins
 	// before them. Without IPAM the result is then theirs, with one more.
 	Behind bool
-	// InVain plugins make a link of nothing. It is made while IPAM looks for
-	// addresses, and nobody loses anything where there are none.
-	InVain bool
 	// TakesAddresses plugins take over the addresses of such a result.
 	TakesAddresses bool
 
@@ -146,7 +144,6 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer p.expect(r)()
 	k, err := p.open(r.Netns)
 	if err != nil {
 		return nil, nil, err
@@ -170,11 +167,11 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		}
 	}
 	bare, err := p.bareLink(r, k, *at, c)
-	if err != nil && !r.Begun() {
+	if err != nil {
 		return nil, err
 	}
-	release, ipamErr := p.addresses(r, at)
-	if err := errors.Join(err, ipamErr); err != nil {
+	release, err := p.addresses(r, at)
+	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	if err := p.complete(*at, c); err != nil {
@@ -204,17 +201,13 @@ func (p Plugin[C]) makesLink() bool { return !p.Chained && !p.Nameless }
 // over its interface, as dhcp does, and is asked when that is there and up.
 var blind = []string{"", "host-local", "static"}
 
-// bareLink makes true what the plan has without addresses: before an IPAM plugin
-// is asked that needs it, or while one that does not looks for addresses.
+// bareLink makes true what the plan has without addresses, before an IPAM plugin
+// is asked that needs it.
 func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.Plan, error) {
-	if !p.makesLink() {
+	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
 		return nil, nil
 	}
-	if slices.Contains(blind, r.Conf.IPAM.Type) {
-		if !p.InVain || !r.Begin() {
-			return nil, nil
-		}
-	} else if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
+	if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
 		return nil, err
 	}
 	at.Result = cni.NewResult()
@@ -321,7 +314,6 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	if at.Prev != nil {
 		at.Result = at.Prev
 	}
-	defer p.expect(r)()
 	k := p.openForDel(r.Netns)
 	defer k.Close()
 	err := p.want(at, c).Del(k)
@@ -344,16 +336,6 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 // delegates says that addresses are another plugin's matter.
 func (p Plugin[C]) delegates(r *cni.Request) bool { return p.makesLink() && r.Conf.IPAM.Type != "" }
 
-// expect starts the IPAM plugin for the request's own verb, so that it is up by
-// the time that it is asked, and gives what ends it where it was not. Those that
-// are known do nothing before they have read their configuration; others could.
-func (p Plugin[C]) expect(r *cni.Request) (forgo func()) {
-	if p.delegates(r) && slices.Contains(blind, r.Conf.IPAM.Type) {
-		r.Expect(r.Conf.IPAM.Type, r.Verb)
-	}
-	return r.Forgo
-}
-
 func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
 	if !p.delegates(r) {
 		return nil
@@ -373,13 +355,11 @@ func (p Plugin[C]) check(r *cni.Request) error {
 	if at.Prev != nil {
 		at.Result = at.Prev
 	}
-	defer p.expect(r)()
 	k, err := p.open(r.Netns)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	r.Begin() // neither looks at what the other does
 	return errors.Join(cni.WithCode(cni.CodeDrift, p.want(at, c).Check(k)), p.delegate(r, cni.Check))
 }
 
@@ -427,7 +407,7 @@ func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name
 	}
 	present, err := p.Present(k)
 	errs := []error{err}
-	stale := slices.DeleteFunc(present, func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
+	stale := lists.Without(present, func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
 	if p.Together != nil {
 		p.Together(k, stale)
 	}

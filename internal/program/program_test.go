@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -60,26 +58,5 @@ func TestNone(t *testing.T) {
 	t.Parallel()
 	if _, err := (program.Call{Path: "/nowhere/at/all"}).Run(nil); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "errno") {
 		t.Error(err)
-	}
-}
-
-// TestAbandon: who has got no input does nothing more, and who has goes on to
-// the end.
-func TestAbandon(t *testing.T) {
-	t.Parallel()
-	for _, begun := range []bool{false, true} {
-		mark := filepath.Join(t.TempDir(), "mark")
-		r, err := sh("read word && echo $word > " + mark).Start()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if begun {
-			r.Begin([]byte("written\n"))
-			r.Begin([]byte("twice\n"))
-		}
-		r.Abandon()
-		if text, _ := os.ReadFile(mark); (string(text) == "written\n") != begun {
-			t.Errorf("begun %v: %q", begun, text)
-		}
 	}
 }

@@ -21,17 +21,20 @@ import (
 	"github.com/catena-cni/catena/internal/rpc"
 )
 
-var dhcp = plugin.IPAM[dhcpd.Conf]{
-	Name:     "dhcp",
-	Validate: func(at *plugin.At, c *dhcpd.Conf) error { return c.Validate(at.Args) },
-	Give:     give,
-	Free:     free,
-	Holds:    holds,
-	Keep:     keep,
-	Ready:    ready,
-	// What a server will give is not known before it is asked.
-	Foresee: func(plugin.At, dhcpd.Conf) (*cni.Result, error) { return cni.NewResult(), nil },
+var dhcp = plugin.IPAM{
+	Name: "dhcp",
+	New:  func() plugin.Giver { return new(Conf) },
 }
+
+// Conf is the configuration that the daemon reads too.
+type Conf dhcpd.Conf
+
+// Validate is the daemon's.
+func (c *Conf) Validate(at *plugin.At) error { return (*dhcpd.Conf)(c).Validate(at.Args) }
+
+// Foresee has nothing to tell: what a server will give is not known before it is
+// asked.
+func (c *Conf) Foresee(plugin.At) (*cni.Result, error) { return cni.NewResult(), nil }
 
 // How long the daemon has for its answers. A lease may take what the daemon's
 // own -resendtimeout allows, and no runtime waits longer than this.
@@ -41,9 +44,10 @@ const (
 	statusWait = time.Second
 )
 
-func give(at plugin.At, c dhcpd.Conf) (*cni.Result, error) {
+// Give has the daemon ask for a lease.
+func (c *Conf) Give(at plugin.At) (*cni.Result, error) {
 	r := cni.NewResult()
-	err := call(c, leaseWait, dhcpd.MethodAllocate, handover(at), r)
+	err := c.call(leaseWait, dhcpd.MethodAllocate, handover(at), r)
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +55,10 @@ func give(at plugin.At, c dhcpd.Conf) (*cni.Result, error) {
 	return r, nil
 }
 
-// free ends the lease. A daemon that is not there gives it back when it starts
+// Free ends the lease. A daemon that is not there gives it back when it starts
 // and finds the pod gone, and no pod's end has to wait for it.
-func free(at plugin.At, c dhcpd.Conf) error {
-	err := call(c, answerWait, dhcpd.MethodRelease, handover(at), &struct{}{})
+func (c *Conf) Free(at plugin.At) error {
+	err := c.call(answerWait, dhcpd.MethodRelease, handover(at), &struct{}{})
 	if errors.Is(err, errNoDaemon) {
 		fmt.Fprintf(os.Stderr, "catena dhcp: %v: the lease of %s is given back when the daemon starts\n", err, at.Attachment)
 		return nil
@@ -62,14 +66,14 @@ func free(at plugin.At, c dhcpd.Conf) error {
 	return err
 }
 
-// holds compares the result with what the daemon keeps. One of upstream's has
+// Holds compares the result with what the daemon keeps. One of upstream's has
 // no such method, and is asked as upstream's plugin does.
-func holds(at plugin.At, c dhcpd.Conf) error {
+func (c *Conf) Holds(at plugin.At) error {
 	have := cni.NewResult()
-	err := call(c, answerWait, dhcpd.MethodCheck, handover(at), have)
+	err := c.call(answerWait, dhcpd.MethodCheck, handover(at), have)
 	var answered rpc.Error
 	if errors.As(err, &answered) && answered.NoMethod() {
-		return call(c, leaseWait, dhcpd.MethodAllocate, handover(at), have)
+		return c.call(leaseWait, dhcpd.MethodAllocate, handover(at), have)
 	}
 	if errors.As(err, &answered) && strings.HasPrefix(string(answered), dhcpd.NoLease) {
 		err = cni.WithCode(cni.CodeDrift, err)
@@ -96,18 +100,18 @@ func prefixes(ips []*cni.IPConfig) (out []netip.Prefix) {
 	return out
 }
 
-// keep hands the list of the attachments that are alive on. A daemon of
+// Keep hands the list of the attachments that are alive on. A daemon of
 // upstream's has no such method, and keeps what it has.
-func keep(network string, valid []name.Attachment, c dhcpd.Conf) error {
+func (c *Conf) Keep(network string, valid []name.Attachment) error {
 	alive := make([]cni.Valid, len(valid))
 	for i, v := range valid {
 		alive[i] = cni.Valid{ContainerID: v.ContainerID, IfName: v.IfName}
 	}
-	conf, err := json.Marshal(map[string]any{"name": network, "cni.dev/valid-attachments": alive})
+	alone, err := json.Marshal(map[string]any{"name": network, "cni.dev/valid-attachments": alive})
 	if err != nil {
 		return err
 	}
-	err = call(c, answerWait, dhcpd.MethodGC, dhcpd.Args{StdinData: conf}, &struct{}{})
+	err = c.call(answerWait, dhcpd.MethodGC, dhcpd.Args{StdinData: alone}, &struct{}{})
 	var answered rpc.Error
 	if errors.Is(err, errNoDaemon) || errors.As(err, &answered) && answered.NoMethod() {
 		return nil
@@ -115,9 +119,9 @@ func keep(network string, valid []name.Attachment, c dhcpd.Conf) error {
 	return err
 }
 
-// ready looks whether a daemon answers.
-func ready(_ string, c dhcpd.Conf) error {
-	conn, err := dial(c, statusWait)
+// Ready looks whether a daemon answers.
+func (c *Conf) Ready(string) error {
+	conn, err := c.dial(statusWait)
 	if err != nil {
 		return err
 	}
@@ -137,8 +141,8 @@ func handover(at plugin.At) dhcpd.Args {
 	}
 }
 
-func call(c dhcpd.Conf, wait time.Duration, method string, args dhcpd.Args, reply any) error {
-	conn, err := dial(c, wait)
+func (c *Conf) call(wait time.Duration, method string, args dhcpd.Args, reply any) error {
+	conn, err := c.dial(wait)
 	if err != nil {
 		return err
 	}
@@ -156,7 +160,7 @@ func call(c dhcpd.Conf, wait time.Duration, method string, args dhcpd.Args, repl
 // errNoDaemon is in errors that say that nobody listens.
 var errNoDaemon = errors.New("the DHCP daemon is not running")
 
-func dial(c dhcpd.Conf, wait time.Duration) (net.Conn, error) {
+func (c *Conf) dial(wait time.Duration) (net.Conn, error) {
 	path := c.IPAM.SocketPath
 	if path == "" {
 		path = dhcpd.SocketPath

@@ -2,6 +2,9 @@
 // them in files on the host.
 package main
 
-import "github.com/catena-cni/catena/internal/plugin"
+import (
+	"github.com/catena-cni/catena/internal/hostlocal"
+	"github.com/catena-cni/catena/internal/plugin"
+)
 
-func main() { plugin.Main(hostLocal) }
+func main() { plugin.Main(hostlocal.Plugin) }

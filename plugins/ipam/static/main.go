@@ -2,6 +2,9 @@
 // CNI_ARGS name.
 package main
 
-import "github.com/catena-cni/catena/internal/plugin"
+import (
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/static"
+)
 
-func main() { plugin.Main(static) }
+func main() { plugin.Main(static.Plugin) }

@@ -1,6 +1,9 @@
 // Command ptp joins a pod to the host with a veth pair and host routes.
 package main
 
-import "github.com/catena-cni/catena/internal/plugin"
+import (
+	"github.com/catena-cni/catena/internal/inside"
+	"github.com/catena-cni/catena/internal/plugin"
+)
 
-func main() { plugin.Main(ptp) }
+func main() { plugin.Main(ptp, inside.IPAM...) }

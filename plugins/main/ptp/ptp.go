@@ -26,7 +26,6 @@ type Conf struct {
 
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", NeedsIPAM: true,
-	InVain:   true,
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, Want: want,
 	Ready:   func(_ *kernel.Kernel, c Conf) error { return plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend) },

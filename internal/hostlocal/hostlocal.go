@@ -1,37 +1,39 @@
-package main
+// Package hostlocal is the plugin host-local: it gives out addresses of the
+// host's own ranges, which internal/lease keeps in files.
+package hostlocal
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/lease"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-var hostLocal = plugin.IPAM[Conf]{
-	Name:     "host-local",
-	Args:     []string{"IP"},
-	Validate: validate,
-	Give:     give,
-	Free:     free,
-	Holds:    holds,
-	Keep:     keep,
-	Ready:    ready,
-	Foresee:  foresee,
+// Plugin is host-local, as its program and those that it is a part of run it.
+var Plugin = plugin.IPAM{
+	Name: "host-local",
+	Args: []string{"IP"},
+	New:  func() plugin.Giver { return new(Conf) },
 }
 
-func give(at plugin.At, c Conf) (*cni.Result, error)    { return result(at, c, (*lease.Store).Add) }
-func foresee(at plugin.At, c Conf) (*cni.Result, error) { return result(at, c, (*lease.Store).Preview) }
+// Give takes an address of each set.
+func (c *Conf) Give(at plugin.At) (*cni.Result, error) { return c.result(at, (*lease.Store).Add) }
+
+// Foresee looks which addresses Give would take.
+func (c *Conf) Foresee(at plugin.At) (*cni.Result, error) {
+	return c.result(at, (*lease.Store).Preview)
+}
 
 // result reads everything that can be wrong before it takes an address.
-func result(at plugin.At, c Conf, take func(*lease.Store, lease.Request) ([]lease.Lease, error)) (*cni.Result, error) {
+func (c *Conf) result(at plugin.At, take func(*lease.Store, lease.Request) ([]lease.Lease, error)) (*cni.Result, error) {
 	r := cni.NewResult()
 	r.Routes = c.routes
 	var err error
@@ -59,7 +61,8 @@ func owner(a name.Attachment) lease.Owner {
 	return lease.Owner{ContainerID: a.ContainerID, IfName: a.IfName}
 }
 
-func free(at plugin.At, c Conf) error {
+// Free gives the attachment's addresses back.
+func (c *Conf) Free(at plugin.At) error {
 	s, err := c.store(at.Network)
 	if err != nil {
 		return err
@@ -67,9 +70,9 @@ func free(at plugin.At, c Conf) error {
 	return explain(s.Del(owner(at.Attachment)), s)
 }
 
-// holds looks for the result's addresses that are of the ranges. Those of
+// Holds looks for the result's addresses that are of the ranges. Those of
 // others in the chain are not host-local's to judge.
-func holds(at plugin.At, c Conf) error {
+func (c *Conf) Holds(at plugin.At) error {
 	var want []netip.Addr
 	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
 		if a := cni.Prefix(ip.Address).Addr(); c.gives(a) {
@@ -88,7 +91,7 @@ func holds(at plugin.At, c Conf) error {
 	return explain(err, s)
 }
 
-func (c Conf) gives(a netip.Addr) bool {
+func (c *Conf) gives(a netip.Addr) bool {
 	for _, s := range c.sets {
 		if s.Contains(a) {
 			return true
@@ -97,7 +100,8 @@ func (c Conf) gives(a netip.Addr) bool {
 	return false
 }
 
-func keep(network string, valid []name.Attachment, c Conf) error {
+// Keep gives the addresses of those back that are not valid.
+func (c *Conf) Keep(network string, valid []name.Attachment) error {
 	s, err := c.store(network)
 	if err != nil {
 		return err
@@ -109,7 +113,8 @@ func keep(network string, valid []name.Attachment, c Conf) error {
 	return explain(s.GC(owners), s)
 }
 
-func ready(network string, c Conf) error {
+// Ready looks for a free address in each set, and whether a lease can be written.
+func (c *Conf) Ready(network string) error {
 	s, err := c.store(network)
 	if err != nil {
 		return err
@@ -140,11 +145,11 @@ func explain(err error, s *lease.Store) error {
 }
 
 // dns reads the file that resolvConf names.
-func (c Conf) dns() (d cni.DNS, err error) {
+func (c *Conf) dns() (d cni.DNS, err error) {
 	if c.IPAM.ResolvConf == "" {
 		return d, nil
 	}
-	text, err := os.ReadFile(c.IPAM.ResolvConf)
+	text, err := file.Read(c.IPAM.ResolvConf)
 	if err != nil {
 		err = fmt.Errorf("ipam.resolvConf: %w", err)
 		return d, cni.Hint(err, "resolvConf names a file on the host, like /etc/resolv.conf: correct it, or leave it out")

@@ -1,4 +1,4 @@
-package main
+package hostlocal
 
 import (
 	"errors"
@@ -67,7 +67,7 @@ const defaultDataDir = "/var/lib/cni/networks"
 
 // store is where the network's leases are. It needs no more of the
 // configuration than dataDir, and so it serves a DEL when the rest is wrong.
-func (c Conf) store(network string) (*lease.Store, error) {
+func (c *Conf) store(network string) (*lease.Store, error) {
 	dir := c.IPAM.DataDir
 	if dir == "" {
 		dir = defaultDataDir
@@ -76,8 +76,8 @@ func (c Conf) store(network string) (*lease.Store, error) {
 	return s, cni.WithCode(cni.CodeConfig, err)
 }
 
-// validate reads the sets, the routes and the requested addresses.
-func validate(at *plugin.At, c *Conf) error {
+// Validate reads the sets, the routes and the requested addresses.
+func (c *Conf) Validate(at *plugin.At) error {
 	var errs [4]error
 	c.sets, errs[0] = c.readSets()
 	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)

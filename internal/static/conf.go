@@ -1,14 +1,14 @@
-package main
+package static
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -57,7 +57,8 @@ type address struct {
 	gateway netip.Addr
 }
 
-func validate(at *plugin.At, c *Conf) error {
+// Validate reads the addresses, their gateways and the routes.
+func (c *Conf) Validate(at *plugin.At) error {
 	var errs [2]error
 	errs[0] = c.gather(at.Args)
 	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
@@ -161,7 +162,7 @@ func (c *Conf) setGateways(texts []string) error {
 			}
 		}
 	}
-	c.unused = slices.DeleteFunc(gateways, func(gw netip.Addr) bool { return used[gw] })
+	c.unused = lists.Without(gateways, func(gw netip.Addr) bool { return used[gw] })
 	return errors.Join(errs...)
 }
 

@@ -1,4 +1,6 @@
-package main
+// Package static is the plugin of that name: it gives the addresses that the
+// configuration, the runtime or CNI_ARGS name.
+package static
 
 import (
 	"errors"
@@ -11,21 +13,27 @@ import (
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-// static keeps nothing on the host: there is nothing to give back, and no verb
-// that looks for something.
-var static = plugin.IPAM[Conf]{
-	Name:     "static",
-	Args:     []string{"IP", "GATEWAY"},
-	Validate: validate,
-	Give:     give,
-	Free:     func(plugin.At, Conf) error { return nil },
-	Holds:    holds,
-	Keep:     func(string, []name.Attachment, Conf) error { return nil },
-	Ready:    func(string, Conf) error { return nil },
-	Foresee:  give,
+// Plugin is static, as its program and those that it is a part of run it.
+var Plugin = plugin.IPAM{
+	Name: "static",
+	Args: []string{"IP", "GATEWAY"},
+	New:  func() plugin.Giver { return new(Conf) },
 }
 
-func give(_ plugin.At, c Conf) (*cni.Result, error) {
+// Foresee is Give: nothing is kept on the host of what is given.
+func (c *Conf) Foresee(at plugin.At) (*cni.Result, error) { return c.Give(at) }
+
+// Free has nothing to give back.
+func (c *Conf) Free(plugin.At) error { return nil }
+
+// Keep has nothing to give back.
+func (c *Conf) Keep(string, []name.Attachment) error { return nil }
+
+// Ready needs nothing of the host.
+func (c *Conf) Ready(string) error { return nil }
+
+// Give gives what the configuration and the arguments say.
+func (c *Conf) Give(plugin.At) (*cni.Result, error) {
 	if len(c.addresses) == 0 {
 		err := cni.Errorf(cni.CodeConfig, "static has no address to give")
 		return nil, cni.Hint(err, "name one in ipam.addresses, or by the capability ips, args.cni.ips, or IP in CNI_ARGS")
@@ -41,9 +49,9 @@ func give(_ plugin.At, c Conf) (*cni.Result, error) {
 	return r, nil
 }
 
-// holds looks for each address in the result, as it was given. Others in the
+// Holds looks for each address in the result, as it was given. Others in the
 // result are of others in the chain.
-func holds(at plugin.At, c Conf) error {
+func (c *Conf) Holds(at plugin.At) error {
 	have := map[netip.Addr]*cni.IPConfig{}
 	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
 		have[cni.Prefix(ip.Address).Addr()] = ip
