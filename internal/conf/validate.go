@@ -28,6 +28,9 @@ func validate(path string, v reflect.Value) error {
 			return nil
 		}
 		for _, f := range fields(v.Type()) {
+			if !f.limited() {
+				continue
+			}
 			value, err := v.FieldByIndexErr(f.index)
 			if err != nil {
 				continue // an embedded pointer that is nil holds nothing
@@ -49,6 +52,18 @@ func validate(path string, v reflect.Value) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// limited reports whether there can be anything wrong with a value of the field:
+// its tags say so, or there are other fields below it.
+func (f field) limited() bool {
+	switch f.typ.Kind() {
+	case reflect.Struct, reflect.Slice:
+		return true
+	case reflect.String:
+		return strings.Contains(string(f.tag), "enum:")
+	}
+	return strings.Contains(string(f.tag), "min:") || strings.Contains(string(f.tag), "max:")
 }
 
 func inRange(key string, v reflect.Value, tag reflect.StructTag) error {

@@ -36,6 +36,7 @@ type Kernel struct {
 	podPath string
 	conns   [2]*netlink.Conn
 	links   [2]map[string]*Link
+	raised  [2]map[string]*Link // as they were before they came up
 }
 
 const none = -1
@@ -45,7 +46,7 @@ const none = -1
 func OpenHost(path string) *Kernel {
 	k := &Kernel{pod: none, podPath: path}
 	for s := range k.links {
-		k.links[s] = map[string]*Link{}
+		k.links[s], k.raised[s] = map[string]*Link{}, map[string]*Link{}
 	}
 	return k
 }

@@ -124,7 +124,10 @@ func (k *Kernel) look(s Side, index int, by ...netlink.Attr) (*Link, error) {
 }
 
 // Forget drops what is remembered of a link that has changed or gone.
-func (k *Kernel) Forget(s Side, name string) { delete(k.links[s], name) }
+func (k *Kernel) Forget(s Side, name string) {
+	delete(k.links[s], name)
+	delete(k.raised[s], name)
+}
 
 // Links lists every link of a side. It is for GC and CHECK alone.
 func (k *Kernel) Links(s Side) ([]*Link, error) {
@@ -237,7 +240,20 @@ func Named(name string) *Link { return &Link{Name: name} }
 
 // SetUp brings a link up, with attributes that come true in the same message.
 func (k *Kernel) SetUp(s Side, l *Link, attrs ...netlink.Attr) error {
-	return k.SetLink(s, l, unix.IFF_UP, unix.IFF_UP, attrs...)
+	err := k.SetLink(s, l, unix.IFF_UP, unix.IFF_UP, attrs...)
+	if err == nil && l.Index != 0 {
+		k.raised[s][l.Name] = l
+	}
+	return err
+}
+
+// Lasting is Link for who asks for what a link's coming up does not change: its
+// index and its hardware address.
+func (k *Kernel) Lasting(s Side, name string) (*Link, error) {
+	if l := k.raised[s][name]; l != nil {
+		return l, nil
+	}
+	return k.Link(s, name)
 }
 
 // RemoveLink deletes a link. One that is not there is success.

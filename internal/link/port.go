@@ -43,11 +43,7 @@ func (p Port) Add(k *kernel.Kernel) error {
 	if attrs == nil {
 		return nil
 	}
-	l, err := k.Link(kernel.Host, p.Link)
-	if err != nil {
-		return err
-	}
-	return k.SetLink(kernel.Host, l, 0, 0, kernel.PortInfo("bridge", attrs...))
+	return k.SetLink(kernel.Host, kernel.Named(p.Link), 0, 0, kernel.PortInfo("bridge", attrs...))
 }
 
 // Del does nothing: see Port.

@@ -19,12 +19,18 @@ type Up struct {
 	// Port names the host's bridge port that passes no frames until both ends
 	// of its pair are up. Where it is given, Add returns when it does.
 	Port string
+	// ARPNotify has the kernel tell the neighbours of IPv4 addresses from then on,
+	// when the hardware address changes (see Announce) or the link comes up again.
+	ARPNotify bool
 }
 
 func (u Up) String() string {
 	s := fmt.Sprintf("up   %v %s", u.Side, u.Name)
 	if u.Port != "" {
 		s += " until host " + u.Port + " forwards"
+	}
+	if u.ARPNotify {
+		s += ", with arp_notify"
 	}
 	return s
 }
@@ -35,19 +41,26 @@ func (u Up) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if u.Port == "" {
+	if err := u.raise(k, l); err != nil || u.Port == "" {
+		return err
+	}
+	return u.await(k)
+}
+
+// raise brings the link up. arp_notify is a courtesy, of which not every link
+// knows. It comes in the same message, and not through /proc/sys: there the
+// kernel looks through what it remembers of every pod's.
+func (u Up) raise(k *kernel.Kernel, l *kernel.Link) error {
+	if !u.ARPNotify {
 		return k.SetUp(u.Side, l)
 	}
-	// The subscription is older than the change, so no event is missed.
-	events, err := k.Dial(kernel.Host, unix.RTNLGRP_LINK)
-	if err != nil {
-		return err
+	const arpNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY of linux/ip.h
+	notify := netlink.Nest(unix.AF_INET, netlink.Nest(unix.IFLA_INET_CONF, netlink.U32(arpNotify, 1)))
+	err := k.SetUp(u.Side, l, netlink.Nest(unix.IFLA_AF_SPEC, notify))
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return k.SetUp(u.Side, l)
 	}
-	defer events.Close()
-	if err := k.SetUp(u.Side, l); err != nil {
-		return err
-	}
-	return u.await(k, events)
+	return err
 }
 
 // portWait bounds the wait for a bridge port. The kernel takes less than a
@@ -55,12 +68,20 @@ func (u Up) Add(k *kernel.Kernel) error {
 // and the pod's first packets find the way all the same.
 const portWait = 2 * time.Second
 
-// await looks at the port after every event until it is operational.
-func (u Up) await(k *kernel.Kernel, events *netlink.Conn) error {
+// await looks at the port until it is operational. The kernel makes it so before
+// it answers, mostly.
+func (u Up) await(k *kernel.Kernel) error {
+	k.Forget(kernel.Host, u.Port)
 	port, err := k.Link(kernel.Host, u.Port)
+	if err != nil || port.Operational {
+		return err
+	}
+	events, err := k.Dial(kernel.Host, unix.RTNLGRP_LINK)
 	if err != nil {
 		return err
 	}
+	defer events.Close()
+	// The subscription is older than each look, so no event is missed.
 	for deadline := time.Now().Add(portWait); ; {
 		now, err := k.LinkAt(kernel.Host, port.Index)
 		if err != nil {

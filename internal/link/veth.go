@@ -97,30 +97,29 @@ func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error)
 func (v Veth) raise(k *kernel.Kernel) error {
 	l := kernel.Named(v.Owner.HostLink())
 	alias := netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias())
-	var err error
 	if v.Bridge != "" {
-		err = withoutAddress(k, l)
-	} else {
-		err = sysctl.TowardsPods(l.Name).Add(k)
+		err := k.SetUp(kernel.Host, l, alias, noAddress())
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			err = k.SetUp(kernel.Host, l, alias) // without IPv6 there is nothing to spare
+		}
+		return err
 	}
-	if err != nil {
+	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
 		return err
 	}
 	return k.SetUp(kernel.Host, l, alias)
 }
 
-// withoutAddress spares a link the IPv6 address that the kernel gives to each
-// that comes up. A bridge's port has no use for one, and its routes make the end
-// of the link wait for one more grace period of RCU. Where there is no IPv6 there
-// is nothing to spare.
-func withoutAddress(k *kernel.Kernel, l *kernel.Link) error {
-	const none = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
-	err := k.SetLink(kernel.Host, l, 0, 0, netlink.Nest(unix.IFLA_AF_SPEC, netlink.Nest(unix.AF_INET6, netlink.U8(unix.IFLA_INET6_ADDR_GEN_MODE, none))))
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return nil
-	}
-	return err
+// noAddress spares a link the IPv6 address that the kernel gives to each that
+// comes up, once it has a carrier, which the other end's coming up gives it. A
+// bridge's port has no use for one, and its routes make the end of the link wait
+// for one more grace period of RCU.
+func noAddress() netlink.Attr {
+	return netlink.Nest(unix.IFLA_AF_SPEC, netlink.Nest(unix.AF_INET6, netlink.U8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone)))
 }
+
+// addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenModeNone = 1
 
 // taken tells which of the two names was there already.
 func (v Veth) taken(k *kernel.Kernel, err error) error {

@@ -46,12 +46,13 @@ func (i Interface) Facts(at At) plan.Plan {
 			Side: kernel.Pod, Link: i.Name, Prefix: prefix, Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
 		})
 	}
+	announced := len(addrs) > 0 && !i.Quiet && i.Port != "" && at.IPAM != announcing
 	var p plan.Plan
-	if pairs := i.settings(len(four) > 0, len(six) > 0); len(pairs) > 0 {
+	if pairs := i.settings(len(four) > 0 && !announced, len(six) > 0); len(pairs) > 0 {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
 	}
 	p = append(p, addrs...)
-	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port})
+	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0})
 	if i.Detect == addr.Wait {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}
@@ -59,7 +60,7 @@ func (i Interface) Facts(at At) plan.Plan {
 	for _, r := range Routes(i.Name, at) {
 		p = append(p, r)
 	}
-	if len(addrs) > 0 && !i.Quiet && i.Port != "" && at.IPAM != announcing {
+	if announced {
 		p = append(p, link.Announce{Link: i.Name})
 	}
 	return p

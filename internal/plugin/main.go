@@ -14,6 +14,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
+	_ "github.com/catena-cni/catena/internal/stack" // before everything else
 )
 
 // Version is what the build stamped the binary with.
@@ -43,24 +44,10 @@ type Program interface {
 // input, and ends the process. Those inside may be delegated to without being
 // executed.
 func Main(p Program, inside ...Program) {
-	widen(0)
 	if len(os.Args) > 1 {
 		os.Exit(people(p, os.Args[1:]))
 	}
 	os.Exit(serve(p, inside, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
-}
-
-// widen has the stack grow at once to what a call needs. It would else double
-// four times, and each time be copied and walked through.
-//
-//go:noinline
-func widen(n int) byte {
-	if n == 0 {
-		return 0
-	}
-	var room [40 << 10]byte
-	room[n] = widen(n - 1)
-	return room[n/2]
 }
 
 // serve is one call by a runtime.

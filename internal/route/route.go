@@ -160,7 +160,7 @@ func (r Route) Add(k *kernel.Kernel) error {
 
 // send is a message about the route.
 func (r Route) send(k *kernel.Kernel, kind, flags uint16) error {
-	l, err := k.Link(r.Side, r.Link)
+	l, err := k.Lasting(r.Side, r.Link)
 	if err != nil {
 		return err
 	}
