@@ -43,7 +43,10 @@ func members(list []member, t reflect.Type, above []int) (out []member, ok bool)
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
 		key, option, _ := strings.Cut(tag, ",")
-		index := append(slices.Clip(above), i)
+		index := f.Index
+		if above != nil {
+			index = append(slices.Clip(above), i)
+		}
 		switch {
 		case tag == "-", !f.IsExported() && !f.Anonymous:
 			continue
