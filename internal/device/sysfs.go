@@ -11,6 +11,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Where sysfs has the devices, and the buses' links to them.
@@ -113,7 +114,7 @@ func linkIn(k *kernel.Kernel, folder string) (*kernel.Link, error) {
 	return nil, cni.Hint(err, "name the one that is meant with \"device\"")
 }
 
-// netIn lists the links of a device, less those that only stand for what is
+// netIn lists the links of a device by name, less those that only stand for what is
 // behind a virtual function (representors).
 func netIn(folder string) (out []string) {
 	entries, _ := file.List(folder)
@@ -124,5 +125,5 @@ func netIn(folder string) (out []string) {
 		}
 		out = append(out, e.Name)
 	}
-	return out
+	return lists.Ascending(out)
 }
