@@ -2,9 +2,8 @@
 // else is done. It would else double several times on the way, already while
 // packages are initialized, and each time be copied and walked through.
 //
-// Packages without imports are initialized first, in the order of their paths
-// (https://go.dev/ref/spec#Program_initialization leaves it to the linker): so
-// this one has none.
+// Of the packages whose imports are initialized the first by its path comes next
+// (https://go.dev/ref/spec#Program_initialization): so this one has no imports.
 package stack
 
 var _ = widen(0)
