@@ -208,7 +208,7 @@ func TestExemptSubnets(t *testing.T) {
 		t.Run(shaper, func(t *testing.T) {
 			keys := `"ingressRate": 10000000, "egressRate": 10000000, "exemptSubnets": ["192.0.2.0/24", "2001:db8::/32"], "egressShaper": "` + shaper + `"`
 			l := newLimited(t, limitedBy(t, keys), nil)
-			gateway := flow{&l.a.Pod.Space, &l.Space, "10.96.0.1", 5203}
+			gateway := flow{&l.a.Pod.Space, &l.Space, "10.74.0.1", 5203}
 			back := flow{&l.Space, &l.a.Pod.Space, l.addr, 5204}
 			gateway.within(t, 10e6)
 			back.within(t, 10e6)

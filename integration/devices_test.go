@@ -27,9 +27,9 @@ func ip(t *testing.T, s *node.Space, lines ...string) {
 func TestHandedOver(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	ip(t, &n.Space, "link add eth1 mtu 1450 type veth peer name lan1 netns outside", "link set eth1 up alias spare", "addr add 192.168.80.2/24 dev eth1")
-	ip(t, &n.Outside, "link set lan1 up", "addr add 192.168.80.1/24 dev lan1", "addr add fd00:80::1/64 dev lan1 nodad")
-	must(t, n.Ping("192.168.80.1"))
+	ip(t, &n.Space, "link add eth1 mtu 1450 type veth peer name lan1 netns outside", "link set eth1 up alias spare", "addr add 172.16.65.2/24 dev eth1")
+	ip(t, &n.Outside, "link set lan1 up", "addr add 172.16.65.1/24 dev lan1", "addr add fd00:65::1/64 dev lan1 nodad")
+	must(t, n.Ping("172.16.65.1"))
 	empty := text(t, n)
 	list, err := node.Load(filepath.Join(examples, "10-host-device.conflist"), "1.1.0")
 	must(t, err)
@@ -42,7 +42,7 @@ func TestHandedOver(t *testing.T) {
 	must(t, err)
 	must(t, r.Check(a))
 	must(t, r.Status(list))
-	for i, gateway := range []string{"192.168.80.1", "fd00:80::1"} {
+	for i, gateway := range []string{"172.16.65.1", "fd00:65::1"} {
 		must(t, a.Pod.Ping(gateway))
 		must(t, n.Outside.Ping(addrs(t, result, []string{"4", "6"}[i])[0]))
 	}
@@ -54,14 +54,14 @@ func TestHandedOver(t *testing.T) {
 	must(t, r.Del(a))
 	must(t, r.Del(a))
 	noneLeft(t, n, before)
-	must(t, n.Ping("192.168.80.1"))
+	must(t, n.Ping("172.16.65.1"))
 
 	// The runtime forgot it: GC takes it out of a pod that still runs.
 	_, err = r.Add(b)
 	must(t, err)
 	must(t, r.GC(list))
 	noneLeft(t, n, before)
-	must(t, n.Ping("192.168.80.1"))
+	must(t, n.Ping("172.16.65.1"))
 	must(t, r.Del(b))
 	must(t, a.Pod.Remove())
 	must(t, b.Pod.Remove())

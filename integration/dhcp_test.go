@@ -62,7 +62,7 @@ func TestDHCP(t *testing.T) {
 		_, err := n.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
-	for _, args := range []string{"link set lan0 up", "addr add 192.168.81.1/24 dev lan0", "addr add fd00:81::1/64 dev lan0 nodad"} {
+	for _, args := range []string{"link set lan0 up", "addr add 172.16.81.1/24 dev lan0", "addr add fd00:81::1/64 dev lan0 nodad"} {
 		_, err := n.Outside.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
@@ -84,7 +84,7 @@ func TestDHCP(t *testing.T) {
 	leases := filepath.Join(t.TempDir(), "leases")
 	background(t, &n.Outside, "/usr/sbin/dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--group=root", "--port=0", "--interface=lan0",
 		"--bind-interfaces", "--log-dhcp", "--log-facility=-", "--dhcp-leasefile="+leases, "--pid-file=", "--no-ping", "--enable-ra",
-		"--dhcp-range=192.168.81.100,192.168.81.199,255.255.255.0,2m", "--dhcp-range=fd00:81::100,fd00:81::1ff,64,2m")
+		"--dhcp-range=172.16.81.100,172.16.81.199,255.255.255.0,2m", "--dhcp-range=fd00:81::100,fd00:81::1ff,64,2m")
 	stop := background(t, &n.Space, filepath.Join(plugins, "dhcp"), "daemon")
 	eventually(t, func() error { return r.Status(list) })
 
@@ -94,7 +94,7 @@ func TestDHCP(t *testing.T) {
 		result, err := r.Add(a)
 		must(t, err)
 		must(t, r.Check(a))
-		for i, gateway := range []string{"192.168.81.1", "fd00:81::1"} {
+		for i, gateway := range []string{"172.16.81.1", "fd00:81::1"} {
 			mine := addrs(t, result, []string{"4", "6"}[i])
 			if len(mine) != 1 || !strings.HasPrefix(mine[0], strings.TrimSuffix(gateway, "1")) {
 				t.Fatalf("the addresses are %v", mine)

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,6 +50,55 @@ func TestExamplesAreListed(t *testing.T) {
 	}
 }
 
+// others are the networks that other software takes unless it is told otherwise, on hosts with pods.
+var others = map[string][]string{
+	"podman":                    {"10.88.0.0/16", "10.89.0.0/16", "10.90.0.0/15", "10.92.0.0/14", "10.96.0.0/11", "10.128.0.0/9"},
+	"docker":                    {"172.17.0.0/16", "172.18.0.0/15", "172.20.0.0/14", "172.24.0.0/13", "192.168.0.0/16", "10.0.0.0/16"},
+	"k3s":                       {"10.42.0.0/16", "10.43.0.0/16"},
+	"flannel":                   {"10.244.0.0/16"},
+	"kubeadm's services":        {"10.96.0.0/12"},
+	"calico, libvirt, minikube": {"192.168.0.0/16"},
+	"lxc":                       {"10.0.3.0/24"},
+	"nerdctl":                   {"10.4.0.0/24"},
+	"CRI-O":                     {"10.85.0.0/16"},
+	"microk8s":                  {"10.1.0.0/16"},
+	"weave":                     {"10.32.0.0/12"},
+	"the classic guides":        {"10.22.0.0/16"},
+}
+
+// TestExamplesAreApart: no two networks of the examples have a subnet in common, nor one with a network that is there
+// already on many hosts.
+func TestExamplesAreApart(t *testing.T) {
+	t.Parallel()
+	taken := map[string][]netip.Prefix{}
+	for who, subnets := range others {
+		for _, subnet := range subnets {
+			taken[who] = append(taken[who], netip.MustParsePrefix(subnet))
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(examples, "*.conflist"))
+	must(t, err)
+	subnet := regexp.MustCompile(`"(?:subnet|address)": "([^"]+)"`)
+	for _, file := range files {
+		name := filepath.Base(file)
+		for _, match := range subnet.FindAllStringSubmatch(example(t, name), -1) {
+			prefix, err := netip.ParsePrefix(match[1])
+			must(t, err)
+			for who, prefixes := range taken {
+				for _, other := range prefixes {
+					if who != name && other.Overlaps(prefix) {
+						t.Errorf("%s has %s, of which %s has %s", name, prefix, who, other)
+					}
+				}
+			}
+			taken[name] = append(taken[name], prefix)
+		}
+	}
+	if len(taken) < len(others)+18 {
+		t.Errorf("subnets were found in %d files alone", len(taken)-len(others))
+	}
+}
+
 func tryExample(t *testing.T, file string) {
 	text0, err := os.ReadFile(file)
 	must(t, err)
@@ -81,7 +132,7 @@ func tryExample(t *testing.T, file string) {
 		}
 	}
 	if bridge.Capabilities["ips"] {
-		a.Caps = map[string]any{"ips": []string{"10.90.0.150/24"}, "mac": "02:11:22:33:44:55"}
+		a.Caps = map[string]any{"ips": []string{"10.70.0.150/24"}, "mac": "02:11:22:33:44:55"}
 	}
 	resultA, err := r.Add(a)
 	if _, lacks := n.Run("ip", "link", "add", "probe", "type", "bridge", "vlan_filtering", "1"); bridge.Vlan != 0 && lacks != nil {
@@ -103,7 +154,7 @@ func tryExample(t *testing.T, file string) {
 	must(t, r.Check(b))
 
 	if bridge.Capabilities["ips"] {
-		if got := addrs(t, resultA, ""); len(got) != 1 || got[0] != "10.90.0.150" {
+		if got := addrs(t, resultA, ""); len(got) != 1 || got[0] != "10.70.0.150" {
 			t.Errorf("the wished address became %v", got)
 		}
 		if out, err := a.Pod.Run("ip", "link", "show", "dev", "eth0"); err != nil || !strings.Contains(out, "02:11:22:33:44:55") {

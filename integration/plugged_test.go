@@ -36,20 +36,20 @@ func TestPlugged(t *testing.T) {
 	for _, p := range []plugged{
 		{name: "ptp", example: "10-ptp-routed.conflist", gateway4: node.Outside4, gateway6: node.Outside6, host: true},
 		{name: "macvlan", example: "10-macvlan.conflist", node: lan,
-			outside:  []string{"link set lan0 up", "addr add 192.168.77.1/24 dev lan0", "addr add fd00:77::1/64 dev lan0 nodad"},
-			gateway4: "192.168.77.1", gateway6: "fd00:77::1"},
-		{name: "static", example: "10-static.conflist", node: lan, wishes: []string{"192.168.80.21/24", "fd00:80::21/64"},
-			outside:  []string{"link set lan0 up", "addr add 192.168.80.1/24 dev lan0", "addr add fd00:80::1/64 dev lan0 nodad"},
-			gateway4: "192.168.80.1", gateway6: "fd00:80::1"},
+			outside:  []string{"link set lan0 up", "addr add 172.16.77.1/24 dev lan0", "addr add fd00:77::1/64 dev lan0 nodad"},
+			gateway4: "172.16.77.1", gateway6: "fd00:77::1"},
+		{name: "static", example: "10-static.conflist", node: lan, wishes: []string{"172.16.66.21/24", "fd00:66::21/64"},
+			outside:  []string{"link set lan0 up", "addr add 172.16.66.1/24 dev lan0", "addr add fd00:66::1/64 dev lan0 nodad"},
+			gateway4: "172.16.66.1", gateway6: "fd00:66::1"},
 		{name: "ipvlan", example: "10-ipvlan-l3.conflist", needs: []string{"ipvlan"},
-			node: append(lan[:2:2], "addr add 192.168.78.2/24 dev eth0", "addr add fd00:7800::2/64 dev eth0 nodad"),
-			outside: []string{"link set lan0 up", "addr add 192.168.78.1/24 dev lan0", "addr add fd00:7800::1/64 dev lan0 nodad",
-				"route add 10.78.0.0/24 via 192.168.78.2", "route add fd00:78::/64 via fd00:7800::2"},
-			gateway4: "192.168.78.1", gateway6: "fd00:7800::1"},
+			node: append(lan[:2:2], "addr add 172.16.78.2/24 dev eth0", "addr add fd00:7800::2/64 dev eth0 nodad"),
+			outside: []string{"link set lan0 up", "addr add 172.16.78.1/24 dev lan0", "addr add fd00:7800::1/64 dev lan0 nodad",
+				"route add 10.78.0.0/24 via 172.16.78.2", "route add fd00:78::/64 via fd00:7800::2"},
+			gateway4: "172.16.78.1", gateway6: "fd00:7800::1"},
 		{name: "vlan", example: "10-vlan.conflist", needs: []string{"vlan"}, node: lan, single: true,
 			outside: []string{"link set lan0 up", "link add lan100 link lan0 type vlan id 100", "link set lan100 up",
-				"addr add 192.168.79.1/24 dev lan100", "addr add fd00:79::1/64 dev lan100 nodad"},
-			gateway4: "192.168.79.1", gateway6: "fd00:79::1"},
+				"addr add 172.16.79.1/24 dev lan100", "addr add fd00:79::1/64 dev lan100 nodad"},
+			gateway4: "172.16.79.1", gateway6: "fd00:79::1"},
 		{name: "dummy", example: "10-dummy.conflist", needs: []string{"dummy"}, lonely: true},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestPluggedTwice(t *testing.T) {
 		_, err := n.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
-	for _, args := range []string{"link set lan0 up", "addr add 192.168.77.1/24 dev lan0", "addr add fd00:77::1/64 dev lan0 nodad"} {
+	for _, args := range []string{"link set lan0 up", "addr add 172.16.77.1/24 dev lan0", "addr add fd00:77::1/64 dev lan0 nodad"} {
 		_, err := n.Outside.Run("ip", strings.Fields(args)...)
 		must(t, err)
 	}
@@ -175,12 +175,12 @@ func TestPluggedTwice(t *testing.T) {
 	for _, a := range all {
 		must(t, r.Check(a))
 	}
-	must(t, p.Ping("10.88.0.1"))
-	must(t, p.Ping("192.168.77.1"))
+	must(t, p.Ping("10.87.0.1"))
+	must(t, p.Ping("172.16.77.1"))
 	must(t, p.Ping("fd00:77::1"))
 	must(t, r.Del(all[1]))
 	must(t, r.Check(all[0]))
-	must(t, p.Ping("10.88.0.1"))
+	must(t, p.Ping("10.87.0.1"))
 	must(t, r.Del(all[0]))
 	must(t, p.Remove())
 	noneLeft(t, n, before, "cni0")

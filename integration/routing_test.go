@@ -24,7 +24,7 @@ func TestSourceRouted(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	ip(t, &n.Space, lan...)
-	ip(t, &n.Outside, "link set lan0 up", "addr add 192.168.83.1/24 dev lan0", "addr add fd00:83::1/64 dev lan0 nodad",
+	ip(t, &n.Outside, "link set lan0 up", "addr add 172.16.83.1/24 dev lan0", "addr add fd00:83::1/64 dev lan0 nodad",
 		"addr add 203.0.113.1/32 dev lo", "addr add 2001:db8:113::1/128 dev lo")
 	// The first network does not know those who ask.
 	ip(t, &n.Space, "route add blackhole 203.0.113.0/24", "-6 route add blackhole 2001:db8:113::/48")
@@ -61,7 +61,7 @@ func TestSourceRouted(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} { // what says no source goes by the first
 		seen(t, &pod.Space, network, node.Outside4, 80, node.Addr4)
 	}
-	must(t, pod.Ping("192.168.83.1"))
+	must(t, pod.Ping("172.16.83.1"))
 
 	// Without the rules the second network's packets take the first one's way.
 	_, err = pod.Run("ip", "rule", "flush")
@@ -113,7 +113,7 @@ func TestVRF(t *testing.T) {
 	ip(t, &n.Space, lan...)
 	ip(t, &n.Space, "link add eth1 type veth peer name lan0 netns other", "link set eth1 up")
 	for i, space := range []*node.Space{&n.Outside, &other.Space} {
-		ip(t, space, "link set lo up", "link set lan0 up", "addr add 192.168.84.1/24 dev lan0", "addr add fd00:84::1/64 dev lan0 nodad",
+		ip(t, space, "link set lo up", "link set lan0 up", "addr add 172.16.84.1/24 dev lan0", "addr add fd00:84::1/64 dev lan0 nodad",
 			"addr add 198.51.100."+[]string{"1", "2"}[i]+"/32 dev lo", "addr add 2001:db8:51::"+[]string{"1", "2"}[i]+"/128 dev lo")
 	}
 	before := text(t, n)
@@ -141,8 +141,8 @@ func TestVRF(t *testing.T) {
 		must(t, r.Check(a))
 	}
 	for device, row := range map[string]struct{ reaches, not []string }{
-		"blue": {[]string{"192.168.84.1", "fd00:84::1", "198.51.100.1", "2001:db8:51::1"}, []string{"198.51.100.2", "2001:db8:51::2"}},
-		"red":  {[]string{"192.168.84.1", "fd00:84::1", "198.51.100.2", "2001:db8:51::2"}, []string{"198.51.100.1", "2001:db8:51::1"}},
+		"blue": {[]string{"172.16.84.1", "fd00:84::1", "198.51.100.1", "2001:db8:51::1"}, []string{"198.51.100.2", "2001:db8:51::2"}},
+		"red":  {[]string{"172.16.84.1", "fd00:84::1", "198.51.100.2", "2001:db8:51::2"}, []string{"198.51.100.1", "2001:db8:51::1"}},
 	} {
 		ping := func(addr string) error {
 			_, err := pod.Run("ping", "-n", "-c", "1", "-W", "2", "-I", device, addr)
