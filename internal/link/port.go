@@ -131,21 +131,21 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if byDefault != 0 && !v.KeepDefault {
+	if byDefault != 0 && byDefault != v.Access && !v.KeepDefault {
 		if err := change(k, unix.RTM_DELLINK, l, entry(0, byDefault)); err != nil {
 			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, err)
 		}
 	}
 	var entries []netlink.Attr
-	if v.Access != 0 {
-		entries = append(entries, entry(vlanPVID|vlanUntagged, v.Access))
-	}
 	for _, r := range v.Trunk {
 		if r.First == r.Last {
 			entries = append(entries, entry(0, r.First))
 			continue
 		}
 		entries = append(entries, entry(vlanRangeBegin, r.First), entry(vlanRangeEnd, r.Last))
+	}
+	if v.Access != 0 { // last, as a trunk with the same VLAN would take its flags away
+		entries = append(entries, entry(vlanPVID|vlanUntagged, v.Access))
 	}
 	return change(k, unix.RTM_SETLINK, l, entries...)
 }

@@ -43,7 +43,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
 	p = append(p, veth, at.TheirLink(), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
 	if c.VLAN != 0 || len(c.trunks) > 0 {
-		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: uint16(c.VLAN), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
+		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: c.access(), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
 	}
 	p = append(p, gateways(at, c)...)
 	if c.NoInterface {

@@ -98,8 +98,10 @@ func TestVLANs(t *testing.T) {
 		lacks string
 	}{
 		{"access", Conf{VLAN: 100}, []string{"100 PVID Egress Untagged"}, "\t1 PVID"},
+		{"access that is in the trunk too", Conf{VLAN: 9, VLANTrunk: &[]Trunk{{MinID: ptr(8), MaxID: ptr(10)}}}, []string{" 9 PVID Egress Untagged", " 8\n", " 10\n"}, " 1 "},
+		{"access that is the default", Conf{VLAN: 1}, []string{" 1 PVID Egress Untagged"}, "\t9"},
 		{"access and the default", Conf{VLAN: 100, KeepDefaultVLAN: true}, []string{"100 PVID Egress Untagged", " 1 Egress Untagged"}, "\t9"},
-		{"trunk", Conf{VLANTrunk: &[]Trunk{{MinID: ptr(8), MaxID: ptr(9)}}}, []string{" 8", " 9"}, "100"},
+		{"trunk", Conf{VLANTrunk: &[]Trunk{{MinID: ptr(8), MaxID: ptr(9)}}}, []string{" 8\n", " 9\n", " 1 PVID Egress Untagged"}, "100"},
 		{"a large trunk", Conf{VLANTrunk: &[]Trunk{{MinID: ptr(2), MaxID: ptr(4094)}}}, []string{" 2", " 4094"}, "none"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -22,7 +22,7 @@ type Conf struct {
 	HairpinMode      bool       `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
 	PromiscMode      *bool      `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
 	VLAN             int        `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
-	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames"`
+	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames; without vlan the untagged ones are in VLAN 1"`
 	KeepDefaultVLAN  bool       `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
 	MACSpoofCheck    bool       `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
 	EnableDAD        bool       `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used"`
@@ -71,6 +71,15 @@ func (c *Conf) gatewayVLAN() bool { return c.VLAN != 0 && c.IsGateway }
 
 func (c *Conf) footing() link.VLANGateway {
 	return link.VLANGateway{Bridge: c.Bridge, VLAN: uint16(c.VLAN), KeepDefault: c.KeepDefaultVLAN}
+}
+
+// access is the VLAN of the pod's untagged frames. On a trunk without one it is
+// VLAN 1, as upstream has it.
+func (c *Conf) access() uint16 {
+	if c.VLAN == 0 {
+		return 1
+	}
+	return uint16(c.VLAN)
 }
 
 // filters reports whether the bridge must tell VLANs apart.
