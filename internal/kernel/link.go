@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -186,6 +187,19 @@ func parseLink(b []byte) *Link {
 // os.ErrExist. The attributes, and what info says of its kind, come true in the
 // same message.
 func (k *Kernel) CreateLink(s Side, name, kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
+	err := k.newLink(s, name, kind, info, attrs...)
+	// It is the answer to an unknown kind, to an option that the kernel was built
+	// without, and to a link below that cannot carry one.
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		if missing := k.HasKind(kind); missing != nil {
+			return missing
+		}
+		return fmt.Errorf("a %s as it is wanted is not supported here: %w", kind, err)
+	}
+	return Cause(err)
+}
+
+func (k *Kernel) newLink(s Side, name, kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
 	c, err := k.Conn(s)
 	if err != nil {
 		return err
@@ -198,10 +212,35 @@ func (k *Kernel) CreateLink(s Side, name, kind string, info []netlink.Attr, attr
 	_, err = c.Request(netlink.Message{
 		Type: unix.RTM_NEWLINK, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: append(ifinfo(0, 0, 0), netlink.Join(attrs...)...),
 	})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("this kernel has no links of the kind %s: %w", kind, err)
+	return err
+}
+
+// Rehearse asks for a link of a kind under a name that no link can have, and
+// gives what the kernel says to that. Nothing is made, and a module is loaded
+// that can be.
+func (k *Kernel) Rehearse(kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
+	return k.newLink(Host, "no/name", kind, info, attrs...)
+}
+
+// kinds are the options of the kernel that links of a kind need, where it is
+// not one of the kind's own name.
+var kinds = map[string]string{"vlan": "VLAN_8021Q", "vrf": "NET_VRF"}
+
+// HasKind looks whether the kernel has links of a kind. The address of one byte
+// keeps it from making the other end of a pair.
+func (k *Kernel) HasKind(kind string) error {
+	err := k.Rehearse(kind, nil, netlink.Bytes(unix.IFLA_ADDRESS, []byte{0}))
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		option, known := kinds[kind]
+		if !known {
+			option = strings.ToUpper(kind)
+		}
+		return fmt.Errorf("this kernel has no links of the kind %s: it needs CONFIG_%s: %w", kind, option, unix.EOPNOTSUPP)
+	case errors.Is(err, unix.EPERM):
+		return Cause(err)
 	}
-	return Cause(err)
+	return nil // it was refused for another reason
 }
 
 // Peer is the other end of a veth pair in CreateLink's info: its attributes.

@@ -58,6 +58,7 @@ func (b Bridge) Add(k *kernel.Kernel) (err error) {
 // Attributes of a bridge that golang.org/x/sys does not have (linux/if_link.h).
 const (
 	bridgeVLANFiltering = 7  // IFLA_BR_VLAN_FILTERING
+	bridgeVLANProtocol  = 8  // IFLA_BR_VLAN_PROTOCOL
 	bridgeDefaultPVID   = 39 // IFLA_BR_VLAN_DEFAULT_PVID
 )
 
@@ -73,7 +74,11 @@ func (b Bridge) make(k *kernel.Kernel) (*kernel.Link, error) {
 		info = append(info, netlink.U8(bridgeVLANFiltering, 1))
 	}
 	// Where another pod's ADD was first, its bridge is as good.
-	if err := k.CreateLink(kernel.Host, b.Name, "bridge", info, attrs...); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := k.CreateLink(kernel.Host, b.Name, "bridge", info, attrs...)
+	if errors.Is(err, unix.EOPNOTSUPP) && b.VLANFiltering {
+		return nil, errors.Join(k.HasKind("bridge"), noVLANs(k))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return k.Link(kernel.Host, b.Name)
@@ -127,9 +132,12 @@ func drifts(bridge string) bool {
 	return err == nil && string(how) != set
 }
 
-// filter turns VLAN filtering on. A kernel without it takes the message and
-// does nothing, so the bridge is looked at again.
+// filter turns VLAN filtering on. A kernel without it may take the message and
+// do nothing, so the bridge is looked at again.
 func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
+	if !canFilter(l) {
+		return errNoVLANFiltering
+	}
 	err := k.SetLink(kernel.Host, l, 0, 0, kernel.KindInfo("bridge", netlink.U8(bridgeVLANFiltering, 1)))
 	if err == nil {
 		l, err = k.Link(kernel.Host, b.Name)
@@ -144,6 +152,20 @@ func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
 }
 
 var errNoVLANFiltering = errors.New("this kernel's bridges do not filter VLANs: it needs CONFIG_BRIDGE_VLAN_FILTERING")
+
+// canFilter reports whether the kernel's bridges can tell VLANs apart: one of
+// those has a default VLAN.
+func canFilter(l *kernel.Link) bool { return len(netlink.Find(l.Info, bridgeDefaultPVID)) == 2 }
+
+// noVLANs looks whether the kernel's bridges can, where there is none yet: only
+// those refuse a protocol of tags that there is not.
+func noVLANs(k *kernel.Kernel) error {
+	err := k.Rehearse("bridge", []netlink.Attr{netlink.U16(bridgeVLANProtocol, 1)})
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return errNoVLANFiltering
+}
 
 func filters(l *kernel.Link) bool {
 	on := netlink.Find(l.Info, bridgeVLANFiltering)
@@ -181,11 +203,25 @@ func (b Bridge) Check(k *kernel.Kernel) (err error) {
 	return nil
 }
 
-// Usable looks whether a link of that name, if there is one, is a bridge.
+// Usable looks whether Add could succeed now: a link of that name, if there is
+// one, is a bridge, and the kernel has what it takes.
 func (b Bridge) Usable(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Host, b.Name)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = k.HasKind("bridge")
+		if err == nil && b.VLANFiltering {
+			err = noVLANs(k)
+		}
+		return err
+	case err != nil:
 		return err
 	}
-	return isKind(l, "bridge")
+	if err := isKind(l, "bridge"); err != nil {
+		return err
+	}
+	if b.VLANFiltering && !canFilter(l) {
+		return errNoVLANFiltering
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -102,7 +103,21 @@ type VLAN struct {
 func (v VLAN) String() string { return v.text(fmt.Sprintf("vlan %d", v.ID)) }
 
 // Add makes the link in the pod.
-func (v VLAN) Add(k *kernel.Kernel) error { return v.add(k, "vlan", netlink.U16(vlanID, v.ID)) }
+func (v VLAN) Add(k *kernel.Kernel) error {
+	if err := v.Usable(k); err != nil {
+		return err
+	}
+	return v.add(k, "vlan", netlink.U16(vlanID, v.ID))
+}
+
+// Usable looks whether the master is up: before that none of its VLANs can be.
+func (v VLAN) Usable(k *kernel.Kernel) error {
+	master, err := v.Below(k)
+	if err == nil && !master.Up() {
+		err = cni.Hint(fmt.Errorf("master %s is down, and no VLAN of it can be up", master.Name), "bring it up with: ip link set "+master.Name+" up")
+	}
+	return err
+}
 
 // Del removes it.
 func (v VLAN) Del(k *kernel.Kernel) error { return removeFromPod(k, v.Link, "vlan") }

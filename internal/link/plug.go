@@ -30,9 +30,9 @@ func OpenPlug(k *kernel.Kernel, bridge string, access uint16) (*Plug, error) {
 	if err := isKind(master, "bridge"); err != nil {
 		return nil, err
 	}
-	file, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	file, err := openTun()
 	if err != nil {
-		return nil, fmt.Errorf("/dev/net/tun: %w", err)
+		return nil, err
 	}
 	p := &Plug{file}
 	if err := p.into(k, master, access); err != nil {

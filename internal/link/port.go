@@ -2,7 +2,6 @@ package link
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -158,9 +157,6 @@ func change(k *kernel.Kernel, kind uint16, l *kernel.Link, entries ...netlink.At
 	}
 	body := kernel.BridgeHeader(l.Index)
 	_, err = c.Request(netlink.Message{Type: kind, Body: append(body, netlink.Nest(unix.IFLA_AF_SPEC, entries...)...)})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return errNoVLANFiltering
-	}
 	return kernel.Cause(err)
 }
 
@@ -170,10 +166,10 @@ func (v VLANs) byDefault(k *kernel.Kernel) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	if id := netlink.Find(l.Info, bridgeDefaultPVID); len(id) == 2 {
-		return binary.NativeEndian.Uint16(id), nil
+	if !canFilter(l) {
+		return 0, errNoVLANFiltering
 	}
-	return 1, nil // the kernel's default
+	return binary.NativeEndian.Uint16(netlink.Find(l.Info, bridgeDefaultPVID)), nil
 }
 
 // Del does nothing: see VLANs.

@@ -86,12 +86,8 @@ func (t Tap) Add(k *kernel.Kernel) error {
 // open gives the open file of a new device in the pod.
 func (t Tap) open(k *kernel.Kernel) (file int, err error) {
 	err = k.Do(kernel.Pod, func() (err error) {
-		file, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) {
-			return fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
-		}
-		if err != nil {
-			return fmt.Errorf("/dev/net/tun: %w", err)
+		if file, err = openTun(); err != nil {
+			return err
 		}
 		if err = setIff(file, t.Link, t.flags(), t.SELinux); err != nil {
 			unix.Close(file)
@@ -102,6 +98,28 @@ func (t Tap) open(k *kernel.Kernel) (file int, err error) {
 		return file, fmt.Errorf("interface %s is in the pod's network namespace already: %w", t.Link, fs.ErrExist)
 	}
 	return file, err
+}
+
+// openTun opens a device that is none yet.
+func openTun() (int, error) {
+	file, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return file, fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
+	case err != nil:
+		return file, fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	return file, nil
+}
+
+// TapReady looks whether the kernel has tap devices, and this process may make
+// one.
+func TapReady() error {
+	file, err := openTun()
+	if err == nil {
+		unix.Close(file)
+	}
+	return err
 }
 
 // flags ask for a device that is not there yet: without IFF_TUN_EXCL the kernel

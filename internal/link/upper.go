@@ -24,6 +24,8 @@ type Upper struct {
 	// Master is the link below. Where it is empty, it is the one that the
 	// default route goes out by.
 	Master string
+	// Unknown says that CHECK cannot tell the master.
+	Unknown bool
 	// InPod says that the master is in the pod too.
 	InPod bool
 	// MTU in bytes, 0 for the master's.
@@ -164,6 +166,9 @@ func (u Upper) check(k *kernel.Kernel, kind string) (*kernel.Link, error) {
 	}
 	if err := isKind(l, kind); err != nil {
 		return nil, err
+	}
+	if u.Unknown {
+		return l, nil
 	}
 	master, err := u.Below(k)
 	if err != nil {

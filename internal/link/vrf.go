@@ -120,7 +120,7 @@ func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
 		}
 		table = free[0]
 	}
-	if err := createVRF(k, kernel.Pod, v.Name, netlink.U32(unix.IFLA_VRF_TABLE, uint32(table))); err != nil {
+	if err := k.CreateLink(kernel.Pod, v.Name, "vrf", []netlink.Attr{netlink.U32(unix.IFLA_VRF_TABLE, uint32(table))}); err != nil {
 		return nil, err
 	}
 	device, err := k.Link(kernel.Pod, v.Name)
@@ -135,31 +135,6 @@ func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
 		return nil, errors.Join(err, v.unmake(k, device))
 	}
 	return device, nil
-}
-
-// errNoVRF is for people.
-var errNoVRF = errors.New("this kernel has no VRFs: it needs CONFIG_NET_VRF, module vrf")
-
-func createVRF(k *kernel.Kernel, side kernel.Side, name string, info ...netlink.Attr) error {
-	err := k.CreateLink(side, name, "vrf", info)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("%w: %w", errNoVRF, unix.EOPNOTSUPP)
-	}
-	return err
-}
-
-// VRFReady looks whether the kernel has VRFs: it asks for one without a table,
-// which a kernel that has them refuses as invalid before it is made.
-func VRFReady(k *kernel.Kernel) error {
-	const probe = "catena-probe"
-	err := createVRF(k, kernel.Host, probe)
-	if errors.Is(err, unix.EINVAL) {
-		return nil
-	}
-	if err == nil {
-		return remove(k, kernel.Host, probe)
-	}
-	return err
 }
 
 // unmake removes the device, unless an interface is in it.

@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/addr"
@@ -41,20 +40,14 @@ func Detection(dad string) addr.Detection {
 	return addr.Wait
 }
 
-// master is what configurations with an OnMaster promote.
-func (o OnMaster) master() OnMaster { return o }
-
-// MasterReady is Ready for them: the master is there. One in a pod cannot be
-// looked at without the pod.
-func MasterReady[C interface{ master() OnMaster }](k *kernel.Kernel, c C) error {
-	o := c.master()
-	if o.InPod {
-		return nil
+// Ready looks whether a link of that kind could be made now. A master in a pod
+// cannot be looked at without the pod.
+func (o OnMaster) Ready(k *kernel.Kernel, kind string) error {
+	err := k.HasKind(kind)
+	if err != nil || o.InPod {
+		return err
 	}
-	l, err := o.Upper(At{}).Below(k)
-	if err == nil && !l.Up() {
-		err = fmt.Errorf("master %s is down", l.Name)
-	}
+	_, err = o.Upper(At{}).Below(k)
 	return err
 }
 
@@ -66,13 +59,23 @@ func (at At) Prefixes() (out []netip.Prefix) {
 	return out
 }
 
+// Own reports whether an interface of a result is the attachment's, in the pod.
+func (at At) Own(i *cni.Interface) bool {
+	return i != nil && i.Name == at.IfName && i.Sandbox != ""
+}
+
 // AddInterface puts the pod's interface behind those of the result, and gives it
-// the addresses that IPAM gave, or that it takes over.
+// the addresses that IPAM gave. An interface that takes over the addresses of
+// others stands in their place.
 func (at At) AddInterface() error {
 	r := at.Result
+	behind := at.Prev != nil && at.Result == at.Prev
+	if behind && at.takesAddresses {
+		r.Interfaces = nil
+	}
 	index := len(r.Interfaces)
 	r.Interfaces = append(r.Interfaces, &cni.Interface{Name: at.IfName, Sandbox: at.Netns})
-	if at.Prev != nil && at.Result == at.Prev && !at.takesAddresses {
+	if behind && !at.takesAddresses {
 		return nil // they are the previous interfaces'
 	}
 	for _, ip := range r.IPs {

@@ -60,7 +60,8 @@ type Plugin[C any] struct {
 	// Behind plugins make an interface that may stand behind those of plugins
 	// before them. Without IPAM the result is then theirs, with one more.
 	Behind bool
-	// TakesAddresses plugins take over the addresses of such a result.
+	// TakesAddresses plugins take over the addresses of such a result, in which
+	// their interface is then the only one, as in upstream's.
 	TakesAddresses bool
 
 	// Validate holds the configuration against itself and merges the places
@@ -237,7 +238,10 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 	}
 	if r.Conf.IPAM.Type == "" {
 		if p.Behind && at.Prev != nil {
-			at.Result, at.inherited = at.Prev, len(at.Prev.Interfaces)
+			at.Result = at.Prev
+			if !p.TakesAddresses {
+				at.inherited = len(at.Prev.Interfaces)
+			}
 		}
 		return nothing, p.withoutIPAM()
 	}

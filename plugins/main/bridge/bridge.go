@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -199,14 +198,11 @@ func defaultRoutes(r *cni.Result) {
 const portsMax = 1<<10 - 1
 
 func ready(k *kernel.Kernel, c Conf) error {
-	errs := []error{plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
+	errs := []error{k.HasKind("veth"), plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
 	if c.MACSpoofCheck {
 		errs = append(errs, nft.GuardReady())
 	}
-	err := link.Bridge{Name: c.Bridge}.Usable(k)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // ADD makes it
-	}
+	err := link.Bridge{Name: c.Bridge, VLANFiltering: c.filters()}.Usable(k)
 	if ports, _ := file.List("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
 		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -16,7 +17,10 @@ type Conf struct {
 	mac net.HardwareAddr
 }
 
-var dummy = plugin.Plugin[Conf]{Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, Want: want}
+var dummy = plugin.Plugin[Conf]{
+	Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, Want: want,
+	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
+}
 
 func validate(at *plugin.At, c *Conf) (err error) {
 	c.mac, err = plugin.FirstMAC(c.MAC)

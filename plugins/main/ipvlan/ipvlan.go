@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"slices"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -12,18 +14,29 @@ import (
 type Conf struct {
 	plugin.OnMaster
 	Mode string `json:"mode" enum:"l2,l3,l3s" default:"l2" doc:"whether the host switches or routes between the master's ipvlans; l3s with its packet filter"`
+
+	// behind says that the master is another plugin's interface, which neither
+	// STATUS nor a result that has this plugin's own can tell.
+	behind bool
 }
 
 var ipvlan = plugin.Plugin[Conf]{
 	Name: "ipvlan", Behind: true, TakesAddresses: true,
-	Validate: validate, Complete: complete, Want: want, Ready: plugin.MasterReady[Conf],
+	Validate: validate, Complete: complete, Want: want, Ready: ready,
 }
 
 func validate(at *plugin.At, c *Conf) error {
 	if c.Mode == "" {
 		c.Mode = "l2"
 	}
-	if at.Prev == nil || c.Master != "" {
+	if c.Master != "" {
+		return nil
+	}
+	if at.Prev == nil {
+		c.behind = at.IPAM == ""
+		return nil
+	}
+	if c.behind = slices.ContainsFunc(at.Prev.Interfaces, at.Own); c.behind {
 		return nil
 	}
 	if len(at.Prev.Interfaces) != 1 || at.Prev.Interfaces[0].Name == "" {
@@ -34,11 +47,21 @@ func validate(at *plugin.At, c *Conf) error {
 	return nil
 }
 
+// ready cannot know the master that a plugin before this one will have made.
+func ready(k *kernel.Kernel, c Conf) error {
+	if c.behind {
+		return k.HasKind("ipvlan")
+	}
+	return c.OnMaster.Ready(k, "ipvlan")
+}
+
 func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached.
 func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{link.Ipvlan{Upper: c.Upper(at), Mode: c.Mode}}
+	upper := c.Upper(at)
+	upper.Unknown = c.behind
+	p := plan.Plan{link.Ipvlan{Upper: upper, Mode: c.Mode}}
 	pod := c.Interface(at)
 	pod.Quiet = c.Mode != "l2" // layer 3 knows no neighbours to tell
 	return append(p, pod.Facts(at)...)

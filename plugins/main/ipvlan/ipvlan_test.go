@@ -1,6 +1,8 @@
 package main
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -49,5 +51,27 @@ func TestBehind(t *testing.T) {
 		if (err == nil) != (row.master != "") || c.Master != row.master || c.InPod != row.inPod {
 			t.Errorf("%s: master %q, in the pod %t, %v", name, c.Master, c.InPod, err)
 		}
+	}
+}
+
+// TestBehindAsUpstream: the result of a chain is upstream's to the letter, and
+// CHECK takes both, with the plugin's own interface in it alone.
+func TestBehindAsUpstream(t *testing.T) {
+	ours, theirs := kerneltest.Build(t, "plugins/main/ipvlan"), kerneltest.Upstream(t, "ipvlan")
+	kerneltest.Needs(t, "ipvlan")
+	const conf = `{"cniVersion":"1.0.0","name":"n","type":"ipvlan"`
+	const prev = `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"up0"}],"ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1","interface":0},` +
+		`{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1","interface":0}],"routes":[{"dst":"0.0.0.0/0"},{"dst":"fd00:9::/64","gw":"fd00:1:2::9"}]}}`
+	var results [2]string
+	for i, program := range []string{theirs, filepath.Join(ours, "ipvlan")} {
+		s := kerneltest.New(t)
+		s.Run(kerneltest.Segment + "; ip link set up0 address 02:00:00:00:00:07")
+		call := kerneltest.Call{Bin: filepath.Dir(program), Plugin: "ipvlan", Conf: conf + prev}
+		result := s.Must(call).Stdout
+		s.Must(kerneltest.Call{Bin: ours, Plugin: "ipvlan", Verb: "CHECK", Conf: conf + `,"prevResult":` + result + "}"})
+		results[i] = strings.ReplaceAll(strings.ReplaceAll(strings.Join(strings.Fields(result), ""), s.Pod, "POD"), `,"dns":{}`, "")
+	}
+	if results[0] != results[1] {
+		t.Errorf("upstream's:\n%s\nours:\n%s", results[0], results[1])
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -21,7 +22,8 @@ type Conf struct {
 
 var macvlan = plugin.Plugin[Conf]{
 	Name: "macvlan", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
-	Validate: validate, Complete: complete, Want: want, Ready: plugin.MasterReady[Conf],
+	Validate: validate, Complete: complete, Want: want,
+	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }
 
 func validate(at *plugin.At, c *Conf) (err error) {

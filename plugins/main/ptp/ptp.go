@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,7 +29,9 @@ var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", NeedsIPAM: true,
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, Want: want,
-	Ready:   func(_ *kernel.Kernel, c Conf) error { return plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend) },
+	Ready: func(k *kernel.Kernel, c Conf) error {
+		return errors.Join(k.HasKind("veth"), plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
+	},
 	Present: plugin.PresentByLink, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -28,6 +29,7 @@ type Conf struct {
 var tap = plugin.Plugin[Conf]{
 	Name: "tap", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
 	Validate: validate, Complete: complete, Want: want,
+	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }
 
 func validate(at *plugin.At, c *Conf) (err error) {

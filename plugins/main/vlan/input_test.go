@@ -26,6 +26,8 @@ func TestBadInput(t *testing.T) {
 			{Name: "unknown policy", Conf: `,"master":"up0","dad":"maybe"`, Code: 7, Words: "dad|optimistic"},
 			{Name: "interface exists", Conf: `,"master":"up0","vlanId":5`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0"},
 			{Name: "unknown key, strict", Conf: `,"master":"up0","vlanID":5,"strict":true,"mastr":"x"`, Code: 2, Words: "did you mean master"},
+			{Name: "a master that carries none", Conf: `,"master":"lo","vlanId":5`, Needs: []string{"vlan"}, Code: 100, Words: "a vlan as it is wanted|VLANs not supported on device"},
+			{Name: "a master that is down", Conf: `,"master":"up0","vlanId":5`, Setup: "ip link set up0 down", Code: 100, Words: "master up0 is down"},
 			{Name: "VLAN is somebody's", Conf: `,"master":"up0","vlanId":5`, Setup: "ip link add link up0 name up0.5 type vlan id 5", Needs: []string{"vlan"}, Code: 101, Words: "vlan 5|up0 has a link for this VLAN"},
 		},
 	}.Run(t)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -16,7 +17,7 @@ type Conf struct {
 
 var vlan = plugin.Plugin[Conf]{
 	Name: "vlan", Behind: true,
-	Validate: validate, Complete: complete, Want: want, Ready: plugin.MasterReady[Conf],
+	Validate: validate, Complete: complete, Want: want, Ready: ready,
 }
 
 func validate(_ *plugin.At, c *Conf) error {
@@ -24,6 +25,13 @@ func validate(_ *plugin.At, c *Conf) error {
 		return errors.New("vlan needs a master: the link whose frames have the tags")
 	}
 	return nil
+}
+
+func ready(k *kernel.Kernel, c Conf) error {
+	if err := c.OnMaster.Ready(k, "vlan"); err != nil || c.InPod {
+		return err
+	}
+	return link.VLAN{Upper: c.Upper(plugin.At{})}.Usable(k)
 }
 
 func complete(at plugin.At, _ Conf) error { return at.AddInterface() }

@@ -23,7 +23,7 @@ type Conf struct {
 // namespace: GC finds nothing.
 var vrf = plugin.Plugin[Conf]{
 	Name: "vrf", Chained: true, Validate: validate, Want: want,
-	Ready: func(k *kernel.Kernel, _ Conf) error { return link.VRFReady(k) },
+	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("vrf") },
 }
 
 func validate(at *plugin.At, c *Conf) error {
