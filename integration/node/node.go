@@ -24,6 +24,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/fresh"
 )
 
 // The addresses of the two ends of the uplink.
@@ -70,6 +72,9 @@ func New() (*Node, error) {
 			return fmt.Errorf("unshare: %w", err)
 		}
 		if err := mounts(); err != nil {
+			return err
+		}
+		if err := fresh.Settings(); err != nil {
 			return err
 		}
 		if n.mnt, err = os.Open("/proc/thread-self/ns/mnt"); err != nil {
@@ -131,15 +136,6 @@ func (n *Node) wire() error {
 		return err
 	}
 	n.Outside = out.Space
-	if err := n.Outside.Sysctl("net/ipv4/ip_forward", "0"); err != nil {
-		return err
-	}
-	// A new namespace takes these over from the machine's.
-	for _, key := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
-		if err := n.Sysctl(key, "0"); err != nil {
-			return err
-		}
-	}
 	if err := n.batch(
 		"link set lo up",
 		"link add uplink type veth peer name node netns outside",
@@ -201,6 +197,9 @@ func (n *Node) pod(id string) (*Pod, error) {
 		f.Close()
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := fresh.Settings(); err != nil {
+			return err
 		}
 		if err := unix.Mount("/proc/thread-self/ns/net", p.Path, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", p.Path, err)
@@ -318,12 +317,6 @@ func (s *Space) WriteFile(path, text string) error {
 		}
 		return os.WriteFile(path, []byte(text), 0o644)
 	})
-}
-
-// Ping sends one packet and waits up to two seconds for its answer.
-func (s *Space) Ping(addr string) error {
-	_, err := s.Run("ping", "-n", "-c", "1", "-W", "2", addr)
-	return err
 }
 
 // onThread runs a function on a thread that ends with it, since its namespaces are not to be met by other goroutines.

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fresh"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -46,6 +47,7 @@ func New(t testing.TB) *Sandbox {
 	host, err := netns.New()
 	s.must(err)
 	s.must(host.Close())
+	s.must(fresh.Settings())
 	// A view of its own into /sys/class/net: that of the namespace that mounts it.
 	s.must(unix.Mount("sysfs", "/sys", "sysfs", 0, ""))
 	s.Run("ip link set lo up")
@@ -62,6 +64,7 @@ func (s *Sandbox) NewPod(path string) {
 	pod, err := netns.New()
 	s.must(err)
 	defer pod.Close()
+	s.must(fresh.Settings())
 	s.must(unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path, "", unix.MS_BIND, ""))
 	s.t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
 	s.must(netns.Set(home))
