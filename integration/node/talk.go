@@ -1,13 +1,17 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -102,6 +106,54 @@ func (s *Space) Ask(network, addr string, port int) (string, error) {
 	}
 	return strings.TrimSpace(seen), nil
 }
+
+// Ping sends one packet and waits for its answer.
+func (s *Space) Ping(addr string) error {
+	to, err := netip.ParseAddr(addr)
+	if err == nil {
+		err = s.Do(func() error { return ping(to) })
+	}
+	if err != nil {
+		return fmt.Errorf("%s pings %s: %w", s.Name, addr, err)
+	}
+	return nil
+}
+
+// ping needs no program, which a small machine may not have.
+func ping(to netip.Addr) error {
+	network, question, answer := "ip4:icmp", byte(8), byte(0)
+	if to.Is6() {
+		network, question, answer = "ip6:ipv6-icmp", 128, 129
+	}
+	conn, err := net.DialIP(network, nil, &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	packet := []byte{question, 0, 0, 0, 0, 0, 0, 1} // no data
+	binary.BigEndian.PutUint16(packet[4:], uint16(pings.Add(1)))
+	sum := uint32(question)<<8 + uint32(binary.BigEndian.Uint16(packet[4:])) + 1
+	binary.BigEndian.PutUint16(packet[2:], ^uint16(sum+sum>>16)) // of ICMPv6 the kernel makes its own
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(packet); err != nil {
+		return err
+	}
+	got := make([]byte, 2048)
+	for {
+		n, _, err := conn.ReadFromIP(got)
+		if err != nil {
+			return err
+		}
+		if n >= len(packet) && got[0] == answer && bytes.Equal(got[4:8], packet[4:]) {
+			return nil
+		}
+	}
+}
+
+// pings tells one's answer from another's.
+var pings atomic.Uint32
 
 // askTCP opens the connection on this thread, since the client of net/http would open it on a goroutine of its own.
 func askTCP(to string) (string, error) {
