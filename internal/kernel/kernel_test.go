@@ -119,13 +119,14 @@ func pairs(t *testing.T, s *kerneltest.Sandbox, k *kernel.Kernel, n int) (links 
 }
 
 // TestRemoveTogether: many links that are deleted by one call, or by calls at the
-// same time, take a fraction of the time of one after the other.
+// same time, take a fraction of the time of one after the other. Others disturb
+// the measurement: the least of some rounds counts.
 func TestRemoveTogether(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run("ip link add stays type veth peer name too; ip link set stays group 7")
 	before, k := s.Text(), s.Kernel()
 	const n = 20
-	took := func(remove func([]*kernel.Link) error) time.Duration {
+	took := func(least time.Duration, remove func([]*kernel.Link) error) time.Duration {
 		links := pairs(t, s, k, n)
 		began := time.Now()
 		err := remove(links)
@@ -134,18 +135,8 @@ func TestRemoveTogether(t *testing.T) {
 			t.Error(err)
 		}
 		s.Same("removed", before, s.Text())
-		return end
+		return min(least, end)
 	}
-	single := took(func(links []*kernel.Link) (err error) {
-		for _, l := range links {
-			err = errors.Join(err, k.RemoveLink(kernel.Host, l))
-		}
-		return err
-	})
-	group := took(func(links []*kernel.Link) error {
-		err := k.RemoveLink(kernel.Host, links[3])
-		return errors.Join(err, k.RemoveLinks(kernel.Host, links), k.RemoveLinks(kernel.Host, links))
-	})
 	var many [n]*kernel.Kernel
 	for i := range many {
 		many[i] = s.Kernel()
@@ -153,20 +144,34 @@ func TestRemoveTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	together := took(func(links []*kernel.Link) error {
-		var errs [n]error
-		var all sync.WaitGroup
-		for i, l := range links {
-			all.Go(func() { errs[i] = many[i].RemoveLink(kernel.Host, l) })
+	single, group, together := time.Hour, time.Hour, time.Hour
+	for range 10 {
+		single = took(single, func(links []*kernel.Link) (err error) {
+			for _, l := range links {
+				err = errors.Join(err, k.RemoveLink(kernel.Host, l))
+			}
+			return err
+		})
+		group = took(group, func(links []*kernel.Link) error {
+			err := k.RemoveLink(kernel.Host, links[3])
+			return errors.Join(err, k.RemoveLinks(kernel.Host, links), k.RemoveLinks(kernel.Host, links))
+		})
+		together = took(together, func(links []*kernel.Link) error {
+			var errs [n]error
+			var all sync.WaitGroup
+			for i, l := range links {
+				all.Go(func() { errs[i] = many[i].RemoveLink(kernel.Host, l) })
+			}
+			all.Wait()
+			return errors.Join(errs[:]...)
+		})
+		t.Logf("%d links: one by one %v, as a group %v, at the same time %v", n, single, group, together)
+		// The kernel's lock is held longer for each where processors are slow.
+		if group <= single/2 && together <= single*3/4 {
+			return
 		}
-		all.Wait()
-		return errors.Join(errs[:]...)
-	})
-	t.Logf("%d links: one by one %v, as a group %v, at the same time %v", n, single, group, together)
-	// The kernel's lock is held longer for each where processors are slow.
-	if group > single/2 || together > single*3/4 {
-		t.Errorf("one by one %v, as a group %v, at the same time %v", single, group, together)
 	}
+	t.Errorf("one by one %v, as a group %v, at the same time %v", single, group, together)
 }
 
 // TestLockPod: of many who choose the same number none gets one that another
