@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"os"
+	"sync"
 	"testing"
 )
 
@@ -30,22 +31,40 @@ var probes = map[string]string{
 	"sctp":           "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
 }
 
+// found holds what the probes of this process have found out.
+var found = struct {
+	sync.Mutex
+	lacks map[string]error
+}{lacks: map[string]error{}}
+
+// lacks probes for a feature, once.
+func lacks(t testing.TB, feature string) error {
+	t.Helper()
+	found.Lock()
+	defer found.Unlock()
+	err, known := found.lacks[feature]
+	if known {
+		return err
+	}
+	probe, known := probes[feature]
+	if !known {
+		t.Fatalf("nobody knows how to look for %s", feature)
+	}
+	_, err = New(t).Try("unshare -n sh -c '" + probe + "'")
+	found.lacks[feature] = err
+	return err
+}
+
 // Needs leaves the calling test to the second kernel where this one lacks a
 // feature. On the second kernel that is an error.
 func Needs(t testing.TB, features ...string) {
 	t.Helper()
-	s := New(t)
 	for _, f := range features {
-		probe, known := probes[f]
-		if !known {
-			t.Fatalf("nobody knows how to look for %s", f)
-		}
-		_, err := s.Try("unshare -n sh -c '" + probe + "'")
-		switch {
+		switch err := lacks(t, f); {
 		case err == nil:
 			t.Log(Feature + f)
 		case os.Getenv("VMTEST_VM") != "":
-			t.Fatalf("the second kernel lacks %s too", f)
+			t.Fatalf("the second kernel lacks %s too: %v", f, err)
 		default:
 			t.Skip(SecondKernel + f)
 		}

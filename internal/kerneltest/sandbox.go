@@ -128,14 +128,15 @@ const Segment = "ip link add up0 type veth peer name up1; ip link set up0 up; ip
 // what the kernel changes in its own time: the state of carriers, link-local
 // addresses, and the routes to its own IPv6 addresses, which follow those.
 const look = `
-still() { sed -E '/^(local |anycast |)fe80::/d; /^(local|anycast) .* table local proto kernel metric 0/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'; }
 for side in ${SIDES:-host pod}; do
 	in=; [ $side = pod ] && in="nsenter --net=$POD"
 	[ -e "$POD" ] || [ $side = host ] || continue
-	for c in "ip -br link" "ip -br addr" "ip route show table all" "ip -6 route show table all" "ip rule" "ip -6 rule" "nft list ruleset"; do
-		echo "# $side: $c"; $in $c | still
-	done
-done
+	$in sh -c '
+		echo "# $0: links, addresses"; printf "link\naddr\n" | ip -br -b -
+		echo "# $0: IPv4"; printf "route show table all\nrule\n" | ip -4 -b -
+		echo "# $0: IPv6"; printf "route show table all\nrule\n" | ip -6 -b -
+		echo "# $0: nft"; nft list ruleset' $side
+done | sed -E '/^(local |anycast |)fe80::/d; /^(local|anycast) .* table local proto kernel metric 0/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'
 find /run /var/lib/cni -type f -printf '# %p\n' | sort`
 
 // Text is everything a plugin may touch, on both sides.
