@@ -111,7 +111,7 @@ func TestMachine(t *testing.T) {
 // frame reads frames until one has the type and the text in it.
 func frame(file int, kind, text []byte) bool {
 	b := make([]byte, 2048)
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(file), Events: unix.POLLIN}}, 100)
 		if err != nil || ready == 0 {
 			continue

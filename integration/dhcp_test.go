@@ -39,7 +39,7 @@ func background(t *testing.T, s *node.Space, name string, args ...string) (stop 
 // eventually tries again until something succeeds, as what another program does in its own time.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for {
 		err := try()

@@ -216,7 +216,7 @@ func (u upgrade) try(t *testing.T, old, way string) {
 // linksGone waits until the kernel has removed what went with a namespace: links of upstream's that were not there before.
 func linksGone(t *testing.T, n *node.Node, before string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		links, err := n.Run("ip", "-o", "link")
 		must(t, err)
 		there := slices.DeleteFunc(upstreamsLink.FindAllString(links, -1), func(link string) bool { return strings.Contains(before, link) })

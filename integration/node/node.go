@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +46,8 @@ type Space struct {
 	Name string
 	net  *os.File
 	mnt  *os.File
+
+	patience time.Duration // of its clients; 0 is patience
 }
 
 // Node is a Space with an outside and pods.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -16,8 +17,18 @@ import (
 	"time"
 )
 
-// patience is how long a client waits for an answer.
-const patience = 3 * time.Second
+// A client waits for an answer for as long as the busiest machine may take, and for what is not to come for a moment.
+const (
+	patience = time.Minute
+	moment   = 2 * time.Second
+)
+
+// Briefly is the same space with clients that soon give up, for where no answer is the right one.
+func (s *Space) Briefly() *Space {
+	brief := *s
+	brief.patience = moment
+	return &brief
+}
 
 // Server answers every request with the address that the request came from. It serves HTTP over TCP and plain datagrams
 // over UDP, on one port and both families.
@@ -86,6 +97,8 @@ func (srv *Server) Close() error {
 	return srv.http.Close()
 }
 
+func (s *Space) wait() time.Duration { return cmp.Or(s.patience, patience) }
+
 // Ask asks a Server over "tcp" or "udp" and gives back the address that it saw the question come from.
 func (s *Space) Ask(network, addr string, port int) (string, error) {
 	to := net.JoinHostPort(addr, strconv.Itoa(port))
@@ -93,9 +106,9 @@ func (s *Space) Ask(network, addr string, port int) (string, error) {
 	err := s.Do(func() (err error) {
 		switch network {
 		case "tcp":
-			seen, err = askTCP(to)
+			seen, err = askTCP(to, s.wait())
 		case "udp":
-			seen, err = askUDP(to)
+			seen, err = askUDP(to, s.wait())
 		default:
 			err = net.UnknownNetworkError(network)
 		}
@@ -111,7 +124,7 @@ func (s *Space) Ask(network, addr string, port int) (string, error) {
 func (s *Space) Ping(addr string) error {
 	to, err := netip.ParseAddr(addr)
 	if err == nil {
-		err = s.Do(func() error { return ping(to) })
+		err = s.Do(func() error { return ping(to, s.wait()) })
 	}
 	if err != nil {
 		return fmt.Errorf("%s pings %s: %w", s.Name, addr, err)
@@ -120,7 +133,7 @@ func (s *Space) Ping(addr string) error {
 }
 
 // ping needs no program, which a small machine may not have.
-func ping(to netip.Addr) error {
+func ping(to netip.Addr, patience time.Duration) error {
 	network, question, answer := "ip4:icmp", byte(8), byte(0)
 	if to.Is6() {
 		network, question, answer = "ip6:ipv6-icmp", 128, 129
@@ -156,7 +169,7 @@ func ping(to netip.Addr) error {
 var pings atomic.Uint32
 
 // askTCP opens the connection on this thread, since the client of net/http would open it on a goroutine of its own.
-func askTCP(to string) (string, error) {
+func askTCP(to string, patience time.Duration) (string, error) {
 	conn, err := net.DialTimeout("tcp", to, patience)
 	if err != nil {
 		return "", err
@@ -180,7 +193,7 @@ func askTCP(to string) (string, error) {
 
 // askUDP uses an unconnected socket where a connected one would refuse an answer that comes from elsewhere; such an answer
 // is an error all the same, but one that says where from.
-func askUDP(to string) (string, error) {
+func askUDP(to string, patience time.Duration) (string, error) {
 	addr, err := net.ResolveUDPAddr("udp", to)
 	if err != nil {
 		return "", err

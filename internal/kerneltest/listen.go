@@ -16,7 +16,7 @@ type Ear struct {
 }
 
 // patience is how long an Ear waits for what it is to hear.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Listen opens an Ear.
 func (s *Sandbox) Listen() Ear {

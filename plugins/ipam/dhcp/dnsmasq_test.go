@@ -47,7 +47,7 @@ func TestLease(t *testing.T) {
 	if leases := w.Run("cat /run/dnsmasq.leases"); !strings.Contains(leases, addr+" * "+clientID) {
 		t.Errorf("the server does not know upstream's client id: %s", leases)
 	}
-	w.Run("pod ping -c1 -W5 10.9.0.1")
+	w.Run("pod ping -c1 -W60 10.9.0.1")
 	w.Must(kerneltest.Call{Bin: w.bin, Plugin: "bridge", Verb: "CHECK", Conf: with(conf(`"priority":7`), got)})
 
 	w.del()
@@ -102,7 +102,7 @@ func TestFamilies(t *testing.T) {
 				t.Errorf("%s: no route %q among\n%s", family, want, routes)
 			}
 		}
-		w.Run("pod ping -c1 -W5 2001:db8::1")
+		w.Run("pod ping -c1 -W60 2001:db8::1")
 		w.Must(kerneltest.Call{Bin: w.bin, Plugin: "bridge", Verb: "CHECK", Conf: with(conf(family), got)})
 		w.del(family)
 		server.hears(1, "DHCPRELEASE.* 00:04:") // a DUID of the kind UUID

@@ -144,7 +144,7 @@ func TestRefused(t *testing.T) {
 	daemon.hears(1, "10.9.0.50/24 is lost")
 	daemon.hears(1, "eth0: 10.8.0.70/24 until")
 	w.settled(`[ "$(pod ip -o -4 addr show eth0 | awk '{print $4}')" = 10.8.0.70/24 ] && pod ip route | grep -q 'default via 10.8.0.1'`)
-	w.Run("pod ping -c1 -W5 10.8.0.1")
+	w.Run("pod ping -c1 -W60 10.8.0.1")
 	a := w.Call(kerneltest.Call{Bin: w.bin, Plugin: "dhcp", Verb: "CHECK", Conf: with(conf(), got)})
 	if a.Code != cni.CodeDrift || !strings.Contains(a.Msg, "10.8.0.70/24") {
 		t.Errorf("CHECK: %d %s", a.Code, a.Msg)
@@ -185,7 +185,7 @@ func TestServerGone(t *testing.T) {
 	w.settled(`[ -z "$(pod ip -o -4 addr show eth0)" ]`)
 	w.kea(60, 70, 80, `"pools":[{"pool":"10.9.0.50 - 10.9.0.50"}]`, `"option-data":[{"name":"routers","data":"10.9.0.1"}]`)
 	w.settled(`[ "$(pod ip -o -4 addr show eth0 | awk '{print $4}')" = 10.9.0.50/24 ] && pod ip route | grep -q 'default via 10.9.0.1'`)
-	w.Run("pod ping -c1 -W5 10.9.0.1")
+	w.Run("pod ping -c1 -W60 10.9.0.1")
 }
 
 // settled waits until a command succeeds: for what the daemon does in its own

@@ -77,7 +77,7 @@ func TestMacvlan(t *testing.T) {
 	daemon := w.daemon()
 	conf := strings.NewReplacer(`"type":"bridge","bridge":"br0"`, `"type":"macvlan","master":"up0"`).Replace(conf())
 	got := w.result(w.Must(kerneltest.Call{Bin: w.bin, Plugin: "macvlan", Conf: conf}))
-	w.Run("pod ping -c1 -W5 10.9.0.1")
+	w.Run("pod ping -c1 -W60 10.9.0.1")
 	if s := w.record("c1").Segment; s.Master != "up0" {
 		t.Errorf("the segment is %+v", s)
 	}

@@ -107,7 +107,7 @@ func (p *process) said() string {
 }
 
 // patience is how long a busy machine has for what takes no time.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // hears waits until the program has said something so many times, and gives the
 // last of these lines.

@@ -81,7 +81,7 @@ func TestPassesFrames(t *testing.T) {
 				pod ip neigh add 10.1.2.1 lladdr $(ip link show host0 | mac) dev eth0
 				until ip link show host0 | grep -q 'state UP' && pod ip link show eth0 | grep -q 'state UP'; do sleep 0.05; done`, mtu))
 			w.Must(w.call("ADD", conf(`,"ingressRate":8,"ingressBurst":8,"egressRate":8,"egressBurst":8`)))
-			if out, err := w.Try(fmt.Sprintf("ping -c3 -i0.3 -W5 -M do -s %d 10.1.2.3", mtu-28)); err != nil {
+			if out, err := w.Try(fmt.Sprintf("ping -c3 -i0.3 -W60 -M do -s %d 10.1.2.3", mtu-28)); err != nil {
 				t.Errorf("%v\n%s%s", err, out, w.Run("tc -s qdisc show; ip -s link show host0; pod nstat -a; ip neigh; pod ip neigh"))
 			}
 		})

@@ -46,7 +46,7 @@ func TestForms(t *testing.T) {
 			if six := strings.Contains(out, "::1/128"); six == (row.name == "no IPv6") {
 				t.Errorf("::1 is in the result: %t", six)
 			}
-			s.Run("pod ping -c 1 -W 1 127.0.0.1")
+			s.Run("pod ping -c 1 -W 60 127.0.0.1")
 			call.Verb = "DEL"
 			s.Must(call)
 			s.Must(call)

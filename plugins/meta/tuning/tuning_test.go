@@ -239,7 +239,7 @@ func TestGuard(t *testing.T) {
 	tune := kerneltest.Call{Bin: bin, Plugin: "tuning", Conf: `{"cniVersion":"1.0.0","name":"n","type":"tuning","mac":"02:00:00:00:00:42","prevResult":` + result + `}`}
 	s.Must(tune)
 	s.Must(tune) // a second ADD, or a second tuning of the chain
-	s.Run("pod ping -c 1 -W 2 10.1.2.1")
+	s.Run("pod ping -c 1 -W 60 10.1.2.1")
 	s.Run("pod ip link set eth0 address 02:00:00:00:00:43; ip neigh flush all; pod ip neigh flush all")
 	if _, err := s.Try("pod ping -c 1 -W 1 10.1.2.1"); err == nil {
 		t.Error("it may send under any address")
