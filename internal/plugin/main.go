@@ -93,9 +93,8 @@ func call(p Program, r *cni.Request, broken error, stderr io.Writer) ([]byte, er
 			return nil, err
 		}
 	}
-	if r.Netns != "" && !r.OwnNetns && kernel.OwnNetns(r.Netns) {
-		err := cni.Errorf(cni.CodeNetns, "CNI_NETNS %s is the network namespace that the plugin itself runs in", r.Netns)
-		return nil, cni.Hint(err, "give the container a namespace of its own, or set CNI_NETNS_OVERRIDE=1 if this is meant")
+	if err := guardNetns(r); err != nil {
+		return nil, err
 	}
 	switch r.Verb {
 	case cni.Add:
@@ -112,6 +111,22 @@ func call(p Program, r *cni.Request, broken error, stderr io.Writer) ([]byte, er
 		return nil, cni.Errorf(cni.CodeConfig, "GC needs cni.dev/valid-attachments: without it nothing can be told from what is alive, and nothing was removed")
 	}
 	return nil, p.gc(r, valid)
+}
+
+// guardNetns keeps a pod's plugin out of the namespace that it runs in itself.
+// Where DEL is given that one, the pod's own is gone.
+func guardNetns(r *cni.Request) error {
+	if r.Netns == "" || r.OwnNetns || !kernel.OwnNetns(r.Netns) {
+		return nil
+	}
+	switch r.Verb {
+	case cni.Del:
+		r.Netns = ""
+	case cni.Add, cni.Check:
+		err := cni.Errorf(cni.CodeNetns, "CNI_NETNS %s is the network namespace that the plugin itself runs in", r.Netns)
+		return cni.Hint(err, "give the container a namespace of its own, or set CNI_NETNS_OVERRIDE=1 if this is meant")
+	}
+	return nil
 }
 
 // add also takes everything back where the result cannot be printed in the
