@@ -359,7 +359,7 @@ func TestBadPortmap(t *testing.T) {
 		`"markMasqBit":32,` + port(good) + ips:                                                  {7, "markMasqBit is 32, and can be 0 to 31"},
 		`"markMasqBit":12,` + port(good) + ips:                                                  {7, "markMasqBit is 12: that bit says which packets firewall admits"},
 		`"markMasqBit":3,"externalSetMarkChain":"X",` + port(good) + ips:                        {7, "markMasqBit and externalSetMarkChain exclude one another"},
-		`"externalSetMarkChain":"X",` + port(good) + ips:                                        {7, "externalSetMarkChain is a chain of iptables"},
+		`"backend":"nftables","externalSetMarkChain":"X",` + port(good) + ips:                   {7, "externalSetMarkChain is for the backend iptables"},
 		`"backend":"",` + port(good) + ips:                                                      {7, `backend is "", and can be nftables or iptables`},
 		`"backend":"iptables","externalSetMarkChain":"-j",` + port(good) + ips:                  {7, `externalSetMarkChain: "-j" is no name of a chain`},
 		`"backend":"iptables","conditionsV4":["ip","saddr","10.0.0.0/8"],` + port(good) + ips:   {7, `conditionsV4: "ip" begins no condition of iptables`},

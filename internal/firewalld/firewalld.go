@@ -44,7 +44,7 @@ func dial() (daemon, error) {
 	return daemon{c}, nil
 }
 
-const notThere = `start dbus and firewalld ("systemctl start firewalld"), or leave "backend": "firewalld" out of firewall's configuration`
+const notThere = `start dbus and firewalld ("systemctl start firewalld"), or leave "backend": "firewalld" and "firewalldZone" out of firewall's configuration`
 
 // gone reports whether there is no firewalld that could have a source.
 func gone(err error) bool {

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -118,13 +119,34 @@ func parseConditions(words []string, six bool) ([]condition, error) {
 	if six {
 		w.family = "ip6"
 	}
-	if strings.HasPrefix(text, "-") || strings.HasPrefix(text, "! ") {
+	if len(words) > 0 && !OwnWords(words) {
 		w.words = strings.Fields(text)
 		return w.iptables()
 	}
 	w.words = strings.Fields(strings.NewReplacer("{", " { ", "}", " } ", ",", " , ").Replace(text))
 	return w.nft()
 }
+
+// OwnWords reports whether conditions are in the words of the nft program, which
+// iptables does not understand.
+func OwnWords(words []string) bool {
+	return len(words) > 0 && !strings.HasPrefix(words[0], "-") && !strings.HasPrefix(words[0], "!")
+}
+
+// IptablesWords reports whether conditions have a match that iptables alone
+// understands.
+func IptablesWords(words []string, six bool) bool {
+	_, err := parseConditions(words, six)
+	return errors.Is(err, errMatch)
+}
+
+// errMatch is the class of errors about matches of iptables that have no like
+// here. What is wrong with the value of one that has is another error.
+var errMatch = errors.New("a match of iptables")
+
+type unknownMatch struct{ error }
+
+func (unknownMatch) Is(class error) bool { return class == errMatch }
 
 // reader goes through the words of conditions.
 type reader struct {

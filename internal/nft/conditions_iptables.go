@@ -18,7 +18,7 @@ func (w *reader) iptables() (out []condition, err error) {
 		option := w.next()
 		if option == "-m" || option == "--match" {
 			if module := w.next(); not || !slices.Contains(modules, module) {
-				return nil, unknown(module, "-m with "+strings.Join(modules, ", "))
+				return nil, unknownMatch{unknown(module, "-m with "+strings.Join(modules, ", "))}
 			}
 			continue
 		}
@@ -54,11 +54,14 @@ func (w *reader) option(option string, not bool, value string) (c condition, err
 	case "--mark":
 		c, err = maskedMark(value)
 	case "--ctstate", "--state":
-		return stateCondition(not, values)
+		if c, err = stateCondition(not, values); err != nil {
+			err = unknownMatch{err}
+		}
+		return c, err
 	case "--mac-source":
 		c, err = etherSourceCondition().with(parseMAC, value)
 	default:
-		return c, unknown(option, iptablesWords)
+		return c, unknownMatch{unknown(option, iptablesWords)}
 	}
 	c.not = not
 	return c, err

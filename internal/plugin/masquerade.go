@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/legacy"
@@ -28,6 +30,34 @@ func CheckBackend(key string, backend *string) error {
 		return fmt.Errorf(`%s is "", and can be %s or %s`, key, Nftables, Iptables)
 	}
 	return nil
+}
+
+// Key is a key of the configuration that is given, and the backends that
+// understand it.
+type Key struct {
+	Name     string
+	Backends []string
+}
+
+// ChooseBackend gives the backend that understands the keys: the one that is
+// named, or where none is, the first of those that a key is for. Without keys it
+// is nil, which is the default. A key that the backend does not understand is an
+// error.
+func ChooseBackend(named *string, keys ...Key) (*string, error) {
+	backend, by := named, "backend is %s"
+	if named != nil && *named == "" {
+		backend = nil
+	}
+	for _, k := range keys {
+		if backend == nil {
+			backend, by = &k.Backends[0], k.Name+" for %s"
+		}
+		if !slices.Contains(k.Backends, *backend) {
+			err := fmt.Errorf("%s is for the backend %s, and "+by, k.Name, strings.Join(k.Backends, " or "), *backend)
+			return named, cni.Hint(err, "leave one of the two out")
+		}
+	}
+	return backend, nil
 }
 
 // ByIptables reports whether a backend is the explicit iptables.

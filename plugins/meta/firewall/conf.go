@@ -11,7 +11,7 @@ import (
 
 // Conf is firewall's own part of the network configuration.
 type Conf struct {
-	Backend       *string `json:"backend" enum:"nftables,iptables,firewalld" default:"nftables" doc:"whose rules let the pod's traffic through"`
+	Backend       *string `json:"backend" enum:"nftables,iptables,firewalld" default:"nftables" doc:"whose rules let the pod's traffic through; without it firewalld where firewalldZone is given"`
 	AdminChain    *string `json:"iptablesAdminChainName" default:"CNI-ADMIN" doc:"chain of iptables' table filter whose rules come before the pods are let through"`
 	Zone          *string `json:"firewalldZone" default:"trusted" doc:"zone of firewalld that the pod's addresses are bound to"`
 	IngressPolicy string  `json:"ingressPolicy" enum:"open,same-bridge,isolated" default:"open" doc:"who may reach the pod: everybody, nobody on other bridges that have such a policy, or nobody on its own bridge either"`
@@ -64,5 +64,18 @@ func validate(_ *plugin.At, c *Conf) error {
 	if !plain(c.zone(), "/-", zoneMax) {
 		errs = append(errs, fmt.Errorf("firewalldZone is %q: a zone has a name of letters, digits, '_', '/' and '-'", c.zone()))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.choose())...)
+}
+
+// choose takes the backend that alone understands what the configuration says.
+func (c *Conf) choose() (err error) {
+	var keys []plugin.Key
+	if c.AdminChain != nil {
+		keys = append(keys, plugin.Key{Name: "iptablesAdminChainName", Backends: []string{backendNFTables, backendIPTables}})
+	}
+	if c.Zone != nil {
+		keys = append(keys, plugin.Key{Name: "firewalldZone", Backends: []string{backendFirewalld}})
+	}
+	c.Backend, err = plugin.ChooseBackend(c.Backend, keys...)
+	return err
 }

@@ -45,6 +45,35 @@ func TestWant(t *testing.T) {
 	})
 }
 
+// TestBackend: a key that some backends alone understand asks for one of them,
+// and what contradicts that is refused.
+func TestBackend(t *testing.T) {
+	for _, c := range []struct {
+		conf Conf
+		want string
+	}{
+		{Conf{}, "nftables"},
+		{Conf{Zone: text("trusted")}, "firewalld"},
+		{Conf{Zone: text("internal"), IngressPolicy: "isolated"}, "firewalld"},
+		{Conf{AdminChain: text("MINE")}, "nftables"},
+		{Conf{Backend: text("iptables"), AdminChain: text("MINE")}, "iptables"},
+		{Conf{Backend: text("firewalld"), Zone: text("internal")}, "firewalld"},
+		{Conf{Backend: text("nftables"), Zone: text("internal")}, "firewalldZone is for the backend firewalld, and backend is nftables"},
+		{Conf{Backend: text("iptables"), Zone: text("internal")}, "firewalldZone is for the backend firewalld, and backend is iptables"},
+		{Conf{Backend: text("firewalld"), AdminChain: text("MINE")}, "iptablesAdminChainName is for the backend nftables or iptables, and backend is firewalld"},
+		{Conf{Zone: text("internal"), AdminChain: text("MINE")}, "firewalldZone is for the backend firewalld, and iptablesAdminChainName for nftables"},
+	} {
+		err := validate(&plugin.At{}, &c.conf)
+		got := c.conf.backend()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s is wanted, and %s is given", c.want, got)
+		}
+	}
+}
+
 // bridged is the host's side as a bridge plugin leaves it.
 const bridged = `ip link add br0 type bridge
 	ip link set br0 up

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/nft"
@@ -15,11 +14,11 @@ import (
 
 // Conf is portmap's own part of the network configuration.
 type Conf struct {
-	Backend       *string       `json:"backend" enum:"nftables,iptables" default:"nftables" doc:"what leads the ports"`
+	Backend       *string       `json:"backend" enum:"nftables,iptables" default:"nftables" doc:"what leads the ports; without it iptables where another key is for that alone"`
 	SNAT          *bool         `json:"snat" default:"true" doc:"masquerade the connections whose answers would not find back otherwise: the subnet's own and those to 127.0.0.1"`
 	MasqAll       bool          `json:"masqAll" doc:"masquerade the connections of all clients"`
 	MarkMasqBit   *int          `json:"markMasqBit" min:"0" max:"31" default:"13" doc:"bit of the packets' mark that asks for masquerading"`
-	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"chain of iptables that sets the mark; not with nftables"`
+	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"chain of iptables that sets the mark; it takes the backend iptables"`
 	ConditionsV4  Conditions    `json:"conditionsV4" doc:"what IPv4 packets must match besides, in the words of nft or iptables"`
 	ConditionsV6  Conditions    `json:"conditionsV6" doc:"what IPv6 packets must match besides, in the words of nft or iptables"`
 	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
@@ -76,7 +75,7 @@ type port struct {
 
 // validate refuses before anything is touched.
 func validate(_ *plugin.At, c *Conf) error {
-	errs := []error{plugin.CheckBackend("backend", c.Backend), c.conflicts()}
+	errs := []error{plugin.CheckBackend("backend", c.Backend), c.choose(), c.conflicts()}
 	for i, m := range c.RuntimeConfig.PortMappings {
 		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
 		errs = append(errs, err)
@@ -85,14 +84,36 @@ func validate(_ *plugin.At, c *Conf) error {
 	return errors.Join(append(errs, c.readConditions())...)
 }
 
+// choose takes the backend that alone understands what the configuration says.
+func (c *Conf) choose() (err error) {
+	var keys []plugin.Key
+	if c.setMarkChain() != "" {
+		keys = append(keys, plugin.Key{Name: "externalSetMarkChain", Backends: []string{plugin.Iptables}})
+	}
+	if c.Backend == nil { // one that is named says itself which words it does not understand
+		keys = append(keys, wordsOf("conditionsV4", c.ConditionsV4, false)...)
+		keys = append(keys, wordsOf("conditionsV6", c.ConditionsV6, true)...)
+	}
+	c.Backend, err = plugin.ChooseBackend(c.Backend, keys...)
+	return err
+}
+
+// wordsOf is the key of conditions that one backend alone understands.
+func wordsOf(key string, words Conditions, six bool) []plugin.Key {
+	switch {
+	case nft.OwnWords(words):
+		return []plugin.Key{{Name: key, Backends: []string{plugin.Nftables}}}
+	case nft.IptablesWords(words, six):
+		return []plugin.Key{{Name: key, Backends: []string{plugin.Iptables}}}
+	}
+	return nil
+}
+
 func (c *Conf) conflicts() error {
-	chain := c.SetMarkChain != nil && *c.SetMarkChain != ""
+	chain := c.setMarkChain() != ""
 	switch {
 	case chain && c.MarkMasqBit != nil:
 		return errors.New("markMasqBit and externalSetMarkChain exclude one another: the chain sets a mark of its own")
-	case chain && !c.byIptables():
-		err := errors.New("externalSetMarkChain is a chain of iptables, and ports are mapped with nftables")
-		return cni.Hint(err, "leave it out, or set markMasqBit to the bit that the chain would set, or backend to iptables")
 	case chain:
 		if err := iptables.CheckChain(*c.SetMarkChain); err != nil {
 			return fmt.Errorf("externalSetMarkChain: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -82,6 +83,44 @@ func TestWant(t *testing.T) {
 		"four": plugintest.PlanAt(t, portmap, attachment("n", "c1", "10.1.2.3/24", "10.9.9.9/8"), Conf{RuntimeConfig: mapping(
 			PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "0.0.0.0"}, PortMapping{HostPort: 1, ContainerPort: 1, HostIP: "::"})}),
 	})
+}
+
+// TestBackend: a key that one backend alone understands asks for it, and what
+// contradicts that is refused.
+func TestBackend(t *testing.T) {
+	for _, c := range []struct{ conf, want string }{
+		{``, "nftables"},
+		{`"externalSetMarkChain":"KUBE-MARK-MASQ"`, "iptables"},
+		{`"externalSetMarkChain":"X","snat":true,"conditionsV4":["-s","10.0.0.0/8"]`, "iptables"},
+		{`"conditionsV4":["ip","saddr","10.0.0.0/8"]`, "nftables"},
+		{`"conditionsV4":["-s","10.0.0.0/8"],"conditionsV6":"! -s fd00::/8"`, "nftables"},
+		{`"conditionsV4":["-m","addrtype","--src-type","LOCAL"]`, "iptables"},
+		{`"conditionsV6":["!","-s","fd00::/8","-m","set","--match-set","good","src"]`, "iptables"},
+		{`"conditionsV6":"-m conntrack --ctstate DNAT"`, "iptables"},
+		{`"conditionsV6":"--tcp-flags SYN SYN","conditionsV4":"-s 10.0.0.0/8"`, "iptables"},
+		{`"backend":"nftables","externalSetMarkChain":"X"`, "externalSetMarkChain is for the backend iptables, and backend is nftables"},
+		{`"conditionsV4":["ip","saddr","10.0.0.0/8"],"externalSetMarkChain":"X"`, "conditionsV4 is for the backend nftables, and externalSetMarkChain for iptables"},
+		{`"conditionsV4":["ip","saddr","10.0.0.0/8"],"conditionsV6":"-m addrtype --src-type LOCAL"`, "conditionsV6 is for the backend iptables, and conditionsV4 for nftables"},
+		{`"backend":"nftables","conditionsV4":"-m addrtype --src-type LOCAL"`, `conditionsV4: "addrtype" is not understood`},
+		{`"conditionsV4":"-s 10.0.0.0/33"`, `conditionsV4: "10.0.0.0/33" is not understood`},
+		{`"conditionsV4":"-s 10.0.0.0/8 -j ACCEPT"`, `conditionsV4: "-j" is no condition`},
+	} {
+		var have Conf
+		if err := json.Unmarshal([]byte("{"+c.conf+"}"), &have); err != nil {
+			t.Fatal(err)
+		}
+		err := validate(&plugin.At{}, &have)
+		got := "nftables"
+		if have.byIptables() {
+			got = "iptables"
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s gives %s, and %s is wanted", c.conf, got, c.want)
+		}
+	}
 }
 
 // bridged is the host's side and the pod's as a bridge plugin leaves them.
