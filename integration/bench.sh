@@ -1,19 +1,15 @@
 #!/usr/bin/env bash
 # bench.sh [FLAGS OF THE BENCHMARK] builds the toolkit, measures it beside upstream's plugins, and writes a table and a
-# plot to integration/bench/results (or -out DIR). -help lists the flags. Needs root and Go; installs strace where it is
-# missing.
+# plot to integration/bench/results (or -out DIR). -help lists the flags. Needs root and Go; what else is missing it
+# installs; without strace, -counts=false leaves the counts out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . integration/lib.sh
 need_root
 need_go
 
-if ! command -v strace >/dev/null && [[ " $* " != *" -counts=false "* && " $* " != *" --counts=false "* ]]; then
-	command -v apt-get >/dev/null || die "the counts need strace: install it, or leave them out with -counts=false"
-	echo "installing strace"
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends strace
-fi
+need ip
+[[ " $* " == *" -counts=false "* || " $* " == *" --counts=false "* ]] || need strace
 
 ./build_linux.sh
 scratch=$(mktemp -d)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# demo.sh [-plugins DIR] [-conf FILE] [-v] builds the toolkit and shows it at work in namespaces of its own. Needs root and Go.
+# demo.sh [-plugins DIR] [-conf FILE] [-v] builds the toolkit and shows it at work in namespaces of its own. Needs root and Go;
+# what else is missing it installs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . integration/lib.sh
 need_root
 need_go
+need ip nft
 
 # With plugins from elsewhere there is nothing to build.
 case " $* " in

@@ -1,5 +1,8 @@
 # What the scripts of this folder have in common; to be sourced.
 
+# A shell of su's or cron's lacks these.
+PATH=$PATH:/usr/sbin:/sbin
+
 die() {
 	echo "${0##*/}: $*" >&2
 	exit 1
@@ -14,3 +17,43 @@ need_go() {
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 	command -v go >/dev/null || die "go is neither in PATH nor in /usr/local/go/bin: see https://go.dev/doc/install"
 }
+
+# The Debian package of every tool that a script here or a test executes.
+declare -A package=(
+	[nft]=nftables [ip]=iproute2 [iptables]=iptables [strace]=strace [jq]=jq [conntrack]=conntrack [nc]=netcat-openbsd
+	[curl]=curl [ping]=iputils-ping [ethtool]=ethtool [iperf3]=iperf3 [git]=git [dnsmasq]=dnsmasq-base
+	[kea-dhcp4]=kea-dhcp4-server [kea-dhcp6]=kea-dhcp6-server [firewalld]=firewalld [dbus-send]=dbus [sysctl]=procps
+	[modprobe]=kmod [debootstrap]=debootstrap
+)
+
+# need TOOL... installs what is missing of the tools.
+need() {
+	local tool missing=()
+	for tool; do
+		command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
+	done
+	# By these go trusts those that it fetches modules from.
+	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || ! command -v apt-get >/dev/null || missing+=(ca-certificates)
+	((${#missing[@]})) || return 0
+	command -v apt-get >/dev/null || die "these are missing, by the names of their Debian packages: ${missing[*]}"
+	echo "installing ${missing[*]}"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# stage NAME COMMAND... runs the command and remembers how long it took. It fails as the command does.
+stage() {
+	local name=$1 began=$SECONDS status=0
+	shift
+	echo "== $name"
+	"$@" || status=$?
+	took "$name" $((SECONDS - began))
+	return "$status"
+}
+
+# took NAME SECONDS remembers how long a stage took, and says so.
+took() {
+	stages+=("$(printf '%-44s %3d min %02d s' "$1" $(($2 / 60)) $(($2 % 60)))")
+	echo "== $1: $2 s"
+}
+stages=()

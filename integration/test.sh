@@ -1,136 +1,198 @@
 #!/usr/bin/env bash
-# Runs every test there is: sudo ./integration/test.sh [ARGUMENTS FOR GO TEST...]
+# Runs every test there is: sudo ./integration/test.sh [-all] [PACKAGES AND ARGUMENTS FOR GO TEST...]
 # A test that is skipped counts as failed, since a skip hides what nobody looked at.
+#
+# A second, fuller kernel runs what the first one cannot and what differs by the kernel's version; with -all, all that hangs on
+# the kernel; with arguments for go test, what the first one left of that part.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . integration/lib.sh
 need_root
 need_go
 
-missing=()
-while read -r tool package; do
-	PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$package")
-done <<'TOOLS'
-nft nftables
-ip iproute2
-iptables iptables
-strace strace
-jq jq
-conntrack conntrack
-nc netcat-openbsd
-curl curl
-ping iputils-ping
-ethtool ethtool
-iperf3 iperf3
-git git
-dnsmasq dnsmasq-base
-kea-dhcp4 kea-dhcp4-server
-kea-dhcp6 kea-dhcp6-server
-firewalld firewalld
-dbus-send dbus
-TOOLS
-if ((${#missing[@]})); then
-	command -v apt-get >/dev/null || die "the tests need these, by their Debian names: ${missing[*]}"
-	echo "installing ${missing[*]}"
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-fi
+module=github.com/catena-cni/catena
+all='' packages=() arguments=()
+for argument; do
+	case $argument in
+	-all | --all) all=1 ;;
+	./*) packages+=("$argument") ;;
+	*) arguments+=("$argument") ;;
+	esac
+done
+whole=
+((${#packages[@]} + ${#arguments[@]})) || whole=1
+((${#packages[@]})) || packages=(./...)
 
-failed=()
-vms=()
-
-echo "go vet ./..."
-go vet ./... || failed+=("go vet")
-
-echo "gofmt -l ."
-unformatted=$(gofmt -l .)
-[[ -z $unformatted ]] || {
-	echo "$unformatted"
-	failed+=("gofmt: ${unformatted//$'\n'/, }")
-}
-
-echo "./build_linux.sh"
-./build_linux.sh || failed+=("build_linux.sh")
-
-# Of the others the one whose words have 32 bits is the one where code breaks.
-echo "GOARCH=arm go build ./plugins/..."
-GOARCH=arm CGO_ENABLED=0 go build -o /dev/null ./plugins/... || failed+=("go build for arm")
+# What differs by the kernel's version, so that both run it: the words of nftables, netlink and tc, how links are born and
+# end, an attachment from end to end, and the exchange of upstream's plugins for these.
+versions=(
+	'internal/nft .'
+	'internal/link ^Test(NewBridge|ExistingBridge|Plug|PlugVLAN|TapOpeners)$'
+	'internal/netlink .'
+	'internal/conntrack .'
+	'internal/device .'
+	'internal/kernel ^Test(Open|Sides|Words)$'
+	'internal/sysctl ^Test(Sides|ForwardingKeepsListening)$'
+	'plugins/main/bridge ^TestLaws$/^add_check_del_del$'
+	'plugins/main/macvlan ^TestLaws$/^add_check_del_del$'
+	'plugins/main/ptp ^TestLaws$/^add_check_del_del$'
+	'plugins/main/tap ^TestLaws$/^add_check_del_del$'
+	'plugins/meta/bandwidth ^TestLaws$/^add_check_del_del$'
+	'plugins/meta/portmap ^TestLaws$/^add_check_del_del$'
+	'plugins/meta/firewall ^TestLaws$/^(isolated|iptables)$/^add_check_del_del$'
+	'plugins/meta/tuning ^TestLaws$/^add_check_del_del$'
+	'integration ^TestExamples$/^10-(kubernetes-node|bandwidth|iptables|firewall).conflist$'
+	'integration ^TestUpgradeKinds$/^(macvlan|bridge_and_(sbr|bandwidth))$/^DEL$'
+	'integration ^TestUpgrade$/^ptp_and_portmap,_nftables_to_iptables$/^DEL$'
+)
 
 log=$(mktemp -d)
-trap 'rm -rf "$log"' EXIT
+mkdir "$log/bin" "$log/taken"
+touch "$log/list" "$log/second"
+[[ ${KEEP_LOG:-} ]] || trap 'rm -rf "$log"' EXIT # in /tmp
+failed=()
 
-# What the tests of single packages execute is what was just built.
-export CATENA_BIN=$PWD/bin
+# What the tests of single packages execute is what was just built; and nothing needs a C compiler.
+export CATENA_BIN=$PWD/bin CGO_ENABLED=0
+
+formatted() {
+	local files
+	files=$(gofmt -l .)
+	[[ -z $files ]] || {
+		echo "$files"
+		return 1
+	}
+}
 
 # -count=1 since the results hang on the kernel and on bin/, of which go's cache knows nothing.
-echo "go test ./..."
-go test -count=1 -timeout 30m -json "$@" ./... 2>"$log/errors" | tee "$log/json" | jq -rj 'select(.Action == "output" or .Action == "build-output") | .Output' |
-	tee "$log/first" || failed+=("go test")
-cat "$log/errors"
+first_kernel() {
+	local status=0
+	go test -count=1 -timeout 60m -vet=off -p 3 -parallel 8 -json "${arguments[@]}" "${packages[@]}" 2>"$log/errors" | tee "$log/json" |
+		jq -rj 'select(.Action == "output" or .Action == "build-output") | .Output' | tee "$log/first" | { grep -v '^=== \|^ *--- PASS\|^PASS$' || true; } || status=$?
+	cat "$log/errors"
+	return "$status"
+}
 
-# Every package whose tests need a kernel runs on a second, fuller one too.
-packages=$(go list -f '{{range .TestImports}}{{if eq . "github.com/catena-cni/catena/internal/kerneltest"}}{{$.ImportPath}}
-{{end}}{{end}}{{range .XTestImports}}{{if eq . "github.com/catena-cni/catena/internal/kerneltest"}}{{$.ImportPath}}
-{{end}}{{end}}' ./internal/... ./plugins/... | sed '/^$/d' | sort -u)
-for package in $packages github.com/catena-cni/catena/integration; do
-	name=${package#github.com/catena-cni/catena/}
-	[[ $name != internal/house && $name != internal/lease && $name != plugins/ipam/host-local && $name != plugins/ipam/dhcp ]] || continue # which are about files and servers, not about kernels
-	CGO_ENABLED=0 go test -c -o "$log/bin/${name//\//-}.test" "$package"
-	tests=.
-	[[ $name != integration ]] || tests='^(TestExamples|TestHostPort|TestPlugged|TestFlannel|TestHandedOver|TestMachine|TestLatencyUnderLoad|TestExemptSubnets|TestUpgradeKinds|TestSourceRouted|TestVRF)' # the rest does not hang on the kernel
-	not=BadInput # does not hang on the kernel either, where nothing of it was left to the second one
-	[[ $(jq -r --arg p "$package" 'select(.Package == $p and (.Output // "" | contains("left to the second kernel"))) | .Test' "$log/json") != *BadInput* ]] || not=
-	echo "$log/bin/${name//\//-}.test $PWD/$name $tests $not" >>"$log/list"
-done
-# A VM has one processor, so there are two of them.
-awk -v n=0 '{print >(FILENAME "." (NR % 2))}' "$log/list"
-for half in 0 1; do
-	mkdir "$log/$half"
-	mv "$log/list.$half" "$log/$half/list"
-done
-integration/vmtest.sh --prepare || die "the second kernel could not be had"
-echo "the kernel's part of it on a second kernel, which takes some minutes"
-for half in 0 1; do
-	VMTEST_TIMEOUT=3600 integration/vmtest.sh integration/second-kernel.sh "$log/$half" >"$log/second.$half" 2>&1 &
-	vms+=($!)
-done
+# on_second PACKAGE TESTS [NOT] puts tests on the second kernel's list.
+on_second() {
+	echo "$log/bin/${1##*/}.test $PWD/$1 $2 ${3:-}" >>"$log/list"
+}
 
-for vm in "${vms[@]}"; do
-	wait "$vm" || failed+=("go test on the second kernel")
-done
-cat "$log"/second.* >"$log/second"
-grep -v '^=== ' "$log/second" | grep -v '^ *--- PASS' || true
+# list_all puts every test that hangs on the kernel on the second one's list.
+list_all() {
+	local package not
+	go list -f '{{range .TestImports}}{{if eq . "'$module'/internal/kerneltest"}}{{$.ImportPath}}
+{{end}}{{end}}{{range .XTestImports}}{{if eq . "'$module'/internal/kerneltest"}}{{$.ImportPath}}
+{{end}}{{end}}' ./internal/... ./plugins/... | sed '/^$/d' | sort -u | while read -r package; do
+		package=${package#"$module/"}
+		case $package in internal/house | internal/lease | plugins/ipam/host-local | plugins/ipam/dhcp) continue ;; esac # about files and servers
+		not=BadInput # does not hang on the kernel either, where nothing of it was left to the second one
+		! grep -q "^$module/$package .*BadInput" "$log/left" || not=
+		on_second "$package" . $not
+	done
+	on_second integration '^(TestExamples|TestHostPort|TestPlugged|TestFlannel|TestHandedOver|TestMachine|TestLatencyUnderLoad|TestExemptSubnets|TestUpgradeKinds|TestSourceRouted|TestVRF)'
+	return 0
+}
+
+# list_left puts what the first kernel has left on the list, package by package, with what differs by version; those of
+# integration, which take longest, test by test. The longest come first.
+list_left() {
+	{
+		sed "s,^$module/,," "$log/left" | LC_ALL=C awk '{
+			name = $2
+			gsub(/[][().*+?{}|^$\\]/, "\\\\&", name)
+			gsub("/", "$/^", name)
+			print $1, "^" name "$"
+		}'
+		[[ -z $whole ]] || printf '%s\n' "${versions[@]}"
+	} | awk '{
+			key = $1
+			if (key == "integration") key = key " " substr($2, 1, index($2 "/", "/"))
+			tests[key] = tests[key] (key in tests && tests[key] != "" ? "|" : "") $2
+		} END {
+			for (key in tests) {
+				split(key, package, " ")
+				print length(tests[key]), package[1], tests[key]
+			}
+		}' | sort -rn | while read -r _ package tests; do
+		on_second "$package" "$tests"
+	done
+}
+
+compile_second() {
+	cut -d' ' -f2 "$log/list" | sort -u | sed "s,^$PWD/,./," | xargs go test -c -o "$log/bin/"
+}
+
+# A VM has one processor, so there are as many as there are here.
+second_kernel() {
+	local vm vms=() status=0 n
+	n=$(nproc)
+	for vm in $(seq $((n < 4 ? n : 4))); do
+		VMTEST_TIMEOUT=3600 VMTEST_RW=$log integration/vmtest.sh integration/second-kernel.sh "$log" >"$log/second.$vm" 2>&1 &
+		vms+=($!)
+	done
+	for vm in "${vms[@]}"; do
+		wait "$vm" || status=$?
+	done
+	cat "$log"/second.* >"$log/second"
+	grep -v '^=== \|^took ' "$log/second" | grep -v '^ *--- PASS' || true
+	return "$status"
+}
+
+stage "needs" need nft ip iptables strace jq conntrack nc curl ping ethtool iperf3 git dnsmasq kea-dhcp4 kea-dhcp6 firewalld dbus-send sysctl modprobe
+stage "go vet ./..." go vet ./... || failed+=("go vet")
+stage "gofmt -l ." formatted || failed+=("gofmt")
+stage "./build_linux.sh" ./build_linux.sh || failed+=("build_linux.sh")
+# Of the others the one whose words have 32 bits is the one where code breaks.
+stage "GOARCH=arm go build ./plugins/..." env GOARCH=arm go build -o /dev/null ./plugins/... || failed+=("go build for arm")
+stage "go test ${arguments[*]:+${arguments[*]} }${packages[*]}" first_kernel || failed+=("go test")
+[[ -z $whole ]] || stage "the demo where nothing is but Debian's base and Go" integration/minimal.sh || failed+=("the demo in the minimal root")
+
+jq -r 'select(.Action == "output" and (.Output | contains("left to the second kernel"))) | .Package + " " + .Test' "$log/json" | sort -u >"$log/left"
+if [[ $all ]]; then list_all; else list_left; fi
+if [[ -s $log/list ]]; then
+	stage "the second kernel's own needs" integration/vmtest.sh --prepare || die "the second kernel could not be had"
+	stage "go test -c for the second kernel" compile_second || failed+=("go test -c")
+	stage "the second kernel" second_kernel || failed+=("go test on the second kernel")
+fi
 
 # What is left to the second kernel must have passed there; nothing else may be left out.
-jq -r 'select(.Action == "output" and (.Output | contains("left to the second kernel"))) | .Package + " " + .Test' "$log/json" | sort -u >"$log/left"
-awk -v root="$PWD/" '/^package /{at=$2; sub(root, "", at)} /^ *--- PASS: /{print "github.com/catena-cni/catena/" at, $3}' "$log/second" | sort -u >"$log/passed"
+awk -v root="$PWD/" -v module="$module/" '/^package /{at=$2; sub(root, "", at)} /^ *--- (PASS|SKIP): /{print $2, module at, $3}' "$log/second" | sort -u >"$log/ended"
+sed -n 's/^PASS: //p' "$log/ended" >"$log/passed"
 while read -r package test; do
 	failed+=("skipped: $package $test")
-done < <(jq -r 'select(.Action == "skip" and .Test != null) | .Package + " " + .Test' "$log/json" | sort -u | comm -23 - "$log/left")
+done < <({
+	jq -r 'select(.Action == "skip" and .Test != null) | .Package + " " + .Test' "$log/json" | sort -u | comm -23 - "$log/left"
+	sed -n 's/^SKIP: \(.*\)/\1 (on the second kernel)/p' "$log/ended"
+})
 while read -r package test; do
 	failed+=("left to the second kernel, and not passed there: $package $test")
 done < <(comm -23 "$log/left" "$log/passed")
 while read -r name; do
 	failed+=("$name")
-done < <(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p; s/^FAIL[[:space:]]\([^ ]*\).*\[.*failed\]$/\1/p' "$log/first" "$log/second")
+done < <(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p; s/^FAIL[[:space:]]\([^ ]*\).*\[.*failed\]$/\1/p; s/^testing: warning: no tests to run/a package of the second kernel has no such tests/p' "$log/second" <(grep -v '^testing: warning' "$log/first"))
 
 # What of the kernel the tests asked for by name: a feature, a package, a test, and how that ended here.
 jq -rs '(map(select(.Action == "pass" or .Action == "fail")) | map({key: (.Package + " " + (.Test // "")), value: .Action}) | from_entries) as $ended
 	| .[] | select(.Action == "output" and .Test != null) | (.Output | capture("(?<how>left to the second kernel, for|needs of the kernel:) (?<feature>.*)\n")) as $f
 	| [$f.feature, .Package + " " + .Test, (if $f.how == "needs of the kernel:" then $ended[.Package + " " + .Test] else "left" end)] | @tsv' "$log/json" | sort -u >"$log/features"
 
-# How each package fared on each kernel.
-verdict() { # FILE PACKAGE
-	awk -v want="$2" '
-		/^package /{at=$2} /^=== RUN/{ran=1}
-		/^(ok|FAIL|---|\?) .*github.com\/catena-cni\/catena\// {p=$2; sub("github.com/catena-cni/catena/", "", p); if (p == want) print ($1 == "ok" ? "passed" : "FAILED")}
-		at != "" && substr(at, length(at)-length(want)+1) == want && /^(PASS|FAIL)$/ {print ($1 == "PASS" ? "passed" : "FAILED"); at=""}' "$1" | head -n 1
+# How a package fared on either kernel.
+on_first() { # PACKAGE
+	awk -v want="$module/$1" '($1 == "ok" || $1 == "FAIL") && $2 == want {print $1 == "ok" ? "passed" : "FAILED"}' "$log/first"
+}
+there() { # PACKAGE
+	awk -v at="$PWD/$1" '/^package / {on = $2 == at; begun += on} on && /^ *--- PASS: / {n++} on && /^FAIL/ {bad = 1} $1 == "took" && $2 == at {ended++; s += $3}
+		END {if (begun) printf "%s, %d tests in %d s\n", bad || begun != ended ? "FAILED" : "passed", n, s}' "$log/second"
 }
 echo
 printf '%-30s %-28s %s\n' "" "kernel $(uname -r)" "$(grep -m 1 '^kernel ' "$log/second" || echo 'no second kernel')"
-for package in $(cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,," | sort); do
-	left=$(grep -c "^github.com/catena-cni/catena/$package " "$log/left" || true)
-	printf '%-30s %-28s %s\n' "$package" "$(verdict "$log/first" "$package")$([[ ${left:-0} == 0 ]] || echo ", $left left")" "$(verdict "$log/second" "$package")"
+{
+	sed -n "s,^ok *$module/\([^[:space:]]*\).*,\1,p; s,^FAIL[[:space:]]*$module/\([^[:space:]]*\).*,\1,p" "$log/first" | tr -d '\t'
+	cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,,"
+} | sort -u | while read -r package; do
+	left=$(grep -c "^$module/$package " "$log/left" || true)
+	printf '%-30s %-28s %s\n' "$package" "$(on_first "$package")$([[ $left == 0 ]] || echo ", $left left")" "$(there "$package")"
 done
 echo
 cut -f1 "$log/features" | sort -u | while read -r feature; do
@@ -140,8 +202,11 @@ cut -f1 "$log/features" | sort -u | while read -r feature; do
 done
 
 echo
-echo "go vet, gofmt, build_linux.sh, and go test over $(go list ./... | wc -l) packages and on two kernels:" \
-	"$(cat "$log/first" "$log/second" | grep -c '^ *--- PASS: ' || true) tests passed," \
+printf '%s\n' "${stages[@]}"
+took "in all" "$SECONDS" >/dev/null
+echo "${stages[-1]}"
+echo
+echo "$(cat "$log/first" "$log/second" | grep -c '^ *--- PASS: ' || true) tests passed," \
 	"$(cat "$log/first" "$log/second" | grep -c '^ *--- FAIL: ' || true) failed"
 if ((${#failed[@]})); then
 	printf 'not as it should be: %s\n' "${failed[@]}"
