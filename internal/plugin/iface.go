@@ -152,9 +152,9 @@ func firstGateway(ips []*cni.IPConfig, six bool) netip.Addr {
 }
 
 // reaches reports whether an address of the interface has the gateway on its
-// subnet. A link-local gateway always is.
+// subnet, or none need.
 func reaches(ips []*cni.IPConfig, via netip.Addr) bool {
-	return via.IsLinkLocalUnicast() || slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool {
+	return route.IsLinkLocal(via) || slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool {
 		return cni.Prefix(ip.Address).Contains(via)
 	})
 }

@@ -43,7 +43,8 @@ func (h hop) String() string { return h.via.String() }
 // Keep lists a link's routes in all tables but the local one, which the kernel
 // keeps by itself. Of an IPv6 route that goes by several links the link's part is
 // listed. An IPv4 route of that kind is one piece and nobody's part, and so is
-// left out.
+// left out. The order is one in which they can be Put: those without a gateway
+// come first, as the others stand on them, and of the rest the last.
 func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
 	var out []Kept
 	for _, family := range families {
@@ -51,13 +52,12 @@ func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range all {
+		for _, r := range slices.Backward(all) {
 			if r, ok := r.of(link); ok && r.Table != unix.RT_TABLE_LOCAL && r.header[7] == unix.RTN_UNICAST {
 				out = append(out, r)
 			}
 		}
 	}
-	// Those without a gateway first: the others stand on them.
 	lists.Stable(out, func(a, b Kept) int { return a.rank() - b.rank() })
 	return out, nil
 }
@@ -173,10 +173,10 @@ func (r Kept) WithoutObject() Kept {
 // IsDefault reports whether the route is for everything.
 func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 
-// Put adds the route to a table with a metric, behind those to the same
+// Put adds the route to a table with a metric, before those to the same
 // destination that are there. One that is there itself is os.ErrExist.
 func (r Kept) Put(k *kernel.Kernel, side kernel.Side, table, priority int) error {
-	return r.send(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, table, priority)
+	return r.send(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
 }
 
 // PutBack is Put for a table of the pod that had the route. What the table does

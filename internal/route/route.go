@@ -144,12 +144,14 @@ func (r Route) hops(link int) []netlink.Attr {
 }
 
 // Add adds the route; one that is there already is an error. In a pod another
-// network's to the same destination, as its default route, may be there: that
-// one stays the first, and sbr and vrf bring them apart.
+// one to the same destination may be there, as another network's default route,
+// or the kernel's to a subnet that is to go by a gateway: of IPv4 the last one
+// comes first, and IPv6 takes both for the paths of one. sbr and vrf bring
+// networks apart.
 func (r Route) Add(k *kernel.Kernel) error {
 	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_EXCL)
 	if r.Side == kernel.Pod {
-		flags = unix.NLM_F_CREATE | unix.NLM_F_APPEND
+		flags = unix.NLM_F_CREATE
 	}
 	err := r.send(k, unix.RTM_NEWROUTE, flags)
 	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
@@ -157,6 +159,11 @@ func (r Route) Add(k *kernel.Kernel) error {
 	}
 	return err
 }
+
+// IsLinkLocal reports whether a next hop is on the link without an address of the
+// link's that says so. Of IPv4 none is: nothing makes 169.254.0.0/16 a subnet of
+// a link.
+func IsLinkLocal(via netip.Addr) bool { return via.Is6() && via.IsLinkLocalUnicast() }
 
 // send is a message about the route.
 func (r Route) send(k *kernel.Kernel, kind, flags uint16) error {

@@ -103,7 +103,7 @@ func (s Sourced) defaultRoute(source Source, table int) Route {
 	}
 	return Route{
 		Side: kernel.Pod, Link: s.Link, Dst: everything, Via: []netip.Addr{source.Gateway}, Table: table, protocol: protocolOwn,
-		OnLink: !source.Prefix.Contains(source.Gateway) && !source.Gateway.IsLinkLocalUnicast(),
+		OnLink: !source.Prefix.Contains(source.Gateway) && !IsLinkLocal(source.Gateway),
 	}
 }
 

@@ -51,3 +51,34 @@ func TestVLANsAsUpstream(t *testing.T) {
 		}
 	}
 }
+
+// TestRoutesAsUpstream: of two networks with routes to the same destination the
+// last one's comes first, and so does a route to the pod's own subnet with a
+// gateway. CHECK of both stays right.
+func TestRoutesAsUpstream(t *testing.T) {
+	t.Parallel()
+	ours := kerneltest.Build(t, "plugins/main/bridge", "plugins/ipam/host-local")
+	theirs := filepath.Dir(kerneltest.Upstream(t, "bridge"))
+	kerneltest.Upstream(t, "host-local")
+	var tables [2]string
+	for i, bin := range []string{theirs, ours} {
+		s := kerneltest.New(t)
+		var confs, results []string
+		for n, ifname := range []string{"eth0", "eth1"} {
+			conf := fmt.Sprintf(`{"cniVersion":"1.0.0","name":"n%[1]d","type":"bridge","bridge":"br%[1]d","isDefaultGateway":true,"ipam":{"type":"host-local",`+
+				`"ranges":[[{"subnet":"10.%[1]d.2.0/24"}],[{"subnet":"fd00:%[1]d::/64"}]],"routes":[{"dst":"10.%[1]d.2.0/24","gw":"10.%[1]d.2.9"},{"dst":"10.9.0.0/16"},{"dst":"fd00:9::/64"},`+
+				`{"dst":"10.8.0.0/16","priority":%[1]d}]}}`, n+1)
+			confs, results = append(confs, conf), append(results, s.Must(kerneltest.Call{Bin: bin, Plugin: "bridge", IfName: ifname, Conf: conf}).Stdout)
+		}
+		tables[i] = s.Run(`pod ip route; pod ip -6 route | sed 's/^fe80::.*//'; for a in 8.8.8.8 10.1.2.77 10.2.2.77 10.9.1.1 10.8.0.1; do pod ip -o route get $a; done`)
+		for n, ifname := range []string{"eth0", "eth1"} {
+			s.Must(kerneltest.Call{Bin: ours, Plugin: "bridge", IfName: ifname, Verb: "CHECK", Conf: withResult(confs[n], results[n])})
+		}
+	}
+	if tables[0] != tables[1] {
+		t.Errorf("upstream's:\n%s\nours:\n%s", tables[0], tables[1])
+	}
+	if !strings.Contains(tables[1], "8.8.8.8 via 10.2.2.1 dev eth1") || !strings.Contains(tables[1], "10.1.2.77 via 10.1.2.9 dev eth0") {
+		t.Errorf("ours:\n%s", tables[1])
+	}
+}

@@ -73,6 +73,21 @@ func TestTables(t *testing.T) {
 	w.Has("pod ip -6 route get 2001:db8::1", "dev mgmt0")
 }
 
+// TestOwnSubnetByGateway: a route to the subnet that goes by a gateway comes before
+// the kernel's in the address's table too, and again in the main one after DEL.
+func TestOwnSubnetByGateway(t *testing.T) {
+	w := newWorld(t)
+	w.Run("pod ip route prepend 10.1.2.0/24 via 10.1.2.9 dev eth0")
+	before := w.Text()
+	w.must("ADD", "")
+	w.Has("pod ip route get 10.1.2.77 from 10.1.2.3", "via 10.1.2.9 dev eth0")
+	w.Has("pod ip route get 10.1.2.77", "dev mgmt0")
+	w.must("CHECK", "")
+	w.must("DEL", "")
+	w.Same("DEL", before, w.Text())
+	w.Has("pod ip route get 10.1.2.77", "via 10.1.2.9 dev eth0")
+}
+
 // TestGateways come before the default routes that there are, and hints leave
 // the subnets where they were.
 func TestGateways(t *testing.T) {
@@ -96,10 +111,10 @@ func TestGateways(t *testing.T) {
 func TestWithoutDefault(t *testing.T) {
 	w := newWorld(t)
 	w.Run("pod ip route del default dev eth0; pod ip -6 route del default dev eth0")
-	conf := head + `,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.1.2.3/24","gateway":"10.200.0.1"},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1"}]}}`
+	conf := head + `,"prevResult":{"cniVersion":"1.1.0","ips":[{"address":"10.1.2.3/24","gateway":"169.254.1.1"},{"address":"fd00:1:2::3/64","gateway":"fd00:1:2::1"}]}}`
 	call := kerneltest.Call{Bin: w.bin, Plugin: "sbr", Conf: conf}
 	w.Must(call)
-	w.Has("pod ip route show table 100", "default via 10.200.0.1 dev eth0 proto 202 onlink")
+	w.Has("pod ip route show table 100", "default via 169.254.1.1 dev eth0 proto 202 onlink")
 	w.Has("pod ip -6 route show table 101", "default via fd00:1:2::1 dev eth0 proto 202")
 	call.Verb = "CHECK"
 	w.Must(call)

@@ -62,6 +62,18 @@ func TestVerbs(t *testing.T) {
 	w.Same("DEL", before, w.Text())
 }
 
+// TestOwnSubnetByGateway: a route to the subnet that goes by a gateway comes before
+// the kernel's in the VRF's table too.
+func TestOwnSubnetByGateway(t *testing.T) {
+	w := newWorld(t)
+	w.Run("pod ip route prepend 10.1.2.0/24 via 10.1.2.9 dev eth0")
+	w.must("ADD", blue)
+	w.Has("pod ip route get 10.1.2.77 vrf blue", "via 10.1.2.9 dev eth0")
+	w.must("CHECK", blue)
+	w.must("DEL", blue)
+	w.Has("pod ip route get 10.1.2.77", "via 10.1.2.9 dev eth0")
+}
+
 // TestAddresses come through where the kernel would drop them, and after the
 // look for duplicates that they are subject to. Leased ones stay leased.
 func TestAddresses(t *testing.T) {
