@@ -21,12 +21,8 @@ func (id NetnsID) String() string { return fmt.Sprintf("%d:%d", id.Dev, id.Ino) 
 // Netns identifies the network namespace at path. Where none is, whatever the
 // reason, the zero value is returned.
 func Netns(path string) NetnsID {
-	var fs unix.Statfs_t
-	var st unix.Stat_t
-	if unix.Statfs(path, &fs) != nil || fs.Type != nsMagic || unix.Stat(path, &st) != nil {
-		return NetnsID{}
-	}
-	return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}
+	id, _ := LookNetns(path)
+	return id
 }
 
 // LookNetns is Netns with the reason: nothing is at the path, or nothing is
@@ -34,9 +30,9 @@ func Netns(path string) NetnsID {
 func LookNetns(path string) (NetnsID, error) {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	err := unix.Statfs(path, &fs)
+	err := file.Again(func() error { return unix.Statfs(path, &fs) })
 	if err == nil {
-		err = unix.Stat(path, &st)
+		err = file.Again(func() error { return unix.Stat(path, &st) })
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT), err == nil && fs.Type != nsMagic:

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -72,12 +73,14 @@ const nsMagic = 0x6e736673
 // openNetns opens the network namespace at path and refuses every other file:
 // setns on a wrong one would say no more than "invalid argument".
 func openNetns(path string) (int, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := file.Retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	})
 	if err != nil {
 		return none, fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil || st.Type != nsMagic {
+	if err := file.Again(func() error { return unix.Fstatfs(fd, &st) }); err != nil || st.Type != nsMagic {
 		unix.Close(fd)
 		return none, fmt.Errorf("network namespace %s: it is a file, but no namespace is mounted on it", path)
 	}
@@ -142,8 +145,11 @@ func (k *Kernel) Dial(s Side, groups ...int) (c *netlink.Conn, err error) {
 func (k *Kernel) PodFD() int { return k.pod }
 
 // HostFD opens the host's namespace: the one that this process runs in.
-func (k *Kernel) HostFD() (int, error) {
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func (k *Kernel) HostFD() (int, error) { return openOwn() }
+
+// openOwn opens the namespace that the calling thread is in.
+func openOwn() (int, error) {
+	fd, err := file.Open("/proc/thread-self/ns/net", unix.O_RDONLY, 0)
 	if err != nil {
 		return none, fmt.Errorf("open the host's network namespace: %w", err)
 	}
@@ -153,29 +159,48 @@ func (k *Kernel) HostFD() (int, error) {
 // PodPath is the path by which the pod's namespace was named.
 func (k *Kernel) PodPath() string { return k.podPath }
 
-// Do runs f on the calling thread inside the side's namespace. A thread that
-// the kernel does not let back must do nothing more, so this panics.
-func (k *Kernel) Do(s Side, f func() error) error {
+// Do runs f inside the side's namespace. For the pod's it is on a goroutine of
+// its own: a thread that the kernel does not let back ends with that goroutine,
+// and nobody else ever runs on it.
+func (k *Kernel) Do(s Side, f func() error) (err error) {
 	if s == Host {
 		return f()
 	}
 	if !k.Has(Pod) {
 		return ErrNoPod
 	}
+	var fault any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { fault = recover() }()
+		err = k.inPod(f)
+	}()
+	<-done
+	if fault != nil {
+		panic(fault)
+	}
+	return err
+}
+
+// inPod runs f inside the pod's namespace. The thread is unlocked where it is
+// home again, and nowhere else.
+func (k *Kernel) inPod(f func() error) error {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	home, err := openOwn()
 	if err != nil {
-		return fmt.Errorf("open the thread's own network namespace: %w", err)
+		runtime.UnlockOSThread()
+		return err
 	}
 	defer unix.Close(home)
 	if err := unix.Setns(k.pod, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
 		return fmt.Errorf("enter the pod's network namespace: %w", err)
 	}
-	defer func() {
-		if err := unix.Setns(home, unix.CLONE_NEWNET); err != nil {
-			panic(fmt.Sprintf("the way back from the pod's network namespace is closed: %v", err))
-		}
-	}()
-	return f()
+	err = f()
+	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, fmt.Errorf("the way back from the pod's network namespace is closed: %w", back))
+	}
+	runtime.UnlockOSThread()
+	return err
 }

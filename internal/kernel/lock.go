@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // lockWait bounds the wait for another plugin in the same pod, which holds the
@@ -21,7 +23,7 @@ func (k *Kernel) LockPod() (unlock func(), err error) {
 		return nil, ErrNoPod
 	}
 	// A lock belongs to an open file, so each caller needs one of its own.
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", k.pod), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := file.Open(fmt.Sprintf("/proc/self/fd/%d", k.pod), unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("lock the pod's network namespace: %w", err)
 	}
@@ -40,10 +42,4 @@ func (k *Kernel) LockPod() (unlock func(), err error) {
 	return func() { unix.Close(fd) }, nil
 }
 
-func flock(fd int) error {
-	for {
-		if err := unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
-			return err
-		}
-	}
-}
+func flock(fd int) error { return file.Again(func() error { return unix.Flock(fd, unix.LOCK_EX) }) }
