@@ -50,13 +50,14 @@ const (
 	AllSources
 )
 
+// portClaims are those of all ports: facts with functions of their own would be
+// the same as no other.
+var portClaims = &claims{conn.holder, conn.contested, Members.recorded, Members.parts}
+
 // Ports are host ports that lead to a pod. They belong to one pod at a time. The
 // mappings are as Merge gives them.
 func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) Members {
-	m := Members{
-		Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p,
-		claims: &claims{conn.holder, conn.contested, Members.recorded, Members.parts},
-	}
+	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p, claims: portClaims}
 	shifts := func(m Mapping) bool { return m.HostPort != m.PodPort }
 	for _, r := range runs(mappings, func(first, m Mapping) bool { return shifts(first) == shifts(m) }) {
 		if r.long() && !shifts(r.Mapping) {

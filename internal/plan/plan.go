@@ -7,6 +7,8 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -50,13 +52,12 @@ func (p Plan) Del(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// Without is the plan less the facts that another one has, by their text.
+// Without is the plan less the facts that another one has. A fact's text, which
+// is for people, need not say all of it.
 func (p Plan) Without(other Plan) Plan {
-	have := map[string]bool{}
-	for _, f := range other {
-		have[f.String()] = true
-	}
-	return lists.Without(p, func(f Fact) bool { return have[f.String()] })
+	return lists.Without(p, func(f Fact) bool {
+		return slices.ContainsFunc(other, func(has Fact) bool { return reflect.DeepEqual(f, has) })
+	})
 }
 
 // Check names every fact that does not hold.
