@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // patience bounds the wait for one answer. A daemon that loads its
@@ -69,8 +71,12 @@ func connect(path string) (socket, error) {
 	err = errors.Join(
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait),
-		unix.Connect(fd, &unix.SockaddrUnix{Name: path}),
 	)
+	if err == nil {
+		// A wait that has an end is not taken up again by the kernel after a signal
+		// (signal(7), SO_SNDTIMEO).
+		err = file.Again(func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
+	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return 0, err
@@ -79,29 +85,25 @@ func connect(path string) (socket, error) {
 }
 
 func (s socket) Read(b []byte) (int, error) {
-	for {
-		n, err := unix.Read(int(s), b)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return 0, fmt.Errorf("no answer: %w", os.ErrDeadlineExceeded)
-		case err != nil:
-			return 0, err
-		case n == 0 && len(b) > 0:
-			return 0, io.EOF
-		default:
-			return n, nil
-		}
+	n, err := file.Retry(func() (int, error) { return unix.Read(int(s), b) })
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return 0, fmt.Errorf("no answer: %w", os.ErrDeadlineExceeded)
+	case err != nil:
+		return 0, err
+	case n == 0 && len(b) > 0:
+		return 0, io.EOF
 	}
+	return n, nil
 }
 
 func (s socket) Write(b []byte) (n int, err error) {
 	for n < len(b) {
-		written, err := unix.SendmsgN(int(s), b[n:], nil, nil, unix.MSG_NOSIGNAL)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		written, err := file.Retry(func() (int, error) { return unix.SendmsgN(int(s), b[n:], nil, nil, unix.MSG_NOSIGNAL) })
+		if err != nil {
 			return n, err
 		}
-		n += max(written, 0)
+		n += written
 	}
 	return n, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -66,8 +67,12 @@ func (s *socket) receive(ctx context.Context, until time.Time) (b []byte, from u
 	}
 	var n int
 	rerr := s.raw.Read(func(fd uintptr) bool {
-		n, from, err = unix.Recvfrom(int(fd), s.read, 0)
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		// The poller is told of a packet once: what is here is not waited for again.
+		n, err = file.Retry(func() (n int, err error) {
+			n, from, err = unix.Recvfrom(int(fd), s.read, 0)
+			return n, err
+		})
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -82,7 +87,9 @@ func (s *socket) receive(ctx context.Context, until time.Time) (b []byte, from u
 
 // send sends one packet. A queue that is full loses it, as a network may.
 func (s *socket) send(b []byte, control []byte, to unix.Sockaddr) (err error) {
-	cerr := s.raw.Control(func(fd uintptr) { err = unix.Sendmsg(int(fd), b, control, to, 0) })
+	cerr := s.raw.Control(func(fd uintptr) {
+		err = file.Again(func() error { return unix.Sendmsg(int(fd), b, control, to, 0) })
+	})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
 		err = nil
 	}

@@ -27,6 +27,12 @@ func Retry[T any](call func() (T, error)) (T, error) {
 	}
 }
 
+// Again is Retry for a call that gives nothing.
+func Again(call func() error) error {
+	_, err := Retry(func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
 // Read gives a file's whole content.
 func Read(path string) ([]byte, error) {
 	fd, err := Open(path, unix.O_RDONLY, 0)

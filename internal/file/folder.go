@@ -23,19 +23,20 @@ func (m Mode) IsFolder() bool { return m&unix.S_IFMT == unix.S_IFDIR }
 // ModeOf looks what is at a path, or at the end of the links that are there.
 func ModeOf(path string) (Mode, error) {
 	var st unix.Stat_t
-	_, err := Retry(func() (int, error) { return 0, unix.Stat(path, &st) })
+	err := Again(func() error { return unix.Stat(path, &st) })
 	return Mode(st.Mode), failed("stat", path, err)
 }
 
 // MakeFolder makes a folder and those above it that are missing. One that is
 // there is success.
 func MakeFolder(path string, mode uint32) error {
-	err := unix.Mkdir(path, mode)
+	mkdir := func() error { return Again(func() error { return unix.Mkdir(path, mode) }) }
+	err := mkdir()
 	if parent := filepath.Dir(path); err == unix.ENOENT && parent != path {
 		if err := MakeFolder(parent, mode); err != nil {
 			return err
 		}
-		err = unix.Mkdir(path, mode)
+		err = mkdir()
 	}
 	if err == unix.EEXIST {
 		if m, _ := ModeOf(path); m.IsFolder() {
@@ -48,7 +49,7 @@ func MakeFolder(path string, mode uint32) error {
 
 // Rename gives a file another path, in place of what may be there.
 func Rename(from, to string) error {
-	if err := unix.Rename(from, to); err != nil {
+	if err := Again(func() error { return unix.Rename(from, to) }); err != nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
 	}
 	return nil
@@ -116,7 +117,7 @@ func entry(fd int, buf []byte) (e Entry, rest []byte, err error) {
 	e.Name, e.Regular = string(name), buf[direntType] == unix.DT_REG
 	if buf[direntType] == unix.DT_UNKNOWN { // some filesystems do not say
 		var st unix.Stat_t
-		err = unix.Fstatat(fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err = Again(func() error { return unix.Fstatat(fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 		if e.Regular = Mode(st.Mode).IsRegular(); errors.Is(err, fs.ErrNotExist) {
 			return Entry{}, buf[length:], nil
 		}

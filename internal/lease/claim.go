@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // claim makes the lease of an address, or returns os.ErrExist. When it fails
@@ -43,10 +45,12 @@ func (f *folder) claimWhole(name, text string) (at int64, err error) {
 		}
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(f.draft, &st); err != nil {
+	if err := fstat(f.draft, &st); err != nil {
 		return 0, err
 	}
-	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprint("/proc/self/fd/", f.draft), f.dir, name, unix.AT_SYMLINK_FOLLOW)
+	err = file.Again(func() error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprint("/proc/self/fd/", f.draft), f.dir, name, unix.AT_SYMLINK_FOLLOW)
+	})
 	if err == nil {
 		f.discard()
 	}
@@ -73,7 +77,7 @@ func (f *folder) claimNamed(addr netip.Addr, text string) (at int64, err error) 
 	var st unix.Stat_t
 	err = writeAll(fd, text)
 	if err == nil {
-		err = unix.Fstat(fd, &st)
+		err = fstat(fd, &st)
 	}
 	// A file system over the network may say only here that it is full.
 	if closed := unix.Close(fd); err == nil {
@@ -92,7 +96,7 @@ func (f *folder) claimDry(addr netip.Addr) error {
 		return nil
 	}
 	var st unix.Stat_t
-	err := unix.Fstatat(f.dir, addr.String(), &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := file.Again(func() error { return unix.Fstatat(f.dir, addr.String(), &st, unix.AT_SYMLINK_NOFOLLOW) })
 	switch err {
 	case unix.ENOENT:
 		return nil
@@ -111,7 +115,7 @@ func (f *folder) free(addr netip.Addr) error {
 		f.freed[addr] = true
 		return nil
 	}
-	if err := unix.Unlinkat(f.dir, addr.String(), 0); err != nil && err != unix.ENOENT {
+	if err := unlinkat(f.dir, addr.String()); err != nil && err != unix.ENOENT {
 		return fmt.Errorf("remove %s: %w", f.file(addr), err)
 	}
 	f.changed = true

@@ -83,7 +83,7 @@ func (s *Store) acquire(m mode) (*folder, error) {
 		f.lock, err = openat(f.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err == nil {
-		_, err = file.Retry(func() (int, error) { return 0, unix.Flock(f.lock, unix.LOCK_EX) })
+		err = file.Again(func() error { return unix.Flock(f.lock, unix.LOCK_EX) })
 	}
 	if err != nil {
 		f.close()
@@ -209,11 +209,11 @@ func (f *folder) setLast(set int, addr netip.Addr) error {
 		defer unix.Close(fd)
 		err = writeAll(fd, text)
 		if err == nil {
-			err = unix.Ftruncate(fd, int64(len(text)))
+			err = file.Again(func() error { return unix.Ftruncate(fd, int64(len(text))) })
 		}
 		var st unix.Stat_t
-		if err != nil && unix.Fstat(fd, &st) == nil && st.Size == 0 {
-			unix.Unlinkat(f.dir, name, 0)
+		if err != nil && fstat(fd, &st) == nil && st.Size == 0 {
+			unlinkat(f.dir, name)
 		}
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/name"
 )
 
@@ -131,7 +132,7 @@ func (o Owner) key() string {
 // openIndex finds out whether the index is complete.
 func (f *folder) openIndex() {
 	var dir, index unix.Stat_t
-	f.complete = unix.Fstat(f.dir, &dir) == nil && dir.Mtim.Nsec == stampNanos &&
+	f.complete = fstat(f.dir, &dir) == nil && dir.Mtim.Nsec == stampNanos &&
 		unix.Fstatat(f.dir, indexDir, &index, unix.AT_SYMLINK_NOFOLLOW) == nil && index.Mtim.Nsec == stampNanos
 }
 
@@ -199,7 +200,7 @@ func (f *folder) record(owner Owner) (record, error) {
 		return record{}, unix.ENOENT
 	}
 	buf := f.buf[:]
-	n, err := unix.Readlinkat(f.dir, indexDir+"/"+owner.key(), buf)
+	n, err := readlinkat(f.dir, indexDir+"/"+owner.key(), buf)
 	if err != nil {
 		return record{}, err
 	}
@@ -221,30 +222,30 @@ func (f *folder) enter(owner Owner, rec record) {
 
 func (f *folder) tryEnter(name string, rec record) error {
 	if len(rec.leases) == 0 {
-		return ignore(unix.Unlinkat(f.dir, name, 0), unix.ENOENT)
+		return ignore(unlinkat(f.dir, name), unix.ENOENT)
 	}
 	text := rec.String()
-	err := unix.Symlinkat(text, f.dir, name)
+	err := symlinkat(text, f.dir, name)
 	if err == unix.ENOENT {
 		if err := f.makeIndex(); err != nil {
 			return err
 		}
-		err = unix.Symlinkat(text, f.dir, name)
+		err = symlinkat(text, f.dir, name)
 	}
 	if err != unix.EEXIST {
 		return err
 	}
-	if err := ignore(unix.Unlinkat(f.dir, indexTemp, 0), unix.ENOENT); err != nil {
+	if err := ignore(unlinkat(f.dir, indexTemp), unix.ENOENT); err != nil {
 		return err
 	}
-	if err := unix.Symlinkat(text, f.dir, indexTemp); err != nil {
+	if err := symlinkat(text, f.dir, indexTemp); err != nil {
 		return err
 	}
-	return unix.Renameat(f.dir, indexTemp, f.dir, name)
+	return file.Again(func() error { return unix.Renameat(f.dir, indexTemp, f.dir, name) })
 }
 
 func (f *folder) makeIndex() error {
-	return ignore(unix.Mkdirat(f.dir, indexDir, 0o700), unix.EEXIST)
+	return ignore(file.Again(func() error { return unix.Mkdirat(f.dir, indexDir, 0o700) }), unix.EEXIST)
 }
 
 func ignore(err, expected error) error {
@@ -314,7 +315,7 @@ func (f *folder) rebuild() {
 	})
 	f.complete = f.complete && err == nil
 	for _, name := range stale {
-		unix.Unlinkat(f.dir, indexDir+"/"+name, 0)
+		unlinkat(f.dir, indexDir+"/"+name)
 	}
 }
 

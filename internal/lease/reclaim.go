@@ -44,7 +44,7 @@ type netns struct {
 func netnsAt(path string) netns {
 	ns := netns{path: path}
 	var st unix.Stat_t
-	if path != "" && unix.Stat(path, &st) == nil {
+	if path != "" && stat(path, &st) == nil {
 		ns.dev, ns.inode = st.Dev, st.Ino
 	}
 	return ns
@@ -53,7 +53,7 @@ func netnsAt(path string) netns {
 // gone reports whether the namespace is provably not there any more.
 func (n netns) gone() bool {
 	var st unix.Stat_t
-	switch err := unix.Stat(n.path, &st); err {
+	switch err := stat(n.path, &st); err {
 	case nil:
 		return n.inode != 0 && (st.Dev != n.dev || st.Ino != n.inode)
 	case unix.ENOENT, unix.ENOTDIR:

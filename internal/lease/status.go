@@ -47,7 +47,7 @@ func (s *Store) Status(sets []Set) error {
 // one above it that exists.
 func writable(path string) error {
 	for {
-		err := unix.Access(path, unix.W_OK|unix.X_OK)
+		err := file.Again(func() error { return unix.Access(path, unix.W_OK|unix.X_OK) })
 		if parent := filepath.Dir(path); err == unix.ENOENT && parent != path {
 			path = parent
 			continue
@@ -62,7 +62,7 @@ func writable(path string) error {
 	}
 	// A file system without a limit reports none of the total.
 	var st unix.Statfs_t
-	if unix.Statfs(path, &st) == nil && (st.Blocks > 0 && st.Bfree == 0 || st.Files > 0 && st.Ffree == 0) {
+	if file.Again(func() error { return unix.Statfs(path, &st) }) == nil && (st.Blocks > 0 && st.Bfree == 0 || st.Files > 0 && st.Ffree == 0) {
 		return fmt.Errorf("folder %s has no room for a file: %w", path, unix.ENOSPC)
 	}
 	return nil

@@ -99,7 +99,7 @@ func (m *memory) places() []string {
 // read returns the two words of a link.
 func (m *memory) read(link string) (first, second string) {
 	var buf [512]byte
-	n, err := unix.Readlinkat(m.dir, link, buf[:])
+	n, err := readlinkat(m.dir, link, buf[:])
 	if err != nil {
 		return "", ""
 	}
@@ -218,10 +218,10 @@ func (f *folder) present(m *memory, id string, a netip.Addr) bool {
 
 func (m *memory) put(link, text string) {
 	m.forget(link)
-	_ = unix.Symlinkat(text, m.dir, link)
+	_ = symlinkat(text, m.dir, link)
 }
 
-func (m *memory) forget(link string) { _ = unix.Unlinkat(m.dir, link, 0) }
+func (m *memory) forget(link string) { _ = unlinkat(m.dir, link) }
 
 // forgetOthers drops what the memory has of addresses that somebody else
 // holds by now, and of identities without any.

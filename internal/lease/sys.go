@@ -13,6 +13,26 @@ func openat(dir int, name string, flags int) (int, error) {
 	return file.Retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600) })
 }
 
+func unlinkat(dir int, name string) error {
+	return file.Again(func() error { return unix.Unlinkat(dir, name, 0) })
+}
+
+func symlinkat(text string, dir int, name string) error {
+	return file.Again(func() error { return unix.Symlinkat(text, dir, name) })
+}
+
+func readlinkat(dir int, name string, buf []byte) (int, error) {
+	return file.Retry(func() (int, error) { return unix.Readlinkat(dir, name, buf) })
+}
+
+func stat(path string, st *unix.Stat_t) error {
+	return file.Again(func() error { return unix.Stat(path, st) })
+}
+
+func fstat(fd int, st *unix.Stat_t) error {
+	return file.Again(func() error { return unix.Fstat(fd, st) })
+}
+
 // readat returns the content of a small file, cut at len(buf), and when it
 // was last changed. It opens nothing but a plain file.
 func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
@@ -25,7 +45,7 @@ func readat(dir int, name string, buf []byte) ([]byte, int64, error) {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return nil, 0, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {

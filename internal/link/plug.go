@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -51,8 +51,8 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 	if err != nil {
 		return err
 	}
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(p.file), unix.TUNGETIFF, uintptr(unsafe.Pointer(r))); e != 0 {
-		return fmt.Errorf("TUNGETIFF: %w", e)
+	if err := ioctlIfreq(p.file, unix.TUNGETIFF, r); err != nil {
+		return fmt.Errorf("TUNGETIFF: %w", err)
 	}
 	l, err := k.Link(kernel.Host, r.Name())
 	if err != nil {
@@ -73,7 +73,7 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 
 // Send puts an Ethernet frame into the bridge.
 func (p *Plug) Send(frame []byte) error {
-	if _, err := unix.Write(p.file, frame); err != nil {
+	if _, err := file.Retry(func() (int, error) { return unix.Write(p.file, frame) }); err != nil {
 		return fmt.Errorf("send into the bridge: %w", err)
 	}
 	return nil

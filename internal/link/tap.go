@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -102,14 +103,14 @@ func (t Tap) open(k *kernel.Kernel) (file int, err error) {
 
 // openTun opens a device that is none yet.
 func openTun() (int, error) {
-	file, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	tun, err := file.Retry(func() (int, error) { return unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
-		return file, fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
+		return tun, fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
 	case err != nil:
-		return file, fmt.Errorf("/dev/net/tun: %w", err)
+		return tun, fmt.Errorf("/dev/net/tun: %w", err)
 	}
-	return file, nil
+	return tun, nil
 }
 
 // TapReady looks whether the kernel has tap devices, and this process may make
@@ -133,23 +134,32 @@ func (t Tap) flags() uint16 {
 }
 
 // setIff gives an open /dev/net/tun its device.
-func setIff(file int, link string, flags uint16, label string) error {
+func setIff(tun int, link string, flags uint16, label string) error {
 	if label != "" && selinux() {
-		return labelled(label, func() error { return inChild(file, link, flags) })
+		return labelled(label, func() error { return inChild(tun, link, flags) })
 	}
 	r, err := unix.NewIfreq(link)
 	if err != nil {
 		return err
 	}
 	r.SetUint16(flags)
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(file), unix.TUNSETIFF, uintptr(unsafe.Pointer(r))); e != 0 {
-		return fmt.Errorf("TUNSETIFF: %w", e)
+	if err := ioctlIfreq(tun, unix.TUNSETIFF, r); err != nil {
+		return fmt.Errorf("TUNSETIFF: %w", err)
 	}
 	return nil
 }
 
-func ioctl(file int, request uint, value int) error {
-	return unix.IoctlSetInt(file, request, value)
+func ioctl(tun int, request uint, value int) error {
+	return file.Again(func() error { return unix.IoctlSetInt(tun, request, value) })
+}
+
+func ioctlIfreq(tun int, request uintptr, r *unix.Ifreq) error {
+	return file.Again(func() error {
+		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(tun), request, uintptr(unsafe.Pointer(r))); e != 0 {
+			return e
+		}
+		return nil
+	})
 }
 
 // permit names who may open the device.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // Conn is a netlink socket. It belongs to the network namespace that the
@@ -90,7 +92,7 @@ type Reply struct {
 	Body        []byte
 }
 
-// Send sends encoded messages.
+// Send sends encoded messages. What a signal interrupts has not been sent.
 func (c *Conn) Send(b []byte) error {
 	if len(b) > 16<<10 {
 		// The default buffers are smaller than a batch of a thousand ports, and
@@ -98,7 +100,8 @@ func (c *Conn) Send(b []byte) error {
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)+64<<10)
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16*len(b))
 	}
-	if err := unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	err := file.Again(func() error { return unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
+	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	return nil
@@ -108,8 +111,19 @@ func (c *Conn) Send(b []byte) error {
 const receiveSize = 64 << 10
 
 // Receive reads what the kernel sent at once. It stays valid until the next
-// Receive.
+// Receive. A wait that has an end is not taken up again by the kernel after a
+// signal (signal(7), SO_RCVTIMEO).
 func (c *Conn) Receive() ([]Reply, error) {
+	for {
+		replies, err := c.receive()
+		if !errors.Is(err, unix.EINTR) {
+			return replies, err
+		}
+	}
+}
+
+// receive is Receive, once.
+func (c *Conn) receive() ([]Reply, error) {
 	if c.read == nil {
 		c.read = make([]byte, receiveSize)
 	}
@@ -140,12 +154,13 @@ func (c *Conn) Receive() ([]Reply, error) {
 }
 
 // Await reads events until there is one, or the time is over, which is
-// os.ErrDeadlineExceeded. Events that were lost count as one: look again.
+// os.ErrDeadlineExceeded. Events that were lost, and a signal, count as one:
+// look again.
 func (c *Conn) Await(d time.Duration) error {
 	if err := c.timeout(max(d, time.Millisecond)); err != nil {
 		return err
 	}
-	_, err := c.Receive()
+	_, err := c.receive()
 	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR) {
 		return nil
 	}

@@ -29,7 +29,7 @@ func SameBuild(path string) bool {
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&0o111 == 0 {
+	if file.Again(func() error { return unix.Fstat(fd, &st) }) != nil || st.Mode&0o111 == 0 {
 		return false
 	}
 	var head [headMax]byte

@@ -18,7 +18,10 @@ func (f Folder) nameless() (fd int, err error) {
 // give gives a nameless file a name that nobody else has (open(2), O_TMPFILE).
 func give(fd int, path string) error {
 	from := fmt.Sprintf("/proc/self/fd/%d", fd)
-	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+	err := file.Again(func() error {
+		return unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	})
+	if err != nil {
 		return &os.LinkError{Op: "link", Old: from, New: path, Err: err}
 	}
 	return nil

@@ -76,10 +76,12 @@ func Read(six bool, table string) (image Image, err error) {
 
 func getsockopt(fd, level, option int, b []byte) error {
 	length := uint32(len(b))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
-		uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&length)), 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return file.Again(func() error {
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
+			uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&length)), 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
 }
