@@ -170,6 +170,10 @@ func TestResults(t *testing.T) {
 			if err != nil || !strings.Contains(string(out), `"cniVersion": "`+as+`"`) || !strings.Contains(string(out), "10.1.2.3/24") {
 				t.Errorf("%s as %s: %v %s", version, as, err, out)
 			}
+			// A route without a gateway goes by the address's; the library adds none.
+			if strings.Contains(string(out), `"gw"`) {
+				t.Errorf("%s as %s: a gateway that was not there: %s", version, as, out)
+			}
 		}
 	}
 	for _, bad := range []string{"{", "null", "[]", `"x"`, `{"cniVersion":"9.9.9"}`, `{"ips":3}`} {

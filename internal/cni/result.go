@@ -82,37 +82,16 @@ func (r *Request) PrevResult() (*Result, error) {
 	return result, nil
 }
 
-// Print gives a result's JSON text in the version that was asked for. Those
-// before 0.3.0 name the gateway with each route.
+// Print gives a result's JSON text in the version that was asked for.
 func Print(r *Result, version string) ([]byte, error) {
 	if slices.Contains(plain, version) {
 		return printPlain(r, version)
-	}
-	if !AtLeast(version, "0.3.0") {
-		r = withGateways(r)
 	}
 	versioned, err := r.GetAsVersion(version)
 	if err != nil {
 		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)
 	}
 	return json.MarshalIndent(versioned, "", "    ")
-}
-
-// withGateways is the result with the family's first gateway in every route that
-// names none.
-func withGateways(r *Result) *Result {
-	c := *r
-	c.Routes = nil
-	for _, route := range r.Routes {
-		full := *route
-		for _, ip := range r.IPs {
-			if full.GW == nil && Address(ip.Gateway).IsValid() && Address(ip.Gateway).Is4() == Prefix(full.Dst).Addr().Is4() {
-				full.GW = ip.Gateway
-			}
-		}
-		c.Routes = append(c.Routes, &full)
-	}
-	return &c
 }
 
 // Prefix is an address of a result with its prefix length, or the zero value.

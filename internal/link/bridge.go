@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,9 @@ type Bridge struct {
 	// VLANFiltering is turned on where it is set, and never off: other
 	// networks may stand on it.
 	VLANFiltering bool
+	// Reported is the hardware address that a pod's result says it has, which its
+	// neighbours know it by; nil for none.
+	Reported net.HardwareAddr
 	// Promisc sets or clears the bridge's promiscuous mode; nil leaves it.
 	Promisc *bool
 }
@@ -195,6 +199,8 @@ func (b Bridge) Check(k *kernel.Kernel) (err error) {
 		return errors.New("it is down")
 	case b.MTU != 0 && l.MTU != b.MTU:
 		return fmt.Errorf("its mtu is %d", l.MTU)
+	case b.Reported != nil && !bytes.Equal(l.MAC, b.Reported):
+		return fmt.Errorf("its hardware address is %v, and the result says %v", l.MAC, b.Reported)
 	case b.VLANFiltering && !filters(l):
 		return errors.New("it does not filter VLANs: the pods on it are not isolated")
 	case b.Promisc != nil && *b.Promisc && !promiscuous(l):

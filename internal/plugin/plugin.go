@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 
@@ -364,7 +366,36 @@ func (p Plugin[C]) check(r *cni.Request) error {
 		return err
 	}
 	defer k.Close()
-	return errors.Join(cni.WithCode(cni.CodeDrift, p.want(at, c).Check(k)), p.delegate(r, cni.Check))
+	err = p.want(at, c).Check(k)
+	if err == nil {
+		err = p.asReported(k, at)
+	}
+	return errors.Join(cni.WithCode(cni.CodeDrift, err), p.delegate(r, cni.Check))
+}
+
+// asReported compares the hardware addresses of the result's interfaces, as they
+// were when the chain had ended. That of a bridge is its plugin's matter, and one
+// that is missing a fact's.
+func (p Plugin[C]) asReported(k *kernel.Kernel, at At) error {
+	if !p.makesLink() || at.Unseen {
+		return nil
+	}
+	var errs []error
+	for _, i := range at.Result.Interfaces {
+		side := kernel.Host
+		if at.Own(i) {
+			side = kernel.Pod
+		}
+		want, err := net.ParseMAC(i.Mac)
+		if err != nil || side == kernel.Host && i.Sandbox != "" {
+			continue
+		}
+		l, err := k.Link(side, i.Name)
+		if err == nil && l.Kind != "bridge" && !bytes.Equal(l.MAC, want) {
+			errs = append(errs, fmt.Errorf("%v's %s has the hardware address %v, and the result says %v", side, i.Name, l.MAC, want))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (p Plugin[C]) status(r *cni.Request) error {

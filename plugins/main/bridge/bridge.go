@@ -36,7 +36,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
 	host, _ := at.HostEnd()
 	p := plan.Plan{
-		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode},
+		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(at, c)},
 		legacy.Either(nft.Guard(at.Attachment, guarded(at, c)), legacy.Guard{Owner: at.Attachment}),
 	}
 	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
@@ -55,6 +55,21 @@ func want(at plugin.At, c Conf) plan.Plan {
 	}
 	p = append(p, pod.Facts(at)...)
 	return append(p, neighbours(at, c)...)
+}
+
+// reported is the bridge's hardware address by the result. Upstream's plugin
+// keeps the one of a bridge that is the pods' gateway, and lets that of another
+// change with its ports.
+func reported(at plugin.At, c Conf) net.HardwareAddr {
+	host, _ := at.HostEnd()
+	kept := host == at.HostLink() || c.IsGateway && !c.gatewayVLAN() && len(at.Result.IPs) > 0
+	for _, i := range at.Result.Interfaces {
+		if kept && i.Name == c.Bridge && i.Sandbox == "" {
+			mac, _ := net.ParseMAC(i.Mac)
+			return mac
+		}
+	}
+	return nil
 }
 
 // guarded is the address that the pod must keep to, nil for any.

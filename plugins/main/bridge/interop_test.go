@@ -82,3 +82,48 @@ func TestRoutesAsUpstream(t *testing.T) {
 		t.Errorf("ours:\n%s", tables[1])
 	}
 }
+
+// TestCheckSeesAddresses: CHECK sees that an interface of the result has another
+// hardware address. That of a bridge of upstream's without a gateway may change
+// with its ports.
+func TestCheckSeesAddresses(t *testing.T) {
+	ours := kerneltest.Build(t, "plugins/main/bridge", "plugins/ipam/host-local")
+	theirs := filepath.Dir(kerneltest.Upstream(t, "bridge"))
+	kerneltest.Upstream(t, "host-local")
+	const gateway = `,"isGateway":true,"ipam":{"type":"host-local","subnet":"10.1.2.0/24"}`
+	for _, row := range []struct {
+		name, bin, keys, change string
+		says                    string // nothing where CHECK is well
+	}{
+		{"bridge", ours, "", "ip link set br0 address 02:00:00:00:00:09", "br0|02:00:00:00:00:09"},
+		{"bridge and gateway", ours, gateway, "ip link set br0 address 02:00:00:00:00:09", "br0|02:00:00:00:00:09"},
+		{"pod", ours, "", "pod ip link set eth0 address 02:00:00:00:00:09", "pod's eth0|02:00:00:00:00:09"},
+		{"host's end", ours, "", "ip link set $HOST address 02:00:00:00:00:09", "host's veth|02:00:00:00:00:09"},
+		{"more ports", ours, "", "ip link add low type veth peer name lower; ip link set low address 00:00:00:00:00:02; ip link set low master br0 up", ""},
+		{"upstream's gateway", theirs, gateway, "ip link set br0 address 02:00:00:00:00:09", "br0|02:00:00:00:00:09"},
+		{"upstream's bridge", theirs, "", "ip link add low type veth peer name lower; ip link set low address 00:00:00:00:00:02; ip link set low master br0 up", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := kerneltest.New(t)
+			conf := kerneltest.Minimal("bridge")(`,"bridge":"br0"` + row.keys)
+			result := s.Must(kerneltest.Call{Bin: row.bin, Plugin: "bridge", Conf: conf}).Stdout
+			var r cni.Result
+			if err := json.Unmarshal([]byte(result), &r); err != nil {
+				t.Fatal(err)
+			}
+			check := kerneltest.Call{Bin: ours, Plugin: "bridge", Verb: "CHECK", Conf: withResult(conf, result)}
+			s.Must(check)
+			s.Run("HOST=" + r.Interfaces[1].Name + "; " + row.change)
+			a := s.Call(check)
+			if (a.Exit == 0) != (row.says == "") {
+				t.Fatalf("exit %d: %s", a.Exit, a.Msg)
+			}
+			for _, w := range strings.Split(row.says, "|") {
+				if !strings.Contains(a.Msg, w) {
+					t.Errorf("no %q in: %s", w, a.Msg)
+				}
+			}
+		})
+	}
+}
