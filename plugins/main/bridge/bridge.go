@@ -17,16 +17,28 @@ import (
 	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/route"
 	"github.com/catena-cni/catena/internal/sysctl"
 )
 
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
-	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: plugin.PresentByLink, Together: link.RemoveAll,
+	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))
 	},
+}
+
+func present(k *kernel.Kernel) ([]name.Attachment, error) {
+	byLink, err := plugin.PresentByLink(k)
+	routed, rerr := route.Attachments()
+	for _, a := range routed {
+		if !slices.Contains(byLink, a) {
+			byLink = append(byLink, a)
+		}
+	}
+	return byLink, errors.Join(err, rerr)
 }
 
 // want lists what holds while a pod is attached. Who guards and masquerades
@@ -83,23 +95,26 @@ func guarded(at plugin.At, c Conf) net.HardwareAddr {
 	return at.MAC("pod")
 }
 
-// gateways are the host's addresses behind which the pods reach the world.
+// gateways are the host's addresses behind which the pods reach the world. Where
+// one is on no subnet of the pod's, the host has a route back to the pod.
 func gateways(at plugin.At, c Conf) (p plan.Plan) {
+	back := route.Back{Owner: at.Attachment, Link: c.gatewayLink()}
 	if !c.IsGateway || len(at.Result.IPs) == 0 {
-		return nil
+		return plan.Plan{back}
 	}
 	if c.gatewayVLAN() {
 		p = append(p, c.footing())
 	}
 	var families [2]bool
 	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
-		gw := cni.Address(ip.Gateway)
+		gw, pod := cni.Address(ip.Gateway), cni.Prefix(ip.Address)
 		if !gw.IsValid() {
 			continue
 		}
-		p = append(p, addr.Gateway{
-			Link: c.gatewayLink(), Prefix: netip.PrefixFrom(gw, cni.Prefix(ip.Address).Bits()), Force: c.ForceAddress, Owned: at.HostLink(),
-		})
+		if !pod.Contains(gw) {
+			back.Addrs = append(back.Addrs, pod.Addr())
+		}
+		p = append(p, addr.Gateway{Link: c.gatewayLink(), Prefix: subnet(gw, pod), Force: c.ForceAddress, Owned: at.HostLink()})
 		families[index(gw.Is6())] = true
 	}
 	for six, there := range families {
@@ -107,7 +122,19 @@ func gateways(at plugin.At, c Conf) (p plan.Plan) {
 			p = append(p, sysctl.Forwarding{Six: six == 1})
 		}
 	}
-	return p
+	return append(p, back)
+}
+
+// subnet is the gateway's address with the pod's prefix length, where the pod is on
+// that subnet. Else it is alone: the host may reach its neighbours elsewhere.
+func subnet(gw netip.Addr, pod netip.Prefix) netip.Prefix {
+	switch {
+	case pod.Contains(gw):
+		return netip.PrefixFrom(gw, pod.Bits())
+	case route.IsLinkLocal(gw):
+		return netip.PrefixFrom(gw, 64)
+	}
+	return netip.PrefixFrom(gw, gw.BitLen())
 }
 
 func index(six bool) int {
