@@ -207,7 +207,9 @@ func (u upgrade) try(t *testing.T, old, way string) {
 	_ = made.Pod.Remove()
 	linksGone(t, n, before)
 	after := text(t, n)
-	noneLeft(t, n, before, u.bridges...)
+	if _, left := node.Left(before, after, u.bridges...); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
 	if left := theirs.FindAllString(after, -1); left != nil {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}

@@ -197,23 +197,28 @@ func (s *Space) links() ([]string, error) {
 // the kernel's choice. The link, the addresses and the forwarding have lines of their own.
 var kernelsOwn = regexp.MustCompile(`^(anycast |(local )?fe80:|multicast ff00::/8 |local [0-9a-f:]+ dev \S+ table local proto kernel )`)
 
+// rules begin with their priority.
+var rules = regexp.MustCompile(`^[0-9]+:\t`)
+
 // moods are the words of a route that come and go with the carrier.
 var moods = strings.NewReplacer(" linkdown", "", " dead", "")
 
 func (s *Space) routes() ([]string, error) {
 	var lines []string
 	for _, family := range []string{"4", "6"} {
-		for _, what := range [][]string{{"route", "show", "table", "all"}, {"rule", "show"}} {
-			out, err := s.Run("ip", append([]string{"-" + family}, what...)...)
-			if err != nil {
-				return nil, err
+		out, err := s.RunWith(nil, "route show table all\nrule show\n", "ip", "-"+family, "-batch", "-")
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(out) {
+			if kernelsOwn.MatchString(line) {
+				continue
 			}
-			for line := range strings.Lines(out) {
-				if kernelsOwn.MatchString(line) {
-					continue
-				}
-				lines = append(lines, what[0]+family+" "+strings.Join(strings.Fields(moods.Replace(line)), " "))
+			what := "route"
+			if rules.MatchString(line) {
+				what = "rule"
 			}
+			lines = append(lines, what+family+" "+strings.Join(strings.Fields(moods.Replace(line)), " "))
 		}
 	}
 	return lines, nil

@@ -4,10 +4,13 @@
 package kerneltest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -124,31 +127,82 @@ func (s *Sandbox) Lacks(command string, words ...string) {
 // up1, is everybody else on its network segment.
 const Segment = "ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up"
 
-// look lists everything that a plugin may touch, in the tools' own words, less
-// what the kernel changes in its own time: the state of carriers, link-local
+// looks show everything in a namespace that a plugin may touch, in the tools' own
+// words: a command, and what it reads.
+var looks = []struct {
+	command []string
+	stdin   string
+}{
+	{[]string{"ip", "-br", "-b", "-"}, "link\naddr\n"},
+	{[]string{"ip", "-4", "-b", "-"}, "route show table all\nrule\n"},
+	{[]string{"ip", "-6", "-b", "-"}, "route show table all\nrule\n"},
+	{[]string{"nft", "list", "ruleset"}, ""},
+}
+
+// The kernel changes these in its own time: the state of carriers, link-local
 // addresses, and the routes to its own IPv6 addresses, which follow those.
-const look = `
-for side in ${SIDES:-host pod}; do
-	in=; [ $side = pod ] && in="nsenter --net=$POD"
-	[ -e "$POD" ] || [ $side = host ] || continue
-	$in sh -c '
-		echo "# $0: links, addresses"; printf "link\naddr\n" | ip -br -b -
-		echo "# $0: IPv4"; printf "route show table all\nrule\n" | ip -4 -b -
-		echo "# $0: IPv6"; printf "route show table all\nrule\n" | ip -6 -b -
-		echo "# $0: nft"; nft list ruleset' $side
-done | sed -E '/^(local |anycast |)fe80::/d; /^(local|anycast) .* table local proto kernel metric 0/d; /^multicast ff00::/d; s/fe80::[^ ]* //; s/ linkdown//; s/NO-CARRIER,//; s/,LOWER_UP//; s/^([^ ]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +/\1/'
-find /run /var/lib/cni -type f -printf '# %p\n' | sort`
+var (
+	ownLines = regexp.MustCompile(`(?m)^((local |anycast |)fe80::|(local|anycast) .* table local proto kernel metric 0|multicast ff00::/8).*\n`)
+	ownWords = regexp.MustCompile(`fe80::[^ \n]* | linkdown|NO-CARRIER,|,LOWER_UP`)
+	states   = regexp.MustCompile(`(?m)^([^ \n]+ +)(UP|DOWN|UNKNOWN|LOWERLAYERDOWN) +`)
+)
+
+// look is what looks show on the host, and in the pod where there is one. It
+// starts no more processes than it must: on an emulated kernel that takes most of
+// the time.
+func (s *Sandbox) look(b *strings.Builder) {
+	s.t.Helper()
+	for _, l := range looks {
+		c := exec.Command(l.command[0], l.command[1:]...)
+		c.Stdin = strings.NewReader(l.stdin)
+		out, err := c.CombinedOutput()
+		if err != nil {
+			fmt.Fprintln(b, err)
+		}
+		fmt.Fprintf(b, "# %s\n%s", strings.Join(l.command, " "), states.ReplaceAll(ownWords.ReplaceAll(ownLines.ReplaceAll(out, nil), nil), []byte("$1")))
+	}
+}
 
 // Text is everything a plugin may touch, on both sides.
 func (s *Sandbox) Text() string {
 	s.t.Helper()
-	return s.Run(look)
+	return s.text(true)
 }
 
 // HostText is Text for the host's side alone.
 func (s *Sandbox) HostText() string {
 	s.t.Helper()
-	return s.Run("SIDES=host" + look)
+	return s.text(false)
+}
+
+func (s *Sandbox) text(both bool) string {
+	s.t.Helper()
+	var b strings.Builder
+	b.WriteString("# host\n")
+	s.look(&b)
+	if pod, err := netns.GetFromPath(s.Pod); both && err == nil {
+		defer pod.Close()
+		home, err := netns.Get()
+		s.must(err)
+		defer home.Close()
+		if err := netns.Set(pod); err == nil { // else it is an empty file
+			b.WriteString("# pod\n")
+			s.look(&b)
+			s.must(netns.Set(home))
+		}
+	}
+	for _, dir := range []string{"/run", "/var/lib/cni"} {
+		s.must(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				fmt.Fprintln(&b, "#", path)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}))
+	}
+	return b.String()
 }
 
 // Same reports what differs between two texts.
