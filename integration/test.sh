@@ -187,10 +187,7 @@ there() { # PACKAGE
 }
 echo
 printf '%-30s %-28s %s\n' "" "kernel $(uname -r)" "$(grep -m 1 '^kernel ' "$log/second" || echo 'no second kernel')"
-{
-	sed -n "s,^ok *$module/\([^[:space:]]*\).*,\1,p; s,^FAIL[[:space:]]*$module/\([^[:space:]]*\).*,\1,p" "$log/first" | tr -d '\t'
-	cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,,"
-} | sort -u | while read -r package; do
+cut -d' ' -f2 "$log/list" | sed "s,^$PWD/,," | sort -u | while read -r package; do
 	left=$(grep -c "^$module/$package " "$log/left" || true)
 	printf '%-30s %-28s %s\n' "$package" "$(on_first "$package")$([[ $left == 0 ]] || echo ", $left left")" "$(there "$package")"
 done
