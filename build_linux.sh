@@ -11,11 +11,14 @@ Builds every plugin (each folder of plugins/*/* with a main package) into bin/: 
 stamped with the version that git describes.
 
   --install [DIR]   then put each plugin into DIR (default /opt/cni/bin), each one atomically, so that this is safe
-                    while a container runtime is using the folder. Other files in DIR are left alone.
+                    while a container runtime is using the folder. Other files in DIR are left alone. Says in which
+                    folders containerd, podman and CRI-O of this host look, and warns where they do not get to DIR, or
+                    find plugins of the same names in another folder before.
   --help            print this text
 
 Everything else goes to "go build": for instance -tags x, or -ldflags "-X main.a=b", which is added to our own.
 GOOS, GOARCH, GOARM and the like are honoured: GOARCH=arm64 ./build_linux.sh
+With DESTDIR in the environment, that folder is the root of the host: DIR and the runtimes' files are below it.
 TEXT
 }
 
@@ -79,7 +82,8 @@ done < <(go list -f '{{.Name}} {{.ImportPath}}' './plugins/...' | awk -v m="$mod
 ((${#packages[@]})) || die "plugins/ holds no main package"
 
 # Two packages of one name would silently overwrite each other in bin/.
-twice=$(printf '%s\n' "${names[@]}" | sort | uniq -d)
+mapfile -t names < <(printf '%s\n' "${names[@]}" | sort)
+twice=$(printf '%s\n' "${names[@]}" | uniq -d)
 [[ -z $twice ]] || die "two packages are both named ${twice//$'\n'/, }"
 
 # The version of git's making is stamped by us and the rest of what go would write about the working tree is left out,
@@ -116,7 +120,7 @@ go build -trimpath -buildvcs=false "${small[@]}" -o bin/ "${args[@]}" \
 	-ldflags "-s -w -buildid=$build -X $module/internal/program.Build=$build -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
 
 sizes=()
-for name in $(printf '%s\n' "${names[@]}" | sort); do
+for name in "${names[@]}"; do
 	file=bin/$name
 	[[ $GOOS == windows ]] && file+=.exe
 	sizes+=("$(stat -c %s "$file") $file")
@@ -127,18 +131,99 @@ printf '%s\n' "${sizes[@]}" | awk -v v="$version" -v t="$GOOS/$(go env GOARCH)" 
 
 [[ -n $install_dir ]] || exit 0
 
-mkdir -p "$install_dir"
+into=${DESTDIR:=}$install_dir
+mkdir -p "$into"
 temporary=
 trap '[[ -z $temporary ]] || rm -f "$temporary"' EXIT
-for name in $(printf '%s\n' "${names[@]}" | sort); do
+for name in "${names[@]}"; do
 	# A runtime may start the plugin at any moment, also after a power cut: it is to find the old file or the whole new one.
 	# The leading dot keeps the temporary name from being taken for a plugin.
-	temporary=$(mktemp "$install_dir/.$name.XXXXXX")
+	temporary=$(mktemp "$into/.$name.XXXXXX")
 	cp "bin/$name" "$temporary"
 	chmod 0755 "$temporary"
 	sync "$temporary"
-	mv -fT "$temporary" "$install_dir/$name"
+	mv -fT "$temporary" "$into/$name"
 	temporary=
 done
-sync "$install_dir"
-echo "installed in $install_dir: $(printf '%s\n' "${names[@]}" | sort | paste -sd' ')"
+sync "$into"
+echo "installed in $into: ${names[*]}"
+
+# setting KEYS FILE... prints the last of these TOML files that sets one of the keys (a regexp), and the strings that it is
+# set to, a line each. What is not there says nothing.
+setting() {
+	local keys=$1 file files=()
+	shift
+	for file; do
+		[[ ! -f $file ]] || files+=("$file")
+	done
+	((${#files[@]})) || return 0
+	awk -v keys="^[ \t]*($keys)[ \t]*=" '
+		{ sub(/(^|[ \t])#.*/, "") }
+		$0 ~ keys { sub(keys, ""); value = ""; from = FILENAME; open = 1 }
+		open { value = value " " $0; open = value ~ /\[/ && value !~ /\]/ }
+		END {
+			if (from) print from
+			while (match(value, /"[^"]*"|\047[^\047]*\047/)) {
+				print substr(value, RSTART + 1, RLENGTH - 2)
+				value = substr(value, RSTART + RLENGTH)
+			}
+		}' "${files[@]}"
+}
+
+# imports FILE adds a configuration of containerd's to files, and what it imports, which counts more.
+imports() {
+	local pattern file
+	[[ " ${files[*]} " != *" $1 "* ]] || return 0
+	files+=("$1")
+	while read -r pattern; do
+		[[ $pattern == /* ]] && pattern=$DESTDIR$pattern || pattern=${1%/*}/$pattern
+		for file in $pattern; do
+			[[ ! -f $file ]] || imports "$file"
+		done
+	done < <(setting imports "$1" | tail -n +2)
+}
+
+# looks RUNTIME PROGRAM KEYS WHERE DEFAULT FILE... says where a runtime that is on this host looks for plugins, and warns
+# where those are not ours. One of its KEYS (a regexp) is set in the last of the FILES that does so, and can be set in WHERE.
+looks() {
+	local runtime=$1 program=$2 keys=$3 where=$4 folders set from="its default" folder name others= found known=
+	read -ra folders <<<"$5"
+	shift 5
+	for folder in /usr/local/{s,}bin /usr/{s,}bin /{s,}bin; do
+		[[ ! -x $DESTDIR$folder/$program ]] || known=1
+	done
+	mapfile -t set < <(setting "$keys" "$@")
+	[[ $known || ${#set[@]} -gt 0 ]] || return 0
+	if ((${#set[@]} > 1)); then
+		from=${set[0]#"$DESTDIR"} where=${set[0]#"$DESTDIR"} folders=("${set[@]:1}")
+	fi
+	echo "$runtime looks for plugins in ${folders[*]} ($from)"
+	for folder in "${folders[@]}"; do
+		if [[ $DESTDIR$folder -ef $into ]]; then
+			[[ -z $others ]] || warn "$runtime takes$others before ours: remove them, or name $install_dir first in ${keys//|/ or } of $where"
+			return 0
+		fi
+		found=()
+		for name in "${names[@]}"; do
+			[[ ! -e $DESTDIR$folder/$name ]] || cmp -s "bin/$name" "$DESTDIR$folder/$name" || found+=("$name")
+		done
+		((${#found[@]} == 0)) || others+=" ${found[*]} of $folder"
+	done
+	warn "$runtime does not look in $install_dir: name it in ${keys//|/ or } of $where, or install in ${folders[0]}"
+}
+
+warn() {
+	echo "build_linux.sh: warning: $*" >&2
+}
+
+files=()
+[[ ! -f $DESTDIR/etc/containerd/config.toml ]] || imports "$DESTDIR/etc/containerd/config.toml"
+looks containerd containerd "bin_dir|bin_dirs" /etc/containerd/config.toml "/opt/cni/bin" "${files[@]}"
+
+files=("$DESTDIR"/{usr/share,etc}/containers/containers.conf "$DESTDIR"/etc/containers/containers.conf.d/*.conf)
+if [[ $(setting network_backend "${files[@]}" | tail -n 1) != netavark ]]; then # which has no plugins
+	looks podman podman cni_plugin_dirs /etc/containers/containers.conf \
+		"/usr/local/libexec/cni /usr/libexec/cni /usr/local/lib/cni /usr/lib/cni /opt/cni/bin" "${files[@]}"
+fi
+
+looks CRI-O crio plugin_dirs /etc/crio/crio.conf "/opt/cni/bin /usr/libexec/cni" "$DESTDIR"/etc/crio/crio.conf "$DESTDIR"/etc/crio/crio.conf.d/*

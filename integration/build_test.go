@@ -162,7 +162,7 @@ func TestInstall(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "other"), []byte("not ours"), 0o700))
 	out := run(t, suite, "./build_linux.sh", "--install", dir, "-ldflags", "-X main.extra=first")
-	if want := "installed in " + dir + ": alpha beta\n"; !strings.HasSuffix(out, want) {
+	if want := "installed in " + dir + ": alpha beta\n"; !strings.Contains(out, want) {
 		t.Errorf("no %q in\n%s", want, out)
 	}
 	// A plugin that runs is replaced all the same, and runs on.
@@ -197,5 +197,91 @@ func TestInstall(t *testing.T) {
 	}
 	if got := names(t, dir); got != "alpha beta other" {
 		t.Errorf("the folder holds %s", got)
+	}
+}
+
+// TestInstallLooks: whoever installs is told where the runtimes of the host look for plugins, and what is in the way.
+func TestInstallLooks(t *testing.T) {
+	t.Parallel()
+	suite := scratchSuite(t)
+	const (
+		debian = "version = 2\n[plugins]\n  [plugins.\"io.containerd.grpc.v1.cri\".cni]\n    # bin_dir = \"/opt/cni/bin\"\n    bin_dir = \"/usr/lib/cni\"\n"
+		other  = "#!/bin/sh\n"
+	)
+	for name, c := range map[string]struct {
+		files map[string]string
+		args  []string
+		want  []string // lines after the one that names the plugins
+	}{
+		"no runtime": {want: nil},
+		"containerd, and no configuration": {
+			files: map[string]string{"/usr/local/bin/containerd": other},
+			want:  []string{"containerd looks for plugins in /opt/cni/bin (its default)"},
+		},
+		"containerd of Debian's": {
+			files: map[string]string{"/etc/containerd/config.toml": debian, "/usr/lib/cni/alpha": other},
+			want: []string{"containerd looks for plugins in /usr/lib/cni (/etc/containerd/config.toml)",
+				"build_linux.sh: warning: containerd does not look in /opt/cni/bin: name it in bin_dir or bin_dirs of /etc/containerd/config.toml, or install in /usr/lib/cni"},
+		},
+		"containerd of Debian's, and its folder": {
+			files: map[string]string{"/etc/containerd/config.toml": debian, "/usr/lib/cni/alpha": other}, args: []string{"/usr/lib/cni"},
+			want: []string{"containerd looks for plugins in /usr/lib/cni (/etc/containerd/config.toml)"},
+		},
+		"containerd 2 with folders in an import": {
+			files: map[string]string{
+				"/etc/containerd/config.toml":   "version = 3\nimports = ['/etc/containerd/conf.d/*.toml', \"own.toml\"]\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = []\n",
+				"/etc/containerd/conf.d/a.toml": "imports = [\"/etc/containerd/config.toml\"]\n",
+				"/etc/containerd/own.toml":      "[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = [ # two\n    '/usr/lib/cni', # first\n    \"/opt/cni/bin\",\n  ]\n",
+				"/usr/lib/cni/beta":             other, "/usr/lib/cni/gamma": other,
+			},
+			want: []string{"containerd looks for plugins in /usr/lib/cni /opt/cni/bin (/etc/containerd/own.toml)",
+				"build_linux.sh: warning: containerd takes beta of /usr/lib/cni before ours: remove them, or name /opt/cni/bin first in bin_dir or bin_dirs of /etc/containerd/own.toml"},
+		},
+		"podman beside Debian's plugins": {
+			files: map[string]string{"/usr/bin/podman": other, "/usr/lib/cni/beta": other, "/usr/lib/cni/alpha": other},
+			want: []string{"podman looks for plugins in /usr/local/libexec/cni /usr/libexec/cni /usr/local/lib/cni /usr/lib/cni /opt/cni/bin (its default)",
+				"build_linux.sh: warning: podman takes alpha beta of /usr/lib/cni before ours: remove them, or name /opt/cni/bin first in cni_plugin_dirs of /etc/containers/containers.conf"},
+		},
+		"podman, the last file counts": {
+			files: map[string]string{
+				"/usr/share/containers/containers.conf":    "[network]\ncni_plugin_dirs = [\"/usr/libexec/cni\"]\n",
+				"/etc/containers/containers.conf":          "[network]\n#cni_plugin_dirs = [\n#  \"/none\",\n#]\n",
+				"/etc/containers/containers.conf.d/z.conf": "[network]\ncni_plugin_dirs=[\"/opt/cni/bin\",\"/usr/lib/cni\"]\n",
+				"/usr/lib/cni/beta":                        other,
+			},
+			want: []string{"podman looks for plugins in /opt/cni/bin /usr/lib/cni (/etc/containers/containers.conf.d/z.conf)"},
+		},
+		"podman without plugins": {
+			files: map[string]string{"/usr/bin/podman": other, "/etc/containers/containers.conf": "[network]\nnetwork_backend = \"netavark\"\n"},
+		},
+		"CRI-O": {
+			files: map[string]string{"/usr/bin/crio": other, "/etc/crio/crio.conf.d/10-crio.conf": "[crio.network]\nplugin_dirs = [\n\t\"/usr/libexec/cni/\",\n]\n"},
+			want: []string{"CRI-O looks for plugins in /usr/libexec/cni/ (/etc/crio/crio.conf.d/10-crio.conf)",
+				"build_linux.sh: warning: CRI-O does not look in /opt/cni/bin: name it in plugin_dirs of /etc/crio/crio.conf.d/10-crio.conf, or install in /usr/libexec/cni/"},
+		},
+		"CRI-O, and no configuration": {
+			files: map[string]string{"/usr/bin/crio": other, "/usr/libexec/cni/alpha": other},
+			want:  []string{"CRI-O looks for plugins in /opt/cni/bin /usr/libexec/cni (its default)"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := t.TempDir()
+			for path, text := range c.files {
+				must(t, os.MkdirAll(filepath.Join(host, filepath.Dir(path)), 0o755))
+				must(t, os.WriteFile(filepath.Join(host, path), []byte(text), 0o755))
+			}
+			out := run(t, suite, "env", append([]string{"DESTDIR=" + host, "./build_linux.sh", "--install"}, c.args...)...)
+			_, after, _ := strings.Cut(out, ": alpha beta\n")
+			if got, want := strings.TrimSpace(after), strings.Join(c.want, "\n"); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			dir := "/opt/cni/bin"
+			if c.args != nil {
+				dir = c.args[0]
+			}
+			if _, err := os.Stat(filepath.Join(host, dir, "alpha")); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
