@@ -62,8 +62,15 @@ func (a Addr) Add(k *kernel.Kernel) error {
 	if a.Prefix.Addr().Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
 		return fmt.Errorf("IPv6 is off there (net/ipv6/conf/%s/disable_ipv6): %w", a.Link, err)
 	}
+	if err != nil && a.Prefix.Addr().Is6() && l.MTU < MTUMin6 {
+		return fmt.Errorf("the mtu of %s is %d, and IPv6 needs %d or more (RFC 8200): %w", a.Link, l.MTU, MTUMin6, err)
+	}
 	return err
 }
+
+// MTUMin6 is the smallest MTU that the kernel has IPv6 on a link with (RFC 8200
+// section 5).
+const MTUMin6 = 1280
 
 func (a Addr) flags() (f uint32) {
 	if a.NoPrefixRoute {

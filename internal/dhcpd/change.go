@@ -75,16 +75,13 @@ func (h *holder) routes(l *dhcp.Lease) []route.Route {
 	return plugin.Routes(h.at.IfName, plugin.At{Attachment: h.at, Result: r})
 }
 
-// least is the smallest MTU that leaves IPv6 on an interface (RFC 8200 section 5).
-const least = 1280
-
 // lowerMTU sets the interface's MTU to what the server says of the segment, 0
 // for nothing. A larger one than the link has would not fit through what is
-// behind it.
+// behind it, and a smaller one than IPv6's least would take IPv6 away.
 func lowerMTU(k *kernel.Kernel, ifname string, mtu int) error {
 	l, err := k.Link(kernel.Pod, ifname)
 	if mtu != 0 {
-		mtu = max(mtu, least)
+		mtu = max(mtu, addr.MTUMin6)
 	}
 	if err != nil || mtu == 0 || mtu >= l.MTU {
 		return err

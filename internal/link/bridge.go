@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
@@ -100,6 +101,9 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 	var flags, change uint32
 	var attrs []netlink.Attr
 	if b.MTU != 0 && l.MTU != b.MTU {
+		if err := b.leavesIPv6(k, l); err != nil {
+			return err
+		}
 		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
 	if drifts(b.Name) {
@@ -126,6 +130,21 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 		return nil
 	}
 	return k.SetLink(kernel.Host, l, flags, change, attrs...)
+}
+
+// leavesIPv6 refuses an MTU with which the kernel would take the IPv6 addresses of
+// other networks away.
+func (b Bridge) leavesIPv6(k *kernel.Kernel, l *kernel.Link) error {
+	if b.MTU >= addr.MTUMin6 || l.MTU < addr.MTUMin6 {
+		return nil
+	}
+	have, err := addr.List(k, kernel.Host, l.Name)
+	for _, p := range have {
+		if p.Addr().Is6() && !p.Addr().IsLinkLocalUnicast() {
+			return fmt.Errorf("it has %v, and IPv6 needs an mtu of %d or more (RFC 8200)", p, addr.MTUMin6)
+		}
+	}
+	return err
 }
 
 // drifts reports whether the bridge takes its address from its ports, as one

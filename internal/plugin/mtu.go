@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/link"
 )
 
@@ -12,6 +13,31 @@ type MTU int
 
 // mtuMax is the largest MTU of a veth and a bridge (ETH_MAX_MTU).
 const mtuMax = 65535
+
+// mtuMin is the least that IPv4 works with (RFC 791).
+const mtuMin = 68
+
+// checkMTU refuses one that no address could stand on.
+func checkMTU(mtu int) error {
+	if 0 < mtu && mtu < mtuMin {
+		return fmt.Errorf("mtu is %d, and can be %d or more, or 0", mtu, mtuMin)
+	}
+	return nil
+}
+
+// fits refuses an MTU that leaves no IPv6 on an interface, where the pod's has an
+// address of it.
+func (at At) fits(mtu int) error {
+	if mtu <= 0 || mtu >= addr.MTUMin6 {
+		return nil
+	}
+	for _, p := range at.Prefixes() {
+		if p.Addr().Is6() {
+			return fmt.Errorf("mtu is %d, and must be %d or more for %v: IPv6 has no links with less (RFC 8200)", mtu, addr.MTUMin6, p)
+		}
+	}
+	return nil
+}
 
 // UnmarshalJSON takes a number or the word auto.
 func (m *MTU) UnmarshalJSON(b []byte) error {

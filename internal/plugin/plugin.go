@@ -69,6 +69,8 @@ type Plugin[C any] struct {
 	// Validate holds the configuration against itself and merges the places
 	// that a value can come from. DEL does without it where it fails.
 	Validate func(*At, *C) error
+	// MTU is the MTU that the configuration asks for, or 0 or link.AutoMTU.
+	MTU func(C) int
 	// Complete makes IPAM's or the previous result the attachment's own: its
 	// interfaces, gateways and routes. Hardware addresses are filled in later.
 	Complete func(At, C) error
@@ -108,6 +110,9 @@ func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
 	}
+	if err == nil && p.MTU != nil {
+		err = cni.WithCode(cni.CodeConfig, checkMTU(p.MTU(c)))
+	}
 	return at, c, err
 }
 
@@ -118,11 +123,14 @@ func (p Plugin[C]) want(at At, c C) plan.Plan {
 	return p.Want(at, c)
 }
 
-func (p Plugin[C]) complete(at At, c C) error {
-	if p.Complete == nil {
-		return nil
+func (p Plugin[C]) complete(at At, c C) (err error) {
+	if p.Complete != nil {
+		err = p.Complete(at, c)
 	}
-	return cni.WithCode(cni.CodeConfig, p.Complete(at, c))
+	if err == nil && p.MTU != nil {
+		err = at.fits(p.MTU(c))
+	}
+	return cni.WithCode(cni.CodeConfig, err)
 }
 
 // open opens the kernel for a verb that needs the pod.

@@ -218,7 +218,28 @@ func set(k *kernel.Kernel, name string, v Values) error {
 	if v.TxQLen != nil {
 		attrs = append(attrs, netlink.U32(unix.IFLA_TXQLEN, uint32(*v.TxQLen)))
 	}
-	return k.SetLink(kernel.Pod, link, flags, change, attrs...)
+	err = k.SetLink(kernel.Pod, link, flags, change, attrs...)
+	if v.MTU != 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE)) {
+		return aboveMaster(k, link, v.MTU, err)
+	}
+	return err
+}
+
+// aboveMaster tells an MTU that is larger than that of the link below, for which
+// the kernel has no words.
+func aboveMaster(k *kernel.Kernel, l *kernel.Link, mtu int, err error) error {
+	side := kernel.Pod
+	if l.ParentAway {
+		side = kernel.Host
+	}
+	if l.Parent == 0 || l.Kind == "veth" {
+		return err
+	}
+	master, merr := k.LinkAt(side, l.Parent)
+	if merr == nil && mtu > master.MTU {
+		return fmt.Errorf("mtu %d is more than %d, the mtu of its master %s: %w", mtu, master.MTU, master.Name, err)
+	}
+	return err
 }
 
 // Del does nothing: Saved puts back what was.

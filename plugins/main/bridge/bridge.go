@@ -23,7 +23,7 @@ import (
 
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
-	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
 		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))

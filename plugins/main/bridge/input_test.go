@@ -12,7 +12,7 @@ func TestMain(m *testing.M) { kerneltest.Main(m) }
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
 	kerneltest.Refusals{
-		Plugins: []string{"plugins/main/bridge"},
+		Plugins: []string{"plugins/main/bridge", "plugins/ipam/static"},
 		Rows: []kerneltest.Refusal{
 			{Name: "bad JSON", Conf: "{\"cniVersion\":\"1.0.0\",\n \"name\": n}", Code: 6, Words: "line 2|column"},
 			{Name: "empty input", Code: 6, Words: "not valid JSON"},
@@ -32,6 +32,10 @@ func TestBadInput(t *testing.T) {
 			{Name: "trunk backwards", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":9,"maxID":3}]}`, Code: 7, Words: "above maxID"},
 			{Name: "negative mtu", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":-5}`, Code: 6, Words: "mtu is -5"},
 			{Name: "mtu too large", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":70000}`, Code: 6, Words: "mtu is 70000"},
+			{Name: "mtu too small", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","mtu":67}`, Code: 7, Words: "mtu is 67|68"},
+			{Name: "mtu too small for IPv6", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","mtu":1200,"isGateway":true,"ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}}`, Code: 7, Words: "mtu is 1200|1280|fd00:1:2::2/64"},
+			{Name: "a bridge's mtu too small for IPv6", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}}`, Setup: "ip link add br0 address 02:00:00:00:00:01 type bridge; sysctl -q net.ipv6.conf.br0.accept_ra=0 net.ipv6.conf.br0.accept_dad=0; ip link set br0 up mtu 1200", Code: 100, Words: "the mtu of eth0 is 1200|1280"},
+			{Name: "mtu too small for another network's IPv6", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","mtu":1200}`, Setup: "ip link add br0 address 02:00:00:00:00:01 type bridge; ip link set br0 up; ip addr add fd00:9::1/64 dev br0 nodad", Code: 100, Words: "br0|fd00:9::1/64|1280"},
 			{Name: "mtu auto without a default route", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":"auto"}`, Code: 100, Words: "mtu auto|no default route"},
 			{Name: "hairpin and promiscuous", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","hairpinMode":true,"promiscMode":true}`, Code: 7, Words: "exclude"},
 			{Name: "down and ipam", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","disableContainerInterface":true,"ipam":{"type":"host-local"}}`, Code: 7, Words: "exclude"},

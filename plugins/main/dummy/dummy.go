@@ -18,7 +18,7 @@ type Conf struct {
 }
 
 var dummy = plugin.Plugin[Conf]{
-	Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, Want: want,
+	Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 

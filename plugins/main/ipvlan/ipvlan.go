@@ -22,7 +22,7 @@ type Conf struct {
 
 var ipvlan = plugin.Plugin[Conf]{
 	Name: "ipvlan", Behind: true, TakesAddresses: true,
-	Validate: validate, Complete: complete, Want: want, Ready: ready,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
 func validate(at *plugin.At, c *Conf) error {

@@ -22,7 +22,7 @@ type Conf struct {
 
 var macvlan = plugin.Plugin[Conf]{
 	Name: "macvlan", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
-	Validate: validate, Complete: complete, Want: want,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }
 

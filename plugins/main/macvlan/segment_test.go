@@ -77,7 +77,7 @@ func TestDefaultMaster(t *testing.T) {
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
 	kerneltest.Refusals{
-		Plugins: []string{"plugins/main/macvlan"},
+		Plugins: []string{"plugins/main/macvlan", "plugins/ipam/static"},
 		Conf:    kerneltest.Minimal("macvlan"),
 		Setup:   kerneltest.Segment,
 		Rows: []kerneltest.Refusal{
@@ -85,6 +85,9 @@ func TestBadInput(t *testing.T) {
 			{Name: "no default route", Code: 100, Words: "master is not given|default route"},
 			{Name: "unknown mode", Conf: `,"master":"up0","mode":"bridged"`, Code: 7, Words: "mode|private"},
 			{Name: "mtu above the master's", Conf: `,"master":"up0","mtu":9000`, Code: 100, Words: "9000|1500|up0"},
+			{Name: "mtu too small", Conf: `,"master":"up0","mtu":67`, Code: 7, Words: "mtu is 67|68"},
+			{Name: "mtu too small for IPv6", Conf: `,"master":"up0","mtu":1200,"ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}`, Code: 7, Words: "mtu is 1200|1280"},
+			{Name: "a master's mtu too small for IPv6", Conf: `,"master":"up0","ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}`, Setup: "ip link set up0 mtu 1200", Code: 100, Words: "the mtu of eth0 is 1200|1280"},
 			{Name: "negative mtu", Conf: `,"master":"up0","mtu":-1`, Code: 7, Words: "mtu is -1"},
 			{Name: "no MAC", Conf: `,"master":"up0","mac":"zz"`, Code: 7, Words: "mac"},
 			{Name: "unknown policy", Conf: `,"master":"up0","dad":"maybe"`, Code: 7, Words: "dad|optimistic"},

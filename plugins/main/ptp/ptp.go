@@ -28,7 +28,7 @@ type Conf struct {
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", NeedsIPAM: true,
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
-	Complete: complete, Want: want,
+	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
 		return errors.Join(k.HasKind("veth"), plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
 	},

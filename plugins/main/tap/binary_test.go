@@ -13,7 +13,7 @@ import (
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
 	kerneltest.Refusals{
-		Plugins: []string{"plugins/main/tap"},
+		Plugins: []string{"plugins/main/tap", "plugins/ipam/static"},
 		Conf:    kerneltest.Minimal("tap"),
 		Rows: []kerneltest.Refusal{
 			{Name: "wrong type", Conf: `,"multiQueue":"yes"`, Code: 6, Words: "multiQueue|true or false"},
@@ -22,6 +22,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "owner out of range", Conf: `,"owner":4294967295`, Code: 7, Words: "owner is 4294967295"},
 			{Name: "group out of range", Conf: `,"group":4294967295`, Code: 7, Words: "group is 4294967295"},
 			{Name: "small mtu", Conf: `,"mtu":67`, Code: 7, Words: "mtu is 67|68"},
+			{Name: "mtu too small for IPv6", Conf: `,"mtu":1200,"ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}`, Code: 7, Words: "mtu is 1200|1280"},
 			{Name: "large mtu", Conf: `,"mtu":65522`, Code: 7, Words: "mtu is 65522"},
 			{Name: "no mac", Conf: `,"mac":"zz"`, Code: 7, Words: `mac is "zz"`},
 			{Name: "a group's mac", Conf: `,"runtimeConfig":{"mac":"01:00:5e:00:00:01"}`, Code: 7, Words: "unicast"},

@@ -28,14 +28,12 @@ type Conf struct {
 
 var tap = plugin.Plugin[Conf]{
 	Name: "tap", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
-	Validate: validate, Complete: complete, Want: want,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }
 
 func validate(at *plugin.At, c *Conf) (err error) {
 	switch {
-	case c.MTU != 0 && c.MTU < mtuMin:
-		return fmt.Errorf("mtu is %d, and can be %d to 65521, or 0", c.MTU, mtuMin)
 	case c.Bridge != "" && !link.ValidName(c.Bridge):
 		return fmt.Errorf("bridge is %q, which is no interface name: one has 1 to 15 bytes, without '/', ':' and blanks", c.Bridge)
 	case c.Bridge != "" && c.Bridge == at.IfName:
@@ -49,9 +47,6 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	}
 	return err
 }
-
-// mtuMin is the smallest MTU of a tap device (ETH_MIN_MTU).
-const mtuMin = 68
 
 // isLabel looks at the form of an SELinux label.
 func isLabel(s string) bool {

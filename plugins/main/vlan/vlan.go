@@ -17,7 +17,7 @@ type Conf struct {
 
 var vlan = plugin.Plugin[Conf]{
 	Name: "vlan", Behind: true,
-	Validate: validate, Complete: complete, Want: want, Ready: ready,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
 func validate(_ *plugin.At, c *Conf) error {

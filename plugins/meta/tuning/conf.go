@@ -63,7 +63,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	v.AllMulti = first(args.AllMulti, c.AllMulti)
 	v.TxQLen = first(args.TxQLen, c.TxQLen)
 	c.pairs, keyErr = pairs(at.IfName, c.Sysctl, args.Sysctl)
-	return errors.Join(err, macErr, keyErr, mtuRange(v.MTU), c.features())
+	return errors.Join(err, macErr, keyErr, c.features())
 }
 
 func first[T any](a, b *T) *T {
@@ -78,16 +78,6 @@ func onlyTrue(b *bool) *bool {
 		return nil
 	}
 	return b
-}
-
-// mtuMin is the least that IPv4 works with (RFC 791).
-const mtuMin = 68
-
-func mtuRange(mtu int) error {
-	if mtu != 0 && mtu < mtuMin {
-		return fmt.Errorf("mtu is %d, and can be %d or more", mtu, mtuMin)
-	}
-	return nil
 }
 
 func (c *Conf) features() error {

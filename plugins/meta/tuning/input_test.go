@@ -1,11 +1,27 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
+
+// TestMTU: an MTU that would take the pod's IPv6 address away, or is more than what
+// the link lies on has, is refused in words.
+func TestMTU(t *testing.T) {
+	const prev = `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"%s","interface":0}]}`
+	kerneltest.Refusals{
+		Plugins: []string{"plugins/meta/tuning"}, Conf: kerneltest.Minimal("tuning"),
+		Setup: kerneltest.Segment + `; ip link add link up0 name below type macvlan; ip link set below netns "$POD" name eth0; pod ip link set eth0 up`,
+		Look:  "pod ip -d link; pod ip addr",
+		Rows: []kerneltest.Refusal{
+			{Name: "too small for IPv6", Conf: `,"mtu":1279` + fmt.Sprintf(prev, "fd00:1:2::3/64"), Code: 7, Words: "mtu is 1279|1280|fd00:1:2::3/64"},
+			{Name: "more than the master's", Conf: `,"mtu":9000` + fmt.Sprintf(prev, "10.1.2.3/24"), Code: 100, Words: "mtu 9000 is more than 1500|up0"},
+		},
+	}.Run(t)
+}
 
 // TestBadInput: a clear error, and neither kernel nor disk has changed.
 func TestBadInput(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 var tuning = plugin.Plugin[Conf]{
 	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
-	Validate: validate, Complete: complete, Want: want, Ready: ready,
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.values.MTU }, Want: want, Ready: ready,
 	Present: func(*kernel.Kernel) ([]name.Attachment, error) { return nft.Attachments(nft.KindGuardMAC) },
 	Collect: func(network string, valid func(string) bool, c Conf) error {
 		return errors.Join(tuned.Collect(c.folder(), network, valid), nft.Collect(network, valid))
