@@ -224,21 +224,32 @@ func TestSiblings(t *testing.T) {
 	}
 	s.Same("DEL of both", before, s.Run(look)+s.Text())
 
-	// Of ports the second is told who has the chain.
+	// Of ports each has a chain, and the first one's comes first.
 	other := ports("c1")
 	other.Owner.IfName = "eth1"
-	if err := ports("c1").Add(s.Kernel()); err != nil {
+	for _, p := range []Ports{ports("c1"), other} {
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []Ports{ports("c1"), other} {
+		if err := p.Check(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := CollectPorts("net1", []name.Attachment{owner("c1"), other.Owner}); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "net1/c1/eth0") {
-		t.Errorf("%v", err)
+	if err := ports("c1").Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if err := other.Check(s.Kernel()); err != nil {
+		t.Error(err)
 	}
 	if err := other.Del(s.Kernel()); err != nil {
 		t.Error(err)
 	}
-	if err := ports("c1").Check(s.Kernel()); err != nil {
-		t.Error(err)
-	}
+	s.Same("DEL of both", before, s.Run(look)+s.Text())
 }
 
 // TestPortConflict: who comes second is told who was first, and one whose pod is

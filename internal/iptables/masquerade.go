@@ -156,11 +156,9 @@ func Masquerades(owner name.Attachment, pods []netip.Prefix) (bool, error) {
 }
 
 // Masqueraded lists the attachments with a record of masquerading.
-func Masqueraded() ([]name.Attachment, error) { return recorded(prefixMasquerade) }
-
-func recorded(prefix string) ([]name.Attachment, error) {
-	records, err := all(prefix)
-	return owners(lists.Without(records, func(r record) bool { return r.chain != r.Owner.UpstreamChain(prefix) })), err
+func Masqueraded() ([]name.Attachment, error) {
+	records, err := all(prefixMasquerade)
+	return owners(lists.Without(records, func(r record) bool { return r.chain != r.Owner.UpstreamChain(prefixMasquerade) })), err
 }
 
 // CollectMasquerade is GC for masquerading that no record speaks of: it removes

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,10 @@ import (
 //	CNI-HOSTPORT-SETMARK sets the mark
 //	POSTROUTING          -j CNI-HOSTPORT-MASQ, which masquerades what has it
 //
-// What is shared goes with the last port.
+// What is shared goes with the last port. The attachment's chain has upstream's
+// name, in which a container's interfaces in a network are alike: another one's
+// has a name of its own. Of the attachments of a container the first has the
+// ports, and the next one's rules are behind it.
 type Ports struct {
 	Owner    name.Attachment
 	Mappings []nft.Mapping
@@ -34,6 +38,8 @@ type Ports struct {
 	SetMarkChain string
 	// V4 and V6 are conditions in iptables' words.
 	V4, V6 []string
+
+	own bool // the chain is the attachment's own
 }
 
 func (p Ports) String() string {
@@ -67,7 +73,13 @@ func (p Ports) conditions() string {
 // Idle says that nothing is asked for.
 func (p Ports) Idle() bool { return len(p.Mappings) == 0 }
 
-func (p Ports) chain() string { return p.Owner.UpstreamChain(prefixPorts) }
+func (p Ports) chain() string {
+	if p.own {
+		h := name.Hash("chain\x00" + p.Owner.String())
+		return (prefixPorts + hex.EncodeToString(h[:]))[:chainMax]
+	}
+	return p.Owner.UpstreamChain(prefixPorts)
+}
 
 func (p Ports) record() record {
 	return record{Owner: p.Owner, chain: p.chain(), Ports: p.Mappings, Conditions: p.conditions()}
@@ -82,15 +94,13 @@ func (p Ports) traces() []trace {
 }
 
 // Add claims the record, looks whether another pod has one of the ports, and then
-// puts the rules in.
+// puts the rules in. Behind those of the container's other attachments they wait.
 func (p Ports) Add(k *kernel.Kernel) error {
 	if p.Idle() {
 		return nil
 	}
-	if err := p.alone(); err != nil {
-		return err
-	}
-	if _, err := p.record().claim(k); err != nil {
+	p, err := p.claim(k)
+	if err != nil {
 		return err
 	}
 	if err := p.insert(k); err != nil {
@@ -99,19 +109,35 @@ func (p Ports) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// alone refuses a second interface of a container in one network: upstream's
-// chain has room for one.
-func (p Ports) alone() error {
+// claim settles the chain. As this looks at others once its own record is there,
+// of two interfaces that come at the same time one at least sees the other.
+func (p Ports) claim(k *kernel.Kernel) (Ports, error) {
+	p, _ = p.known()
+	if _, err := p.record().claim(k); err != nil || p.own {
+		return p, err
+	}
 	siblings, err := p.record().siblings()
 	for _, key := range siblings {
-		other, rerr := readRecord(key)
-		if rerr == nil && !other.Abandoned() {
-			err := fmt.Errorf("chain %s is held by %s: %w", p.chain(), other.Owner, fs.ErrExist)
-			return cni.Hint(err, "with iptables one interface of a container in a network can have host ports; the backend nftables has no such limit")
+		if other, rerr := readRecord(key); rerr != nil || other.Abandoned() {
+			err = errors.Join(err, records.Remove(key))
+			continue
 		}
-		err = errors.Join(err, records.Remove(key))
+		err = errors.Join(err, p.record().remove())
+		p.own = true
+		_, cerr := p.record().claim(k)
+		return p, errors.Join(err, cerr)
 	}
-	return err
+	return p, err
+}
+
+// known is the ports with the chain that the attachment has by its record.
+func (p Ports) known() (known Ports, there bool) {
+	for _, p.own = range []bool{true, false} {
+		if _, err := p.record().read(); !errors.Is(err, fs.ErrNotExist) {
+			return p, true
+		}
+	}
+	return p, false
 }
 
 func (p Ports) insert(k *kernel.Kernel) error {
@@ -158,7 +184,7 @@ func (p Ports) free(k *kernel.Kernel) error {
 // overlap is the first of the ports that the other's record has too, at the same
 // address and under the same conditions.
 func (p Ports) overlap(o record) fmt.Stringer {
-	if o.Owner == p.Owner || o.Conditions != p.conditions() {
+	if o.Owner.ContainerID == p.Owner.ContainerID || o.Conditions != p.conditions() {
 		return nil
 	}
 	type place struct {
@@ -185,12 +211,11 @@ func (p Ports) overlap(o record) fmt.Stringer {
 // it is another interface's, and with the begun port what is shared. A record
 // without a chain is of an ADD that came no further than to what is shared.
 func (p Ports) Del(*kernel.Kernel) error {
+	p, begun := p.known()
 	siblings, err := p.record().siblings()
 	if err != nil {
 		return err
 	}
-	_, rerr := p.record().read()
-	begun := !errors.Is(rerr, fs.ErrNotExist)
 	if len(siblings) == 0 {
 		cleared, err := p.clear()
 		if err != nil {
@@ -230,20 +255,35 @@ func sweepPorts() error {
 
 // Check looks for every rule, those that are shared too.
 func (p Ports) Check(*kernel.Kernel) error {
+	p, _ = p.known()
 	return checkEach(p.batch)
 }
 
 // Mapped reports whether the attachment has ports by rules of iptables, whoever
-// made them. No program is needed, and the rules are not looked at closer.
-func Mapped(owner name.Attachment) (bool, error) { return Ports{Owner: owner}.traces()[0].there() }
+// made them. No program is needed, and the rules are not looked at closer. A
+// chain that another interface of the container has is not looked at.
+func Mapped(owner name.Attachment) (bool, error) {
+	p := Ports{Owner: owner}
+	if siblings, err := p.record().siblings(); err != nil || len(siblings) > 0 {
+		return false, err
+	}
+	return p.traces()[0].there()
+}
 
 // MappedOnes lists the attachments with a record of ports.
-func MappedOnes() ([]name.Attachment, error) { return recorded(prefixPorts) }
+func MappedOnes() ([]name.Attachment, error) {
+	records, err := all(prefixPorts)
+	return owners(records), err
+}
 
 // CollectPorts is GC for ports that no record speaks of: it removes what carries
 // the network's name and is of none of the valid attachments.
 func CollectPorts(network string, valid []name.Attachment) error {
 	like := trace{table: "nat", from: []string{chainPorts}}
-	err := collect(like, prefixPorts, "dnat "+labelOf(network), chains(prefixPorts, valid))
+	keep := chains(prefixPorts, valid)
+	for _, at := range valid {
+		keep = append(keep, Ports{Owner: at, own: true}.chain())
+	}
+	err := collect(like, prefixPorts, "dnat "+labelOf(network), keep)
 	return errors.Join(err, sweepPorts())
 }

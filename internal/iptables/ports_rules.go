@@ -19,7 +19,9 @@ func (p Ports) batch(six bool) batch {
 		return b
 	}
 	b.on = p.foundation()
-	for _, m := range mine {
+	everywhere := func(m nft.Mapping) bool { return m.Host.IsUnspecified() }
+	atOne := func(m nft.Mapping) bool { return !everywhere(m) }
+	for _, m := range slices.Concat(lists.Without(mine, everywhere), lists.Without(mine, atOne)) {
 		b.rules = append(b.rules, p.lead(m)...)
 	}
 	b.rules = append(b.rules, p.entries(six, mine)...)

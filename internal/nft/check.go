@@ -53,6 +53,9 @@ func (m Members) compare(e Element, f found) error {
 		return fmt.Errorf("%v is not there: %w", e, fs.ErrNotExist)
 	case e.Shared:
 		return nil
+	case m.claims != nil && beside(m.Owner, f.comment): // which was first, if this one has come at all
+		_, err := readRecord(m.key())
+		return err
 	case f.comment != m.Owner.Comment():
 		return fmt.Errorf("%v is %s's", e, f.comment)
 	case !bytes.Equal(f.data, e.Data) && e.Data != nil:

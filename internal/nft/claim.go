@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/conntrack"
+	"github.com/catena-cni/catena/internal/name"
 )
 
 // claimed is what a member of dnatN, portN or portatN takes of the host, and
@@ -149,11 +150,13 @@ func together(set string) [3]string {
 	return [3]string{"dnat" + family, "port" + family, "portat" + family}
 }
 
-// holder finds whose member overlaps another, of those that are not one's own.
-func (c conn) holder(t *table, e Element, own string) (string, error) {
+// holder finds whose member overlaps another, of those that are neither one's
+// own nor another attachment's of the container. Of the latter near says that one
+// overlaps, and is not the same.
+func (c conn) holder(t *table, e Element, own name.Attachment) (holder string, near bool, err error) {
 	s, err := t.setNamed(e.Set)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	sets := []string{e.Set}
 	mine, isClaim := e.claim()
@@ -164,14 +167,18 @@ func (c conn) holder(t *table, e Element, own string) (string, error) {
 	for _, set := range sets {
 		have, err := c.dump(t, set)
 		if err != nil {
-			return "", err
+			return "", false, err
 		}
 		for _, f := range have {
 			theirs, _ := claimOf(set, f.key, f.end, f.data)
-			if f.comment != own && (isClaim && mine.overlaps(theirs) || !isClaim && overlap(s.key, f.key, f.end, e.Key, e.End)) {
-				return f.comment, nil
+			switch {
+			case f.comment == own.Comment(), isClaim && !mine.overlaps(theirs), !isClaim && !overlap(s.key, f.key, f.end, e.Key, e.End):
+			case !beside(own, f.comment):
+				return f.comment, false, nil
+			default:
+				near = near || set != e.Set || !f.is(e)
 			}
 		}
 	}
-	return "", nil
+	return "", near, nil
 }

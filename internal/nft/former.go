@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -14,6 +15,10 @@ import (
 // they lead where these do.
 func (m Members) recorded() (Members, bool) {
 	r, err := readRecord(m.key())
+	if single := m.claims.single(m); err == nil && r.Owner == m.Owner && slices.EqualFunc(r.Elements, single, Element.same) {
+		m.Elements = single // it was spread
+		return m, true
+	}
 	if err != nil || r.Owner != m.Owner || !slices.ContainsFunc(r.Elements, Element.former) || !slices.Equal(leads(r.Elements), leads(m.Elements)) {
 		return m, false
 	}
@@ -26,6 +31,11 @@ func (m Members) recorded() (Members, bool) {
 func (e Element) former() bool {
 	c, ok := e.claim()
 	return ok && e.End != nil && int(c.last)-int(c.first)+1 < row || strings.HasPrefix(e.Set, "shift")
+}
+
+// same compares what is in the set.
+func (e Element) same(o Element) bool {
+	return e.Set == o.Set && bytes.Equal(e.Key, o.Key) && bytes.Equal(e.End, o.End) && bytes.Equal(e.Data, o.Data)
 }
 
 // leads are the single host ports that members take, and where they lead, in the

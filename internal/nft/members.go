@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
@@ -29,15 +30,20 @@ type Members struct {
 	table   *table
 	profile *Profile
 	claims  *claims // of exclusive members
+	// mappings and from are what the members of ports are made of.
+	mappings []Mapping
+	from     Sources
 }
 
 // claims is what there is to do about exclusive members alone: about host ports.
 // Plugins without them need not carry it.
 type claims struct {
-	holder    func(c conn, t *table, e Element, own string) (string, error)
+	holder    func(c conn, t *table, e Element, own name.Attachment) (holder string, near bool, err error)
 	contested func(c conn, t *table, elements []Element) ([]Element, error)
 	recorded  func(Members) (Members, bool)
 	parts     func(Members) []part
+	// single are the elements with none for a row.
+	single func(Members) []Element
 }
 
 // shown is how many members a text names: a thousand ports fill no error.
@@ -78,10 +84,11 @@ func (m Members) Add(k *kernel.Kernel) error {
 	if err := m.claim(c, k); err != nil {
 		return err
 	}
-	if err := m.insert(c); err != nil {
+	try := attempt{Members: m, settled: map[string]bool{}}
+	if err := try.insert(c); err != nil {
 		// Some may be there: who found the table gone has put back what records
 		// say, and that was one.
-		return errors.Join(err, c.remove(m.record()), records.Remove(m.key()))
+		return errors.Join(err, c.withdraw(try.record()), records.Remove(m.key()))
 	}
 	return nil
 }
@@ -92,18 +99,17 @@ const tries = 100
 // insert sends the members, and sends them again with what the kernel's answer
 // says is missing or in the way. Each answer has one remedy, used once; only
 // what others do meanwhile can come again.
-func (m Members) insert(c conn) error {
-	try := attempt{Members: m}
+func (a *attempt) insert(c conn) error {
 	for range tries {
-		batch := try.batch()
+		batch := a.batch()
 		err := c.commit(batch.messages, 0)
 		var refused batchError
 		switch {
 		case err == nil:
-			if try.static {
-				err = rehearsed.Replace(m.table.madeKey(), nil)
+			if a.static {
+				err = rehearsed.Replace(a.table.madeKey(), nil)
 			}
-			alone, aerr := try.alone(c)
+			alone, aerr := a.alone(c)
 			if err = errors.Join(err, aerr); err != nil || alone {
 				return err
 			}
@@ -111,7 +117,7 @@ func (m Members) insert(c conn) error {
 		case !errors.As(err, &refused):
 			return err
 		}
-		if err := try.remedy(c, refused, batch.at); err != nil {
+		if err := a.remedy(c, refused, batch.at); err != nil {
 			return err
 		}
 	}
@@ -122,7 +128,7 @@ func (m Members) insert(c conn) error {
 type attempt struct {
 	Members
 	static    bool            // with the table's static part before them
-	own       map[string]bool // exclusive members that are there already, in one's own name
+	settled   map[string]bool // exclusive members that are there already, in one's own name or another's of the container
 	beside    []part          // what comes behind the static part
 	there     map[int]bool    // those of them that are there already
 	replace   bool            // in place of a former owner's
@@ -172,7 +178,7 @@ func (a *attempt) messages(e Element) []message {
 	}
 	with := func(m ...message) []message { return append(a.table.hold(e), m...) }
 	switch {
-	case a.own[e.Text]:
+	case a.settled[e.String()]:
 		return nil
 	case e.Shared && a.converged[e.Text]:
 		return nil
@@ -208,14 +214,7 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	case errors.Is(refused, unix.EEXIST) && element != nil && element.Shared && !a.converged[element.Text]:
 		return a.converge(c, *element)
 	case errors.Is(refused, unix.EEXIST) && element != nil && a.claims != nil:
-		holder, err := a.claims.holder(c, a.table, *element, a.Owner.Comment())
-		if err == nil && holder == "" { // who is gone again need not be asked
-			return a.mine(c, *element)
-		}
-		if err != nil {
-			return err
-		}
-		return a.yield(c, *element, holder)
+		return a.settle(c, *element)
 	case errors.Is(refused, unix.EEXIST) && element != nil && !a.replace:
 		a.replace = true
 		return nil
@@ -226,17 +225,72 @@ func (a *attempt) remedy(c conn, refused batchError, at []int) error {
 	return fmt.Errorf("table %s: %w", a.table.name, refused.err)
 }
 
-// mine looks whether a member is there in one's own name: put back from the
-// record, by somebody who found the table gone just now.
-func (a *attempt) mine(c conn, e Element) error {
+// settle finds out what is in the way of an exclusive member. It may be there in
+// one's own name: put back from the record, by somebody who found the table gone
+// just now. It may be another attachment's of the same container, which this one
+// then waits for. Who is gone again need not be asked.
+func (a *attempt) settle(c conn, e Element) error {
 	f, there, err := c.get(a.table, e)
-	if err == nil && there && f.comment == a.Owner.Comment() {
-		if a.own == nil {
-			a.own = map[string]bool{}
-		}
-		a.own[e.Text] = true
+	switch {
+	case err != nil:
+		return err
+	case there && f.comment == a.Owner.Comment():
+		a.settled[e.String()] = true
+		return nil
+	case there && beside(a.Owner, f.comment):
+		return a.wait(c)
 	}
-	return err
+	holder, near, err := a.claims.holder(c, a.table, e, a.Owner)
+	switch {
+	case err != nil:
+		return err
+	case holder != "":
+		return a.yield(c, e, holder)
+	case near:
+		return a.spread()
+	}
+	return nil
+}
+
+// wait settles all members that are there, in one's own name or in that of
+// another attachment of the container, which passes them on when it goes.
+func (a *attempt) wait(c conn) error {
+	if err := c.queue(a.Owner); err != nil {
+		return err
+	}
+	have, err := c.getEach(a.table, a.Elements)
+	if err != nil {
+		return err
+	}
+	of := map[string]bool{a.Owner.Comment(): true}
+	for i, e := range a.Elements {
+		if e.Shared || !have[i].is(e) {
+			continue
+		}
+		mine, known := of[have[i].comment]
+		if !known {
+			mine = beside(a.Owner, have[i].comment)
+			of[have[i].comment] = mine
+		}
+		a.settled[e.String()] = mine
+	}
+	return nil
+}
+
+// spread has a member for each port of a row, where another attachment of the
+// container has some of them.
+func (a *attempt) spread() error {
+	a.Elements, a.static = a.claims.single(a.Members), false
+	r, err := readRecord(a.key())
+	if err != nil {
+		return err
+	}
+	r.Elements = a.Elements
+	content, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return records.Replace(a.key(), content)
 }
 
 // alone makes sure that exclusive members overlap nobody else's. The kernel
@@ -244,7 +298,8 @@ func (a *attempt) mine(c conn, e Element) error {
 // holds another, nor one beside another set's. As this looks after the members
 // are there, of two pods that come at the same time one at least sees the other.
 // Where it finds somebody it takes the members away again, and then the other's
-// if that pod is gone.
+// if that pod is gone. A row beside ports of the same container is spread, so
+// that who was first keeps them.
 func (a *attempt) alone(c conn) (bool, error) {
 	if a.claims == nil {
 		return true, nil
@@ -254,12 +309,16 @@ func (a *attempt) alone(c conn) (bool, error) {
 		return false, errors.Join(err, a.takeBack(c))
 	}
 	for _, e := range contested {
-		holder, err := a.claims.holder(c, a.table, e, a.Owner.Comment())
-		if err == nil && holder == "" {
+		holder, near, err := a.claims.holder(c, a.table, e, a.Owner)
+		near = near && e.End != nil && !a.settled[e.String()]
+		if err == nil && holder == "" && !near {
 			continue
 		}
 		if err = errors.Join(err, a.takeBack(c)); err != nil {
 			return false, err
+		}
+		if holder == "" {
+			return false, a.spread()
 		}
 		return false, a.yield(c, e, holder)
 	}
@@ -267,14 +326,14 @@ func (a *attempt) alone(c conn) (bool, error) {
 }
 
 func (a *attempt) takeBack(c conn) error {
-	a.own = nil
+	clear(a.settled)
 	return c.remove(a.record())
 }
 
 // yield takes a member over where its holder's network namespace is gone, and
 // else tells who has it.
 func (a *attempt) yield(c conn, e Element, holder string) error {
-	if at, err := name.Parse(holder); err == nil && at != a.Owner && at != a.cleared {
+	if at, known := ownerOf(holder); known && at != a.Owner && at != a.cleared {
 		a.cleared = at
 		if gone, err := c.sweepDead(at, a.Kind); err != nil || gone {
 			return err

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -52,31 +53,44 @@ const (
 
 // portClaims are those of all ports: facts with functions of their own would be
 // the same as no other.
-var portClaims = &claims{conn.holder, conn.contested, Members.recorded, Members.parts}
+var portClaims = &claims{conn.holder, conn.contested, Members.recorded, Members.parts, func(m Members) []Element {
+	return portElements(m.mappings, m.from, m.profile, math.MaxInt)
+}}
 
 // Ports are host ports that lead to a pod. They belong to one pod at a time. The
 // mappings are as Merge gives them.
 func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) Members {
-	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p, claims: portClaims}
-	shifts := func(m Mapping) bool { return m.HostPort != m.PodPort }
-	for _, r := range runs(mappings, func(first, m Mapping) bool { return shifts(first) == shifts(m) }) {
-		if r.long() && !shifts(r.Mapping) {
-			m.Elements = append(m.Elements, r.claim(p.claimSuffix()))
-			continue
-		}
-		for _, one := range r.all {
-			m.Elements = append(m.Elements, one.claim(p.claimSuffix()))
-		}
+	m := Members{
+		Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p, claims: portClaims,
+		mappings: mappings, from: from,
 	}
-	for _, r := range runs(mappings, func(first, m Mapping) bool { return true }) {
-		m.Elements = append(m.Elements, r.masqueraded(r.sources(from), p.snatSuffix())...)
-		m.Elements = append(m.Elements, r.hint()...)
-	}
+	m.Elements = portElements(mappings, from, p, row)
 	return m
 }
 
-// Merge orders mappings and drops those that others imply. Two that lead one
-// port to two places are an error.
+// portElements are the members for host ports, with as many in a row as one
+// member.
+func portElements(mappings []Mapping, from Sources, p *Profile, row int) (out []Element) {
+	shifts := func(m Mapping) bool { return m.HostPort != m.PodPort }
+	for _, r := range runs(mappings, func(first, m Mapping) bool { return shifts(first) == shifts(m) }) {
+		if len(r.all) >= row && !shifts(r.Mapping) {
+			out = append(out, r.claim(p.claimSuffix()))
+			continue
+		}
+		for _, one := range r.all {
+			out = append(out, one.claim(p.claimSuffix()))
+		}
+	}
+	for _, r := range runs(mappings, func(first, m Mapping) bool { return true }) {
+		out = append(out, r.masqueraded(r.sources(from), p.snatSuffix(), row)...)
+		out = append(out, r.hint()...)
+	}
+	return out
+}
+
+// Merge orders mappings and drops those that others imply. A port at one address
+// may lead elsewhere than at all others; else two that lead one port to two
+// places are an error.
 func Merge(mappings []Mapping) (out []Mapping, err error) {
 	type where struct {
 		protocol uint8
@@ -90,15 +104,13 @@ func Merge(mappings []Mapping) (out []Mapping, err error) {
 		at := where{m.Protocol, m.Host, m.HostPort}
 		everywhere := at
 		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
-		before, found := taken[everywhere]
-		if !found {
-			before, found = taken[at]
-		}
+		before, found := taken[at]
+		wider, implied := taken[everywhere]
 		switch {
-		case !found:
+		case !found && !(implied && wider.PodPort == m.PodPort):
 			taken[at] = m
 			out = append(out, m)
-		case before.PodPort != m.PodPort:
+		case found && before.PodPort != m.PodPort:
 			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", before, before.PodPort, m, m.PodPort)
 		}
 	}
@@ -120,9 +132,6 @@ type run struct {
 	last uint16
 	all  []Mapping
 }
-
-// long says that the run is worth a member of a set with ranges.
-func (r run) long() bool { return len(r.all) >= row }
 
 // runs joins mappings of ports that follow one another, as far as the later one
 // fits the first.
@@ -180,8 +189,8 @@ func (m Mapping) sources(from Sources) []netip.Prefix {
 }
 
 // masqueraded is the run in the sets of what the networks ask for.
-func (r run) masqueraded(sources []netip.Prefix, suffix string) (out []Element) {
-	if !r.long() {
+func (r run) masqueraded(sources []netip.Prefix, suffix string, row int) (out []Element) {
+	if len(r.all) < row {
 		for _, one := range r.all {
 			out = append(out, one.masqueraded(sources, suffix)...)
 		}

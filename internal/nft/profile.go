@@ -17,7 +17,8 @@ import (
 //
 //	chain profiles       the conditions, jump ports_<hash>
 //	chain ports_<hash>   what chain ports does, with sets of its own; those of
-//	                     single ports come when they are needed (see single.go)
+//	                     single ports at all addresses come when they are
+//	                     needed (see single.go)
 //	chain marks          masquerade by the bit
 //
 // A profile without conditions has its ports in the default sets, so that they
@@ -92,7 +93,7 @@ func (p *Profile) static(t *table) part {
 	chain := chain{name: "ports" + p.Suffix}
 	sets, rules := [][]set{snatSets}, markRules(p.Suffix, p.MarkBit)
 	if p.conditional() {
-		sets = [][]set{claimSets, snatSets}
+		sets = [][]set{atSets, claimSets, snatSets}
 		rules = portRules(p.Suffix, p.Suffix, p.MarkBit, profileIDs)
 	}
 	first := t.newChain(chain)

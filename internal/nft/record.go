@@ -234,7 +234,7 @@ func (c conn) collect(t *table, set, network string, valid func(string) bool) er
 	}
 	var errs []error
 	for at, elements := range byOwner {
-		errs = append(errs, c.withdraw(record{Owner: at, Family: t.family, Elements: elements}))
+		errs = append(errs, c.withdraw(record{Owner: at, Family: t.family, Elements: elements, Exclusive: t == inet}))
 	}
 	return errors.Join(errs...)
 }

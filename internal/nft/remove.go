@@ -45,6 +45,11 @@ func (r record) withdraw() error {
 // withdraw removes the members, and then what conntrack remembers of them: the
 // flow of a client that goes on sending would lead to the pod for ever.
 func (c conn) withdraw(r record) error {
+	if r.Exclusive {
+		if err := c.unqueue(r.Owner); err != nil {
+			return err
+		}
+	}
 	if err := c.remove(r); err != nil {
 		return err
 	}
@@ -54,18 +59,31 @@ func (c conn) withdraw(r record) error {
 
 // remove reads who owns each member and removes those that are the record's
 // owner's, on condition that the ruleset did not change in between: a member
-// that passes to another pod right then must stay.
+// that passes to another pod right then must stay. What another attachment of the
+// container waits for becomes that one's.
 func (c conn) remove(r record) error {
 	t, err := r.in()
 	if err != nil {
 		return err
+	}
+	var next []*record
+	if r.Exclusive {
+		if c.turn.fd == 0 {
+			defer c.turn.leave()
+		}
+		if err := c.turn.take(false); err != nil {
+			return err
+		}
+		if next, err = heirs(r.Owner); err != nil {
+			return err
+		}
 	}
 	for range tries {
 		generation, err := c.generation()
 		if err != nil {
 			return err
 		}
-		batch, err := c.removal(t, r)
+		batch, err := c.removal(t, r, next)
 		if err != nil || len(batch) == 0 {
 			return err
 		}
@@ -79,7 +97,7 @@ func (c conn) remove(r record) error {
 
 // removal gives the messages that remove the record's members, and with them
 // what they are the last to hold.
-func (c conn) removal(t *table, r record) (batch []message, err error) {
+func (c conn) removal(t *table, r record, next []*record) (batch []message, err error) {
 	own := make([]Element, 0, len(r.Elements))
 	for _, e := range r.Elements {
 		if !e.Shared {
@@ -99,7 +117,7 @@ func (c conn) removal(t *table, r record) (batch []message, err error) {
 			return nil, err
 		}
 		batch = append(batch, t.elementMessage(unix.NFT_MSG_DELSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode("")))
-		batch = append(batch, held...)
+		batch = append(append(batch, held...), t.inherit(e, next)...)
 	}
 	return batch, nil
 }

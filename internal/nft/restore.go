@@ -151,6 +151,7 @@ func (t *table) again(live []*record, skip map[string]bool) restoring {
 		}
 	}
 	made := map[string]bool{}
+	held := map[string]string{} // by which container: its first attachment has what others wait for
 	for _, r := range live {
 		for _, e := range r.Elements {
 			if !made[e.Set] {
@@ -160,6 +161,13 @@ func (t *table) again(live []*record, skip map[string]bool) restoring {
 			if e.Shared {
 				shared = append(shared, &e)
 				continue
+			}
+			if r.Exclusive {
+				place := e.Set + "\x00" + string(e.Key) + "\x00" + string(e.End)
+				if by, found := held[place]; found && by == r.Owner.ContainerID {
+					continue
+				}
+				held[place] = r.Owner.ContainerID
 			}
 			batch.add(r.Owner.String()+" "+e.String(), append(t.hold(e), t.member(&e, r.Owner.Comment()))...)
 		}

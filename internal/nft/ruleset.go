@@ -49,7 +49,7 @@ const admitBit = 12
 
 var inet = &table{
 	family: unix.NFPROTO_INET, name: "catena", comment: "CNI plugins: pods are members of the sets, see their comments",
-	sets: [][]set{singleSets, claimSets, snatSets, {
+	sets: [][]set{singleSets, atSets, claimSets, snatSets, {
 		{name: "masq4", key: []datatype{ipv4Addr}},
 		{name: "masq6", key: []datatype{ipv6Addr}},
 		{name: "same4", key: []datatype{ipv4Addr, ipv4Addr}, interval: true},
@@ -73,7 +73,8 @@ var inet = &table{
 			{name: "profiles", grows: true},
 			{name: "marks", grows: true},
 			{name: "ports", rules: slices.Concat(
-				[]rule{match(one(jump("profiles"))), match(one(jump("near")))}, portRules("", "", DefaultMarkBit, staticIDs), singleRules(staticIDs+2),
+				[]rule{match(one(jump("profiles"))), match(one(jump("near")))}, portRules("", "", DefaultMarkBit, staticIDs),
+				[]rule{singleRule("port4", "", staticIDs+4), singleRule("port6", "", staticIDs+5)},
 			)},
 			{name: "martians", hook: rawPrerouting, rules: []rule{
 				match(one(meta(unix.NFT_META_IIFNAME, reg(0)), lookup("localnet", reg(0))), family4(),
@@ -184,10 +185,11 @@ var (
 	port6 = []datatype{inetService, inetProto, ipv6Addr}
 )
 
-// portRules mark and redirect what is for a host port. The numbers of their
+// portRules mark and redirect what is for a host port: one at an address before
+// those at all of them, and a row before single ports. The numbers of their
 // anonymous sets begin at id.
 func portRules(dnatSuffix, snatSuffix string, markBit int, id uint32) []rule {
-	rules := markRules(snatSuffix, markBit)
+	rules := append(markRules(snatSuffix, markBit), singleRule("portat4", dnatSuffix, id+2), singleRule("portat6", dnatSuffix, id+3))
 	for i, base := range []string{"shift4", "shift6"} {
 		match, number, _, daddr, size := familyOf(base)
 		rules = append(rules, transport(id+uint32(i), match, port(daddr, size), one(

@@ -54,7 +54,7 @@ func TestParts(t *testing.T) {
 	batch := slices.Concat(inet.static(), []message{inet.touch()}, p.parts)
 	for i, set := range []string{
 		"near4_24", "near4_32", "near4_0", "nearat4_8", "near6_64", "nearat6_128",
-		"port4" + p.Suffix, "port6" + p.Suffix, "portat4" + p.Suffix, "portat6" + p.Suffix, "near4_24" + p.Suffix, "nearat6_0" + p.Suffix,
+		"port4" + p.Suffix, "port6" + p.Suffix, "near4_24" + p.Suffix, "nearat6_0" + p.Suffix,
 	} {
 		part := inet.partOf(set, p, partIDs+uint32(i))
 		if part == nil {

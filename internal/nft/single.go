@@ -21,16 +21,20 @@ import (
 //	          them are masqueraded; there is one such set for each length of a
 //	          network's prefix, made with the first member that needs it
 //
-// A port may be in one of port4, portat4 and dnat4 alone: see claim.go.
+// A port may be in one of port4, portat4 and dnat4 alone, unless all are of one
+// container's: see claim.go.
 
 // row is from how many ports on a row of them is one member of a set with
 // ranges. It bounds how long those sets become.
 const row = 16
 
-// singleSets are the maps of single host ports.
+// singleSets and atSets are the maps of single host ports.
 var singleSets = []set{
 	{name: "port4", key: []datatype{inetService, inetProto}, data: []datatype{ipv4Addr, inetService}},
 	{name: "port6", key: []datatype{inetService, inetProto}, data: []datatype{ipv6Addr, inetService}},
+}
+
+var atSets = []set{
 	{name: "portat4", key: port4, data: []datatype{ipv4Addr, inetService}},
 	{name: "portat6", key: port6, data: []datatype{ipv6Addr, inetService}},
 }
@@ -134,14 +138,7 @@ func nearRule(base, name string, bits, markBit int) rule {
 	return match(family, load, single(base, int(size/4)), one(lookup(name, reg(0))), mark(markBit))
 }
 
-// singleRules lead single host ports to pods.
-func singleRules(id uint32) (rules []rule) {
-	for i, s := range singleSets {
-		rules = append(rules, singleRule(s.name, "", id+uint32(i)))
-	}
-	return rules
-}
-
+// singleRule leads single host ports to pods.
 func singleRule(base, suffix string, id uint32) rule {
 	family, number, _, _, size := familyOf(base)
 	to := dnat(number, reg(0), reg(int(size/4)))

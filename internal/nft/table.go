@@ -102,7 +102,7 @@ type table struct {
 // layout is the set whose name tells which static part a table has. Every batch
 // refers to it: where it is missing, the kernel refuses the batch, and it is
 // sent again behind the whole static part.
-var layout = set{name: "layout3", key: []datatype{markType}}
+var layout = set{name: "layout4", key: []datatype{markType}}
 
 func (t *table) touch() message {
 	return message{unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, t.family, []attr{

@@ -42,11 +42,20 @@ func (m message) wire() netlink.Message {
 }
 
 // conn is a netfilter socket in the host's namespace.
-type conn struct{ *netlink.Conn }
+type conn struct {
+	*netlink.Conn
+	turn *turn
+}
+
+// Close closes it, and ends its turn.
+func (c conn) Close() {
+	c.turn.leave()
+	c.Conn.Close()
+}
 
 func dial() (conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
-	return conn{c}, missing(err)
+	return conn{c, &turn{}}, missing(err)
 }
 
 // missing says what a kernel without nf_tables lacks.

@@ -354,7 +354,7 @@ func TestProfiles(t *testing.T) {
 	if n := strings.Count(text, "iifname"); n != 1 {
 		t.Errorf("one condition is there %d times:\n%s", n, text)
 	}
-	s.Run("nft delete set inet catena layout3")
+	s.Run("nft delete set inet catena layout4")
 	if err := plugintest.PlanAt(t, portmap, attachment("n", "c4", dual...), full()).Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
