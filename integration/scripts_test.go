@@ -179,7 +179,8 @@ run)
 		[[ $* == "run -d --net=none busybox:latest sleep "* ]]
 		unshare --net sleep 1000 >/dev/null 2>&1 &
 		echo $! >"$here/pid"
-		until [[ $(readlink /proc/$!/ns/net) != $(readlink /proc/self/ns/net) ]]; do :; done
+		own=$(readlink /proc/self/ns/net)
+		until its=$(readlink /proc/$!/ns/net) && [[ $its && $its != "$own" ]]; do sleep 0.01; done
 		echo c0ffee
 	else
 		[[ $2 == --net=container:c0ffee && $3 == --rm && $4 == "an image" ]]
