@@ -33,7 +33,12 @@ const start = `
 func startFirewalld(t *testing.T, s *kerneltest.Sandbox) (pids []string) {
 	t.Helper()
 	pids = strings.Fields(s.Run(start))
-	t.Cleanup(func() { _, _ = s.Try("kill " + strings.Join(pids, " ")) })
+	t.Cleanup(func() {
+		if said, _ := s.Try("cat /var/log/firewalld*"); t.Failed() {
+			t.Logf("firewalld said:\n%s", said)
+		}
+		_, _ = s.Try("kill " + strings.Join(pids, " "))
+	})
 	s.Run(say("zone.getSources string:trusted")) // is answered when its rules are there
 	return pids
 }
