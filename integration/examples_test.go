@@ -100,6 +100,54 @@ func TestExamplesAreApart(t *testing.T) {
 	}
 }
 
+// TestExamplesAreStrict: a slip in any object of an example that a plugin reads is an error, which runtimes show, and not
+// a warning, which they keep.
+func TestExamplesAreStrict(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(examples, "*.conflist"))
+	must(t, err)
+	n := newNode(t)
+	must(t, n.WriteFile("/run/flannel/subnet.env", "FLANNEL_NETWORK=10.50.0.0/16\nFLANNEL_SUBNET=10.50.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"))
+	for _, args := range lan {
+		_, err := n.Run("ip", strings.Fields(args)...)
+		must(t, err)
+	}
+	p := newPod(t, n, "p")
+	before := text(t, n)
+	for _, file := range files {
+		var list struct {
+			CNIVersion string
+			Name       string
+			Plugins    []map[string]any
+		}
+		must(t, json.Unmarshal([]byte(example(t, filepath.Base(file))), &list))
+		for i, plugin := range list.Plugins {
+			plugin["cniVersion"], plugin["name"] = list.CNIVersion, list.Name
+			if i > 0 {
+				plugin["prevResult"] = map[string]any{"cniVersion": list.CNIVersion}
+			}
+			for _, path := range []string{"", "ipam", "delegate"} {
+				object := plugin
+				if path != "" {
+					object, _ = plugin[path].(map[string]any)
+				}
+				if len(object) == 0 {
+					continue
+				}
+				object["xyzzy"] = 1
+				conf, err := json.Marshal(plugin)
+				must(t, err)
+				delete(object, "xyzzy")
+				out, err := byHand(n, "ADD", plugin["type"].(string), p.ID, p.Path, "eth0", string(conf))
+				if err == nil || !strings.Contains(out, "unknown key") || !strings.Contains(out, "xyzzy") {
+					t.Errorf("%s: a slip in %s's %s: %v: %s", filepath.Base(file), plugin["type"], path, err, out)
+				}
+			}
+		}
+	}
+	noneLeft(t, n, before)
+}
+
 func tryExample(t *testing.T, file string) {
 	text0, err := os.ReadFile(file)
 	must(t, err)

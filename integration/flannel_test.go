@@ -24,7 +24,7 @@ func TestFlannelByHand(t *testing.T) {
 	const conf = `{"name":"mynet","type":"flannel"}`
 	out, err := byHand(n, "ADD", "flannel", p.ID, p.Path, "eth0", conf)
 	must(t, err)
-	sameJSON(t, out, `{"cniVersion":"0.1.0","ip4":{"ip":"192.168.22.130/26","gateway":"192.168.22.129","routes":[{"dst":"192.168.0.0/16","gw":"192.168.22.129"}]},"dns":{}}`)
+	sameJSON(t, out, `{"cniVersion":"0.1.0","ip4":{"ip":"192.168.22.130/26","gateway":"192.168.22.129","routes":[{"dst":"192.168.0.0/16"}]},"dns":{}}`)
 	shown, err := p.Run("ip", "addr", "show", "dev", "eth0")
 	must(t, err)
 	for _, want := range []string{"mtu 1450", "inet 192.168.22.130/26"} {
