@@ -75,7 +75,9 @@ func TestRead(t *testing.T) {
 func TestValidAttachments(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"cniVersion":"1.1.0","name":"n"}`:                                                                               "false []",
-		`{"cniVersion":"1.1.0","name":"n","cni.dev/valid-attachments":null}`:                                              "false []",
+		`{"cniVersion":"1.1.0","name":"n","cni.dev/valid-attachments":null}`:                                              "true []",
+		`{"cniVersion":"1.1.0","name":"n","cni.dev/attachments":null}`:                                                    "true []",
+		`{"cniVersion":"1.1.0","name":"n","cni.dev/valid-attachments":null,"cni.dev/attachments":[{"containerID":"c"}]}`:  "true []",
 		`{"cniVersion":"1.1.0","name":"n","cni.dev/valid-attachments":[]}`:                                                "true []",
 		`{"cniVersion":"1.1.0","name":"n","cni.dev/valid-attachments":[{"containerID":"c","ifname":"i"}]}`:                "true [n/c/i]",
 		`{"cniVersion":"1.1.0","name":"n","cni.dev/attachments":[{"containerID":"c","ifname":"i"}]}`:                      "true [n/c/i]",

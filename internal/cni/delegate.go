@@ -43,11 +43,11 @@ func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 func (r *Request) With(verb string, conf map[string]json.RawMessage) (*Request, error) {
 	full := maps.Clone(conf)
 	switch prev, err := r.PrevResult(); {
-	case verb == GC:
+	case verb == GC && r.Conf.valid().Given:
 		// Under both names, as libcni does: an older plugin knows the older one.
-		list, _ := json.Marshal(r.Conf.valid())
+		list, _ := json.Marshal(append([]ValidAttachment{}, r.Conf.valid().List...))
 		full["cni.dev/valid-attachments"], full["cni.dev/attachments"] = list, list
-	case verb != Status && err == nil && prev != nil:
+	case verb != GC && verb != Status && err == nil && prev != nil:
 		full["prevResult"] = r.Conf.PrevResult
 		// It is written in the version of the request.
 		full["cniVersion"], _ = json.Marshal(r.Conf.CNIVersion)
@@ -121,12 +121,12 @@ func printedBy(plugin string, out []byte, exit error) error {
 	return saidBy(plugin, e)
 }
 
-// saidBy names the plugin in its error.
+// saidBy names the plugin in its error, whose details stay apart from its text:
+// the library's type has them there too.
 func saidBy(plugin string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := *AsError(err)
-	e.Msg = plugin + ": " + e.Msg
-	return &e
+	e := AsError(err)
+	return Hint(Errorf(e.Code, "%s: %s", plugin, e.Msg), e.Details)
 }

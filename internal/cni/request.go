@@ -60,8 +60,8 @@ type Conf struct {
 	PrevResult    json.RawMessage `json:"prevResult" doc:"result of the plugin before this one in a chain; the runtime adds it"`
 	RuntimeConfig json.RawMessage `json:"runtimeConfig" doc:"values of the capabilities; the runtime adds it"`
 	Args          json.RawMessage `json:"args" doc:"optional arguments, of which plugins look at cni"`
-	Valid         *[]Valid        `json:"cni.dev/valid-attachments" doc:"for GC: the attachments that are alive; the runtime adds it"`
-	LegacyValid   *[]Valid        `json:"cni.dev/attachments" doc:"for GC: the older name of cni.dev/valid-attachments"`
+	Valid         Valid           `json:"cni.dev/valid-attachments" empty:"counts" doc:"for GC: the attachments that are alive; the runtime adds it"`
+	LegacyValid   Valid           `json:"cni.dev/attachments" empty:"counts" doc:"for GC: the older name of cni.dev/valid-attachments"`
 
 	// Keys of a configuration list, which a runtime may leave in a plugin's own.
 	CNIVersions  []string        `json:"cniVersions" doc:"versions that the configuration list offers"`
@@ -69,10 +69,30 @@ type Conf struct {
 	DisableGC    json.RawMessage `json:"disableGC" doc:"of a configuration list: the runtime does not call GC"`
 }
 
-// Valid is an attachment that GC must leave alone.
+// Valid lists the attachments that GC must leave alone. A list of none, which
+// libcni writes as null, is not the same as no list.
 type Valid struct {
+	Given bool
+	List  []ValidAttachment
+}
+
+// ValidAttachment is one of them, whose network is that of the configuration.
+type ValidAttachment struct {
 	ContainerID string `json:"containerID"`
 	IfName      string `json:"ifname"`
+}
+
+// UnmarshalJSON is called where the key is there.
+func (v *Valid) UnmarshalJSON(data []byte) error {
+	v.Given = true
+	return json.Unmarshal(data, &v.List)
+}
+
+// JSONSchema describes the list.
+func (Valid) JSONSchema() map[string]any {
+	text := map[string]any{"type": "string"}
+	attachment := map[string]any{"type": "object", "properties": map[string]any{"containerID": text, "ifname": text}}
+	return map[string]any{"type": []any{"array", "null"}, "items": attachment}
 }
 
 // IPAM names the plugin that addresses are delegated to. The whole of its
@@ -193,12 +213,17 @@ func CheckAttachment(a name.Attachment) error {
 	return errors.Join(checkID("name", a.Network), checkID("CNI_CONTAINERID", a.ContainerID), CheckIfName(a.IfName))
 }
 
-// CheckIfName applies the kernel's rule for interface names (dev_valid_name).
-func CheckIfName(ifname string) error {
-	bad := len(ifname) > 15 || ifname == "." || ifname == ".." ||
-		strings.ContainsFunc(ifname, func(c rune) bool { return c == '/' || c == ':' || unicode.IsSpace(c) })
+// CheckIfName holds CNI_IFNAME against CheckLinkName.
+func CheckIfName(ifname string) error { return CheckLinkName("CNI_IFNAME", ifname) }
+
+// CheckLinkName applies the kernel's rule for names of interfaces
+// (dev_valid_name), and refuses the patterns that it would fill in with a number
+// (dev_alloc_name). None is no error.
+func CheckLinkName(what, link string) error {
+	bad := len(link) > 15 || link == "." || link == ".." ||
+		strings.ContainsFunc(link, func(c rune) bool { return strings.ContainsRune("/:%", c) || unicode.IsSpace(c) })
 	if bad {
-		return fmt.Errorf("CNI_IFNAME is %q: an interface name has 1 to 15 bytes, without '/', ':' and blanks", ifname)
+		return fmt.Errorf("%s is %q: an interface name has 1 to 15 bytes, without '/', ':', '%%' and blanks", what, link)
 	}
 	return nil
 }
@@ -234,25 +259,22 @@ func AtLeast(v, least string) bool {
 	return err == nil && ok
 }
 
-// valid is the list under one name or the other, nil where there is none.
-func (c *Conf) valid() *[]Valid {
-	if c.Valid != nil {
-		return c.Valid
-	}
-	return c.LegacyValid
-}
-
 // ValidAttachments gives the attachments that GC must leave alone. Where the
 // runtime did not say, which is not the same as saying none, ok is false.
 func (r *Request) ValidAttachments() (valid []name.Attachment, ok bool) {
-	list := r.Conf.valid()
-	if list == nil {
-		return nil, false
-	}
-	for _, v := range *list {
+	given := r.Conf.valid()
+	for _, v := range given.List {
 		valid = append(valid, name.Attachment{Network: r.Network, ContainerID: v.ContainerID, IfName: v.IfName})
 	}
-	return valid, true
+	return valid, given.Given
+}
+
+// valid is the list under one name or the other.
+func (c *Conf) valid() Valid {
+	if c.Valid.Given {
+		return c.Valid
+	}
+	return c.LegacyValid
 }
 
 // PrintVersions is the answer to VERSION.
@@ -272,10 +294,12 @@ func About() string {
 	return "CNI protocol versions supported: " + strings.Join(supported.SupportedVersions(), ", ")
 }
 
-// ParseArgs reads CNI_ARGS: pairs KEY=VALUE between semicolons. Keys that are
-// not known are an error unless IgnoreUnknown is set, as upstream has it.
+// ParseArgs reads CNI_ARGS: pairs KEY=VALUE between semicolons. A key without a
+// value is taken as absent. Keys that are not known are an error unless
+// IgnoreUnknown is set, as upstream has it.
 func ParseArgs(args string, known ...string) (map[string]string, error) {
 	got := map[string]string{}
+	var unknown []string
 	for pair := range strings.SplitSeq(args, ";") {
 		if strings.TrimSpace(pair) == "" {
 			continue
@@ -284,16 +308,17 @@ func ParseArgs(args string, known ...string) (map[string]string, error) {
 		if !ok {
 			return nil, Errorf(CodeEnvironment, "CNI_ARGS has %q, which is not KEY=VALUE", pair)
 		}
-		got[key] = value
+		if key != "IgnoreUnknown" && !slices.Contains(known, key) {
+			unknown = append(unknown, key)
+		}
+		delete(got, key) // the last one counts
+		if value != "" {
+			got[key] = value
+		}
 	}
 	ignore := strings.ToLower(got["IgnoreUnknown"])
-	if ignore == "1" || ignore == "true" {
-		return got, nil
-	}
-	for key := range got {
-		if key != "IgnoreUnknown" && !slices.Contains(known, key) {
-			return got, Errorf(CodeEnvironment, "CNI_ARGS has %s, which this plugin does not know: add IgnoreUnknown=1 to allow it", key)
-		}
+	if unknown != nil && ignore != "1" && ignore != "true" {
+		return got, Errorf(CodeEnvironment, "CNI_ARGS has %s, which this plugin does not know: add IgnoreUnknown=1 to allow it", unknown[0])
 	}
 	return got, nil
 }

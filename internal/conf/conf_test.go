@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -36,8 +37,9 @@ func TestDecode(t *testing.T) {
 		{``, ErrSyntax, []string{"line 1"}},
 		{`{"count":"3"}`, ErrType, []string{"count", "whole number", "string"}},
 		{`{"on":1}`, ErrType, []string{"on", "true or false"}},
-		{`{"list":[{"id":"x"}]}`, ErrType, []string{"list.id", "whole number"}},
-		{`{"list":{}}`, ErrType, []string{"list", "a list", "object"}},
+		{`{"list":[{"id":"x"}]}`, ErrType, []string{"list[0].id is to be a whole number, not string"}},
+		{`{"list":{"a":1}}`, ErrType, []string{"list is to be a list, not object"}},
+		{`{"list":[{},[1]]}`, ErrType, []string{"list[1] is to be an object, not array"}},
 		{`[]`, ErrType, []string{"the configuration", "an object"}},
 		{`{"addr":"10.1.2"}`, ErrType, []string{"10.1.2"}},
 	} {
@@ -59,6 +61,31 @@ func TestDecodeReadsTheRest(t *testing.T) {
 	var s sample
 	if err := Decode([]byte(`{"count":"x","name":"n"}`), &s); err == nil || s.Name != "n" {
 		t.Errorf("%v %+v", err, s)
+	}
+}
+
+// TestEmptyIsAbsent: what is empty or null decodes as if it were left out, at
+// every depth, whatever the type, and places stay as they are.
+func TestEmptyIsAbsent(t *testing.T) {
+	for _, row := range []struct{ in, as string }{
+		{`{"count":"","name":null,"on":""}`, `{}`},
+		{`{"name":"n","count":null , "on" : { } }`, `{"name":"n"}`},
+		{`{"count":"","name":"n","list":[],"on":true}`, `{"name":"n","on":true}`},
+		{`{"list":[{"id":""},{"id":3},{}],"map":{"a":""},"addr":""}`, `{"list":[{},{"id":3},{}],"map":{"a":""}}`},
+		{`{"raw":{},"runtimeConfig":{"id":null},"Backend":[ ]}`, `{}`},
+		{`{"name":"a,\"b","count":""}`, `{"name":"a,\"b"}`},
+	} {
+		var got, want sample
+		if err := errors.Join(Decode([]byte(row.in), &got), json.Unmarshal([]byte(row.as), &want)); err != nil {
+			t.Errorf("%s: %v", row.in, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", row.in, got, want)
+		}
+	}
+	var s sample
+	if err := Decode([]byte("{\"name\": \"\",\n\"count\": [1]}"), &s); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -28,9 +28,11 @@ var (
 )
 
 // Decode reads a configuration into a struct. Keys match whatever their case,
-// as runtimes rely on. Of several wrong types the first is reported and the
-// rest of the configuration is read all the same.
+// as runtimes rely on, and one whose value is empty or null is taken as absent.
+// Of several wrong types the first is reported and the rest of the configuration
+// is read all the same.
 func Decode(data []byte, into any) error {
+	data = withoutEmpty(data, reflect.TypeOf(into))
 	err := json.Unmarshal(data, into)
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -43,36 +45,34 @@ func Decode(data []byte, into any) error {
 	case errors.As(err, &kind):
 		line, column := place(data, kind.Offset)
 		return fmt.Errorf("%w: %s is to be %s, not %s (line %d, column %d)",
-			ErrType, orRoot(keyPath(kind.Field, reflect.TypeOf(into))), kindName(kind.Type), kind.Value, line, column)
+			ErrType, orRoot(keyPath(data, int(kind.Offset))), kindName(kind.Type), kind.Value, line, column)
 	}
 	return fmt.Errorf("%w: %v", ErrType, err)
 }
 
-// keyPath drops from a path of fields the embedded structs, which are no keys.
-func keyPath(path string, t reflect.Type) string {
-	var out []string
-	for segment := range strings.SplitSeq(path, ".") {
-		for t != nil && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map) {
-			t = t.Elem()
+// keyPath names the value that ends, or is open, at an offset: its keys, and its
+// places in lists.
+func keyPath(text []byte, offset int) (path string) {
+	eachMember(text, func(key string, _, value span) {
+		if value.from < offset && offset <= value.to {
+			path = joined("."+key, keyPath(value.of(text), offset-value.from))
 		}
-		if t == nil || t.Kind() != reflect.Struct {
-			out = append(out, segment)
-			continue
+	})
+	n := 0
+	eachElement(text, func(value span) {
+		if value.from < offset && offset <= value.to {
+			path = joined(fmt.Sprintf("[%d]", n), keyPath(value.of(text), offset-value.from))
 		}
-		if f, ok := t.FieldByName(segment); ok && f.Anonymous {
-			t = f.Type
-			continue
-		}
-		out = append(out, segment)
-		next := t
-		t = nil
-		for _, f := range fields(next) {
-			if strings.EqualFold(f.key, segment) {
-				t = f.typ
-			}
-		}
+		n++
+	})
+	return strings.TrimPrefix(path, ".")
+}
+
+func joined(above, below string) string {
+	if below != "" && below[0] != '[' {
+		below = "." + below
 	}
-	return strings.Join(out, ".")
+	return above + below
 }
 
 func orRoot(field string) string {

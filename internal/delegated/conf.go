@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/json"
 )
 
@@ -24,10 +25,10 @@ func (c Conf) Clone() Conf {
 	return maps.Clone(c)
 }
 
-// Get is the value of a key, nil where it is not there or null.
+// Get is the value of a key, nil where it is not there or empty.
 func (c Conf) Get(key string) json.RawMessage {
 	for k, value := range c {
-		if strings.EqualFold(k, key) && string(value) != "null" {
+		if strings.EqualFold(k, key) && !conf.Empty(value) {
 			return value
 		}
 	}

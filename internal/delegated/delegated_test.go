@@ -49,7 +49,7 @@ func TestConf(t *testing.T) {
 	}
 }
 
-const conf = `{"name":"n","type":"bridge"}`
+const usualConf = `{"name":"n","type":"bridge"}`
 
 func at(container, ifname string) name.Attachment {
 	return name.Attachment{Network: "n", ContainerID: container, IfName: ifname}
@@ -60,7 +60,7 @@ func TestNamesakes(t *testing.T) {
 	f := store.Folder(filepath.Join(t.TempDir(), "x"))
 	all := []name.Attachment{at("a", "eth0"), at("a", "b"), at("a.b", "eth0"), at("a", "eth0_b"), at("a_eth0", "b"), at("a-b", "~"), at("a", "b-~")}
 	for _, a := range all {
-		if kept, before, err := Keep(f, a, "", parse(t, conf)); err != nil || before.Alive() || kept.File() != File(f, a) {
+		if kept, before, err := Keep(f, a, "", parse(t, usualConf)); err != nil || before.Alive() || kept.File() != File(f, a) {
 			t.Errorf("%s: %v %v", a, before, err)
 		}
 	}
@@ -81,11 +81,11 @@ func TestNamesakes(t *testing.T) {
 // TestRestore brings back what was there, to the letter.
 func TestRestore(t *testing.T) {
 	f := store.Folder(t.TempDir())
-	for _, content := range []string{conf, "", "{torn", `{"name":"m","type":"ptp","catena":7}`} {
+	for _, content := range []string{usualConf, "", "{torn", `{"name":"m","type":"ptp","catena":7}`} {
 		if err := f.Replace("a", []byte(content)); err != nil {
 			t.Fatal(err)
 		}
-		_, before, err := Keep(f, at("a", "eth0"), "", parse(t, conf))
+		_, before, err := Keep(f, at("a", "eth0"), "", parse(t, usualConf))
 		if err = errors.Join(err, before.Restore()); err != nil {
 			t.Error(err)
 		}
@@ -125,11 +125,11 @@ func TestStale(t *testing.T) {
 		t.Errorf("a folder that is not there: %v %v", stale, err)
 	}
 	for _, a := range []name.Attachment{at("a", "eth0"), at("a", "net1"), {Network: "m", ContainerID: "b", IfName: "eth0"}} {
-		if _, _, err := Keep(f, a, "", parse(t, conf)); err != nil {
+		if _, _, err := Keep(f, a, "", parse(t, usualConf)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Replace("upstreams", []byte(conf)); err != nil {
+	if err := f.Replace("upstreams", []byte(usualConf)); err != nil {
 		t.Fatal(err)
 	}
 	for want, valid := range map[string][]name.Attachment{

@@ -117,6 +117,17 @@ func Attachments(*kernel.Kernel) ([]name.Attachment, error) {
 	return out, err
 }
 
+// Abandoned lists those of Attachments whose pods are provably gone.
+func Abandoned() (out []name.Attachment, err error) {
+	list, err := all()
+	for _, r := range list {
+		if r.abandoned() {
+			out = append(out, r.Owner)
+		}
+	}
+	return out, err
+}
+
 // abandoned reports whether the pod that the device went to is provably gone:
 // its namespace is not at its path any more.
 func (r record) abandoned() bool { return kernel.Netns(r.Netns) != r.NetnsID }

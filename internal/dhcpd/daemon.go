@@ -365,27 +365,47 @@ func (d *Daemon) adopt(v visit) (*holder, error) {
 	return h, nil
 }
 
-// collect gives back the leases of a network's attachments that are not valid.
+// collect gives back the leases of a network's attachments that are not valid,
+// or, where nobody says which are, of those whose pods have gone.
 func (d *Daemon) collect(ctx context.Context, a Args) error {
 	var c cni.Conf
 	if err := conf.Decode(a.StdinData, &c); err != nil {
 		return err
 	}
-	valid, ok := (&cni.Request{Attachment: name.Attachment{Network: c.Name}, Conf: c}).ValidAttachments()
-	if !ok {
-		return errors.New("nothing says which attachments are valid")
-	}
-	d.mu.Lock()
-	var stale []name.Attachment
-	for at := range d.desks {
-		if at.Network == c.Name && !slices.Contains(valid, at) {
-			stale = append(stale, at)
+	valid, given := (&cni.Request{Attachment: name.Attachment{Network: c.Name}, Conf: c}).ValidAttachments()
+	var errs []error
+	for _, at := range d.of(c.Name) {
+		if given && !slices.Contains(valid, at) {
+			errs = append(errs, d.forget(ctx, at))
+		} else if !given {
+			errs = append(errs, d.forgetDead(ctx, at))
 		}
 	}
-	d.mu.Unlock()
-	var errs []error
-	for _, at := range stale {
-		errs = append(errs, d.forget(ctx, at))
-	}
 	return errors.Join(errs...)
+}
+
+// of lists a network's attachments.
+func (d *Daemon) of(network string) (out []name.Attachment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for at := range d.desks {
+		if at.Network == network {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// forgetDead is forget for an attachment whose pod has gone.
+func (d *Daemon) forgetDead(ctx context.Context, at name.Attachment) error {
+	desk, leave, err := d.queue(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if desk.held != nil && desk.held.abandoned() {
+		desk.held.end()
+		desk.held = nil
+	}
+	return nil
 }

@@ -42,6 +42,13 @@ type holder struct {
 	keepers sync.WaitGroup
 }
 
+// abandoned reports whether the pod is provably gone.
+func (h *holder) abandoned() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.record != nil && h.record.gone()
+}
+
 func (h *holder) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -49,6 +49,16 @@ func (r *Record) open() (*kernel.Kernel, error) {
 	return kernel.Open(r.Args.Netns)
 }
 
+// gone reports whether the pod's namespace is provably not there any more.
+func (r *Record) gone() bool {
+	k, err := r.open()
+	if err != nil {
+		return false
+	}
+	defer k.Close()
+	return !k.Has(kernel.Pod)
+}
+
 // errGone is in errors that say that the pod, or its interface, is not there any
 // more.
 var errGone = errors.New("the pod has gone")

@@ -138,6 +138,18 @@ func alive(zone string) (live []record, err error) {
 	return live, err
 }
 
+// Abandoned lists the attachments that have a record and whose pods are provably
+// gone, for GC.
+func Abandoned() (out []name.Attachment, err error) {
+	list, err := all()
+	for _, r := range list {
+		if r.Home.Abandoned() {
+			out = append(out, r.Owner)
+		}
+	}
+	return out, err
+}
+
 // Attachments lists the attachments that have a record, for GC.
 func Attachments() (out []name.Attachment, err error) {
 	list, err := all()

@@ -113,6 +113,15 @@ func (c *Conf) Keep(network string, valid []name.Attachment) error {
 	return explain(s.GC(owners), s)
 }
 
+// FreeDead gives the addresses back whose pods are provably gone.
+func (c *Conf) FreeDead(network string) error {
+	s, err := c.store(network)
+	if err != nil {
+		return err
+	}
+	return explain(s.FreeDead(), s)
+}
+
 // Ready looks for a free address in each set, and whether a lease can be written.
 func (c *Conf) Ready(network string) error {
 	s, err := c.store(network)

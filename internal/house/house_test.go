@@ -46,7 +46,7 @@ var only = []struct {
 	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/dhcp"}, "the messages of DHCP have one home"},
 	{"golang.org/x/sys/unix", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
-	{"encoding/json", []string{"internal/json", "internal/kerneltest", "integration"}, "a plugin reads and writes each type once: internal/json does it without preparing for more"},
+	{"encoding/json", []string{"internal/json", "internal/conf", "internal/kerneltest", "integration"}, "a plugin reads and writes each type once: internal/json does it without preparing for more"},
 	{"os/exec", []string{"internal/kerneltest", "internal/house", "integration"}, "what executes is internal/program's: delegation for internal/cni, and internal/iptables where a configuration names that backend"},
 	{module + "internal/program", []string{"internal/cni", "internal/iptables"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -111,6 +112,14 @@ func all(prefix string) (out []record, err error) {
 		}
 	}
 	return out, err
+}
+
+// Abandoned lists the attachments that have rules and whose pods are provably
+// gone, for GC.
+func Abandoned() ([]name.Attachment, error) {
+	list, err := all("")
+	list = slices.DeleteFunc(list, func(r record) bool { return !r.Home.Abandoned() })
+	return owners(list), err
 }
 
 func owners(of []record) (out []name.Attachment) {

@@ -209,18 +209,27 @@ func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
 // GC frees every lease whose owner is not in valid, goes on when one cannot
 // be freed, and reports those together.
 func (s *Store) GC(valid []Owner) error {
-	f, err := s.acquire(existing)
-	if err != nil || f == nil {
-		return err
-	}
-	defer f.close()
-
 	keep := make(map[Owner]bool, 2*len(valid))
 	for _, o := range valid {
 		keep[o] = true
 		keep[Owner{ContainerID: o.ContainerID}] = true
 	}
-	_, _, err = f.prune(func(e entry) bool { return e.torn || !keep[e.owner] })
+	return s.free(func(_ *folder, e entry) bool { return e.torn || !keep[e.owner] })
+}
+
+// FreeDead is GC where nobody says who is valid: it frees the leases that nobody
+// can be using any more.
+func (s *Store) FreeDead() error {
+	return s.free(func(f *folder, e entry) bool { return f.abandoned(e) != "" })
+}
+
+func (s *Store) free(drop func(*folder, entry) bool) error {
+	f, err := s.acquire(existing)
+	if err != nil || f == nil {
+		return err
+	}
+	defer f.close()
+	_, _, err = f.prune(func(e entry) bool { return drop(f, e) })
 	f.forgetOthers()
 	return errors.Join(err, f.unreadable)
 }

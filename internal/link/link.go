@@ -122,5 +122,8 @@ func Free(k *kernel.Kernel, side kernel.Side, link string) error {
 	return err
 }
 
-// ValidName applies the kernel's rule for interface names (dev_valid_name).
-func ValidName(n string) bool { return cni.CheckIfName(n) == nil }
+// ValidName reports whether CheckName has nothing to say.
+func ValidName(n string) bool { return CheckName("", n) == nil }
+
+// CheckName holds the value of a key against the rule for names of interfaces.
+func CheckName(key, n string) error { return cni.CheckLinkName(key, n) }

@@ -180,6 +180,22 @@ func Attachments(kinds ...string) ([]name.Attachment, error) {
 	return out, nil
 }
 
+// Abandoned lists the attachments that have members and whose pods are provably
+// gone, for GC.
+func Abandoned() ([]name.Attachment, error) {
+	keys, err := records.Keys()
+	if err != nil {
+		return nil, err
+	}
+	var out []name.Attachment
+	for _, key := range keys {
+		if r, err := readRecord(key); err == nil && r.Abandoned() {
+			out = append(out, r.Owner)
+		}
+	}
+	return out, nil
+}
+
 // Collect is GC for members that no record speaks of: it lists every set and
 // removes what carries the name of an attachment of the network that is not
 // valid.

@@ -11,6 +11,7 @@ import (
 	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/delegated"
 	"github.com/catena-cni/catena/internal/json"
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/store"
 )
@@ -168,7 +169,7 @@ func (p Delegator[C]) check(r *cni.Request) error {
 		return err
 	}
 	if prev, _ := r.PrevResult(); prev == nil {
-		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
+		return errNoPrevResult
 	}
 	kept, err := delegated.Find(p.Folder(c), r.Attachment)
 	if err == nil && kept.Owner != r.Attachment {
@@ -188,6 +189,17 @@ func (p Delegator[C]) check(r *cni.Request) error {
 func (p Delegator[C]) gc(r *cni.Request, valid []name.Attachment) error {
 	c, _ := p.read(r)
 	stale, err := delegated.Stale(p.Folder(c), r.Network, valid)
+	return p.collect(r, c, stale, err)
+}
+
+// gcDead is gc for what is provably gone.
+func (p Delegator[C]) gcDead(r *cni.Request) error {
+	c, _ := p.read(r)
+	all, err := delegated.Stale(p.Folder(c), r.Network, nil)
+	return p.collect(r, c, lists.Without(all, delegated.Record.Alive), err)
+}
+
+func (p Delegator[C]) collect(r *cni.Request, c C, stale []delegated.Record, err error) error {
 	errs := []error{err}
 	for _, kept := range stale {
 		errs = append(errs, p.detach(r, kept))

@@ -32,6 +32,9 @@ type Giver interface {
 	Holds(At) error
 	// Keep gives back what the network's attachments have that are not valid.
 	Keep(network string, valid []name.Attachment) error
+	// FreeDead gives back what the network's attachments have that are provably
+	// gone.
+	FreeDead(network string) error
 	// Ready looks whether Give could succeed now.
 	Ready(network string) error
 	// Foresee is the result that Give would have, without taking anything.
@@ -86,7 +89,7 @@ func (p IPAM) check(r *cni.Request) error {
 		return err
 	}
 	if prev == nil {
-		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
+		return errNoPrevResult
 	}
 	at.Result = prev
 	return c.Holds(at)
@@ -103,6 +106,11 @@ func (p IPAM) status(r *cni.Request) error {
 func (p IPAM) gc(r *cni.Request, valid []name.Attachment) error {
 	_, c, _ := p.read(r)
 	return c.Keep(r.Network, valid)
+}
+
+func (p IPAM) gcDead(r *cni.Request) error {
+	_, c, _ := p.read(r)
+	return c.FreeDead(r.Network)
 }
 
 func (p IPAM) preview(r *cni.Request) (*cni.Result, error) {

@@ -41,8 +41,10 @@ func FirstMAC(places ...string) (net.HardwareAddr, error) {
 		m, err := net.ParseMAC(text)
 		switch {
 		case err != nil || len(m) != 6:
-			return nil, fmt.Errorf("mac is %q: six bytes are wanted, as in 02:00:5e:10:00:01", text)
-		case m[0]&1 != 0 || m.String() == "00:00:00:00:00:00":
+			return nil, fmt.Errorf("mac is %q, which is no address of six bytes, such as 02:00:5e:10:00:01", text)
+		case m.String() == "00:00:00:00:00:00":
+			return nil, fmt.Errorf("mac is %v, which is no interface's: it stands for no address", m)
+		case m[0]&1 != 0:
 			return nil, fmt.Errorf("mac is %v, which is no unicast address: the last bit of its first byte must be 0", m)
 		}
 		return m, nil

@@ -33,6 +33,7 @@ type Program interface {
 	del(*cni.Request) error
 	check(*cni.Request) error
 	gc(*cni.Request, []name.Attachment) error
+	gcDead(*cni.Request) error
 	status(*cni.Request) error
 	// plan writes what ADD would do, for people, and preview the result that it
 	// would have, for another plugin.
@@ -106,9 +107,9 @@ func call(p Program, r *cni.Request, broken error, stderr io.Writer) ([]byte, er
 	case cni.Status:
 		return nil, p.status(r)
 	}
-	valid, ok := r.ValidAttachments()
-	if !ok {
-		return nil, cni.Errorf(cni.CodeConfig, "GC needs cni.dev/valid-attachments: without it nothing can be told from what is alive, and nothing was removed")
+	valid, given := r.ValidAttachments()
+	if !given {
+		return nil, p.gcDead(r)
 	}
 	return nil, p.gc(r, valid)
 }

@@ -12,10 +12,13 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/iptables"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plan"
 )
 
@@ -84,6 +87,9 @@ type Plugin[C any] struct {
 	// Present lists the attachments that the plugin finds traces of on the
 	// host, for GC.
 	Present func(*kernel.Kernel) ([]name.Attachment, error)
+	// Abandoned lists the attachments that records of the plugin's own kind show
+	// to be gone, for a GC that does not know who is valid.
+	Abandoned func(C) ([]name.Attachment, error)
 	// Together takes away of many attachments, before GC undoes one after the
 	// other, what goes faster together.
 	Together func(*kernel.Kernel, []name.Attachment)
@@ -236,6 +242,7 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 	if p.Chained {
 		if at.Prev == nil {
 			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
+			err = cni.Hint(err, fmt.Sprintf("in the list of plugins put %s behind one that makes an interface, such as bridge", p.Name))
 		}
 		at.Result = at.Prev
 		return nothing, err
@@ -358,13 +365,16 @@ func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
 	return err
 }
 
+var errNoPrevResult = cni.Hint(cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with"),
+	"a runtime keeps it and hands it over; by hand, put what ADD has printed into the configuration, as prevResult")
+
 func (p Plugin[C]) check(r *cni.Request) error {
 	at, c, err := p.read(r)
 	if err != nil {
 		return err
 	}
 	if at.Prev == nil && !p.Nameless {
-		return cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with")
+		return errNoPrevResult
 	}
 	if at.Prev != nil {
 		at.Result = at.Prev
@@ -449,16 +459,64 @@ func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name
 		return nil
 	}
 	present, err := p.Present(k)
-	errs := []error{err}
 	stale := lists.Without(present, func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
+	return errors.Join(err, p.undo(k, stale, c))
+}
+
+// undo is DEL for attachments whose pods may be taken as gone.
+func (p Plugin[C]) undo(k *kernel.Kernel, stale []name.Attachment, c C) error {
 	if p.Together != nil {
 		p.Together(k, stale)
 	}
+	var errs []error
 	for _, stale := range stale {
 		at := At{Attachment: stale, Result: cni.NewResult()}
 		errs = append(errs, p.want(at, c).Del(k))
 	}
 	return errors.Join(errs...)
+}
+
+// gcDead is GC where nobody says who is valid: only what is provably gone goes.
+// What upstream's plugins have left does not say that, and stays.
+func (p Plugin[C]) gcDead(r *cni.Request) error {
+	_, c, _ := p.read(r)
+	k, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	dead, err := p.dead(k, c)
+	dead = lists.Without(dead, func(a name.Attachment) bool { return a.Network != r.Network })
+	return errors.Join(err, p.undo(k, dead, c), p.delegate(r, cni.GC))
+}
+
+// dead lists the attachments of all networks that are provably gone: by the
+// namespace that a record names, or else by the one that libcni remembers.
+func (p Plugin[C]) dead(k *kernel.Kernel, c C) (dead []name.Attachment, err error) {
+	members, err := nft.Abandoned()
+	rules, rerr := iptables.Abandoned()
+	dead = append(members, rules...)
+	err = errors.Join(err, rerr)
+	if p.Abandoned != nil {
+		own, oerr := p.Abandoned(c)
+		dead, err = append(dead, own...), errors.Join(err, oerr)
+	}
+	if p.Present != nil {
+		present, perr := p.Present(k)
+		err = errors.Join(err, perr)
+		dead = append(dead, lists.Without(present, func(a name.Attachment) bool { return !legacy.Departed(a) })...)
+	}
+	return unique(dead), err
+}
+
+// unique leaves out what was there before.
+func unique(all []name.Attachment) (out []name.Attachment) {
+	for _, a := range all {
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // preview is what the result would be. Addresses are asked for in a way that

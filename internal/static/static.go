@@ -29,6 +29,9 @@ func (c *Conf) Free(plugin.At) error { return nil }
 // Keep has nothing to give back.
 func (c *Conf) Keep(string, []name.Attachment) error { return nil }
 
+// FreeDead does nothing either.
+func (c *Conf) FreeDead(string) error { return nil }
+
 // Ready needs nothing of the host.
 func (c *Conf) Ready(string) error { return nil }
 

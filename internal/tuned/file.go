@@ -168,6 +168,23 @@ func Collect(folder store.Folder, network string, valid func(text string) bool) 
 	return errors.Join(errs...)
 }
 
+// Abandoned lists the attachments whose values are saved and whose pods are
+// provably gone.
+func Abandoned(folder store.Folder) (out []name.Attachment, err error) {
+	keys, err := folder.Keys()
+	for _, key := range keys {
+		b, err := folder.Read(key)
+		var s saved
+		if err != nil || json.Unmarshal(b, &s) != nil || !(kernel.Home{Netns: s.Netns, NetnsID: s.NetnsID}).Abandoned() {
+			continue
+		}
+		if at, err := name.Parse(s.Owner); err == nil {
+			out = append(out, at)
+		}
+	}
+	return out, err
+}
+
 // collect looks into the pod where its namespace is still at its path.
 func (f File) collect(s saved) error {
 	path := ""

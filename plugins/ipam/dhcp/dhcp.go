@@ -103,11 +103,18 @@ func prefixes(ips []*cni.IPConfig) (out []netip.Prefix) {
 // Keep hands the list of the attachments that are alive on. A daemon of
 // upstream's has no such method, and keeps what it has.
 func (c *Conf) Keep(network string, valid []name.Attachment) error {
-	alive := make([]cni.Valid, len(valid))
+	alive := make([]cni.ValidAttachment, len(valid))
 	for i, v := range valid {
-		alive[i] = cni.Valid{ContainerID: v.ContainerID, IfName: v.IfName}
+		alive[i] = cni.ValidAttachment{ContainerID: v.ContainerID, IfName: v.IfName}
 	}
-	alone, err := json.Marshal(map[string]any{"name": network, "cni.dev/valid-attachments": alive})
+	return c.collect(map[string]any{"name": network, "cni.dev/valid-attachments": alive})
+}
+
+// FreeDead has the daemon look which pods of the network have gone.
+func (c *Conf) FreeDead(network string) error { return c.collect(map[string]any{"name": network}) }
+
+func (c *Conf) collect(request map[string]any) error {
+	alone, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 func (c *Conf) conflicts(at *plugin.At) error {
 	switch {
 	case !link.ValidName(c.Bridge):
-		return fmt.Errorf("bridge is %q, which is no interface name: 1 to 15 bytes, without '/', ':' and blanks", c.Bridge)
+		return link.CheckName("bridge", c.Bridge)
 	case c.HairpinMode && c.PromiscMode != nil && *c.PromiscMode:
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
 	case c.NoInterface && at.IPAM != "":

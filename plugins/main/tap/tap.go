@@ -34,8 +34,8 @@ var tap = plugin.Plugin[Conf]{
 
 func validate(at *plugin.At, c *Conf) (err error) {
 	switch {
-	case c.Bridge != "" && !link.ValidName(c.Bridge):
-		return fmt.Errorf("bridge is %q, which is no interface name: one has 1 to 15 bytes, without '/', ':' and blanks", c.Bridge)
+	case !link.ValidName(c.Bridge):
+		return link.CheckName("bridge", c.Bridge)
 	case c.Bridge != "" && c.Bridge == at.IfName:
 		return fmt.Errorf("bridge is %q, which is the name of the device itself", c.Bridge)
 	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):

@@ -21,6 +21,7 @@ var firewall = plugin.Plugin[Conf]{
 	Name: "firewall", Chained: true, HostOnly: true,
 	Validate: validate, Complete: complete, Want: want,
 	Ready: ready, Present: present, Collect: collect,
+	Abandoned: func(Conf) ([]name.Attachment, error) { return firewalld.Abandoned() },
 }
 
 // want lists what holds while the pod is let through. The policy comes before

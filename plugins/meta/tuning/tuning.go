@@ -19,6 +19,7 @@ var tuning = plugin.Plugin[Conf]{
 	Collect: func(network string, valid func(string) bool, c Conf) error {
 		return errors.Join(tuned.Collect(c.folder(), network, valid), nft.Collect(network, valid))
 	},
+	Abandoned: func(c Conf) ([]name.Attachment, error) { return tuned.Abandoned(c.folder()) },
 	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, c Conf) error {
 		return legacy.CollectBackups(c.folder(), network, valid)
 	},

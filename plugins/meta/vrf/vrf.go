@@ -31,7 +31,7 @@ func validate(at *plugin.At, c *Conf) error {
 	case c.VRFName == "":
 		return errors.New("vrfname is missing: it is the name of the VRF's device in the pod")
 	case !link.ValidName(c.VRFName):
-		return fmt.Errorf("vrfname is %q: an interface name has 1 to 15 bytes, without '/', ':' and blanks", c.VRFName)
+		return link.CheckName("vrfname", c.VRFName)
 	case c.VRFName == at.IfName:
 		return fmt.Errorf("vrfname is %s, which is the interface's own name", c.VRFName)
 	case 253 <= c.Table && c.Table <= 255:
