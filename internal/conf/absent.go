@@ -40,7 +40,7 @@ func blankMembers(text []byte, known []field) {
 	stay := false
 	eachMember(text, func(key string, member, value span) {
 		f, ok := find(known, key)
-		if ok && Empty(value.of(text)) && f.tag.Get("empty") != "counts" {
+		if ok && Empty(value.of(text)) && f.takes(value.of(text)) && f.tag.Get("empty") != "counts" {
 			member.blank(text)
 			return
 		}
@@ -52,6 +52,18 @@ func blankMembers(text []byte, known []field) {
 			blankEmpty(value.of(text), f.typ)
 		}
 	})
+}
+
+// takes reports whether an empty value is not of a wrong type: [] for an object,
+// or {} for a list.
+func (f field) takes(empty []byte) bool {
+	switch kind := schemaOf(f.typ)["type"]; empty[0] {
+	case '[':
+		return kind == "array" || kind == nil
+	case '{':
+		return kind == "object" || kind == nil
+	}
+	return true
 }
 
 // Empty reports whether a value says no more than a key that is left out. There

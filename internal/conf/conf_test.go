@@ -38,7 +38,7 @@ func TestDecode(t *testing.T) {
 		{`{"count":"3"}`, ErrType, []string{"count", "whole number", "string"}},
 		{`{"on":1}`, ErrType, []string{"on", "true or false"}},
 		{`{"list":[{"id":"x"}]}`, ErrType, []string{"list[0].id is to be a whole number, not string"}},
-		{`{"list":{"a":1}}`, ErrType, []string{"list is to be a list, not object"}},
+		{`{"list":{}}`, ErrType, []string{"list is to be a list, not object"}},
 		{`{"list":[{},[1]]}`, ErrType, []string{"list[1] is to be an object, not array"}},
 		{`[]`, ErrType, []string{"the configuration", "an object"}},
 		{`{"addr":"10.1.2"}`, ErrType, []string{"10.1.2"}},
@@ -69,10 +69,10 @@ func TestDecodeReadsTheRest(t *testing.T) {
 func TestEmptyIsAbsent(t *testing.T) {
 	for _, row := range []struct{ in, as string }{
 		{`{"count":"","name":null,"on":""}`, `{}`},
-		{`{"name":"n","count":null , "on" : { } }`, `{"name":"n"}`},
+		{`{"name":"n","count":null , "list" : [ ] }`, `{"name":"n"}`},
 		{`{"count":"","name":"n","list":[],"on":true}`, `{"name":"n","on":true}`},
 		{`{"list":[{"id":""},{"id":3},{}],"map":{"a":""},"addr":""}`, `{"list":[{},{"id":3},{}],"map":{"a":""}}`},
-		{`{"raw":{},"runtimeConfig":{"id":null},"Backend":[ ]}`, `{}`},
+		{`{"raw":{},"runtimeConfig":{"id":null},"Backend":null}`, `{}`},
 		{`{"name":"a,\"b","count":""}`, `{"name":"a,\"b"}`},
 	} {
 		var got, want sample

@@ -45,9 +45,20 @@ func Decode(data []byte, into any) error {
 	case errors.As(err, &kind):
 		line, column := place(data, kind.Offset)
 		return fmt.Errorf("%w: %s is to be %s, not %s (line %d, column %d)",
-			ErrType, orRoot(keyPath(data, int(kind.Offset))), kindName(kind.Type), kind.Value, line, column)
+			ErrType, orRoot(where(data, kind)), kindName(kind.Type), kind.Value, line, column)
 	}
 	return fmt.Errorf("%w: %v", ErrType, err)
+}
+
+// where names the value that an error is about. A type that reads its own JSON
+// counts offsets from its beginning; then the library's path is all that there is.
+func where(data []byte, e *json.UnmarshalTypeError) string {
+	path := keyPath(data, int(e.Offset))
+	key, _, _ := strings.Cut(path[strings.LastIndexByte(path, '.')+1:], "[")
+	if strings.EqualFold(key, e.Field[strings.LastIndexByte(e.Field, '.')+1:]) {
+		return path
+	}
+	return e.Field
 }
 
 // keyPath names the value that ends, or is open, at an offset: its keys, and its

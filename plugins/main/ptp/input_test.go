@@ -22,7 +22,6 @@ func TestBadInput(t *testing.T) {
 			{Name: "IPAM refuses", Conf: `,"ipam":{"type":"host-local","subnet":"10.1.2.0/33"}`, Code: 7, Words: "10.1.2.0/33"},
 			{Name: "wrong type", Conf: `,"ipMasq":"yes"` + ipam, Code: 6, Words: "ipMasq|true or false"},
 			{Name: "unknown backend", Conf: `,"ipMasqBackend":"pf"` + ipam, Code: 7, Words: "ipMasqBackend|pf|nftables"},
-			{Name: "empty backend", Conf: `,"ipMasqBackend":""` + ipam, Code: 7, Words: "ipMasqBackend|iptables"},
 			{Name: "iptables without its program", Conf: `,"ipMasq":true,"ipMasqBackend":"iptables"` + ipam, Setup: asked, Code: 102, Words: "iptables-restore|PATH"},
 			{Name: "negative mtu", Conf: `,"mtu":-1` + ipam, Code: 6, Words: "mtu is -1"},
 			{Name: "mtu auto without a default route", Conf: `,"mtu":"auto"` + ipam, Setup: asked, Code: 100, Words: "mtu auto|no default route"},

@@ -30,7 +30,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "unknown argument", Args: "FOO=1", Code: 4, Words: "FOO"},
 			{Name: "no label", Conf: `,"selinuxContext":"container_t"`, Code: 7, Words: "selinuxContext|user:role:type"},
 			{Name: "two lines of label", Conf: `,"selinuxContext":"a:b:c\nd"`, Code: 7, Words: "selinuxContext"},
-			{Name: "bridge's name a path", Conf: `,"bridge":"../br"`, Code: 7, Words: "bridge|no interface name"},
+			{Name: "bridge's name a path", Conf: `,"bridge":"../br"`, Code: 7, Words: "bridge|1 to 15 bytes"},
 			{Name: "bridge is the device", Conf: `,"bridge":"eth0"`, Code: 7, Words: "the device itself"},
 			{Name: "no bridge", Conf: `,"bridge":"br0"`, Code: 102, Words: "bridge in the pod|br0"},
 			{Name: "bridge is none", Conf: `,"bridge":"br0"`, Setup: "pod ip link add br0 type veth peer name x", Code: 100, Words: "br0 is a veth"},

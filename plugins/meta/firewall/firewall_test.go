@@ -170,7 +170,6 @@ func TestBad(t *testing.T) {
 		Rows: []kerneltest.Refusal{
 			{Name: "no prevResult", Code: 7, Words: "there is no prevResult"},
 			{Name: "unknown backend", Conf: `,"backend":"nftable"` + prev, Code: 7, Words: `backend is "nftable", and can be nftables, iptables, firewalld`},
-			{Name: "empty backend", Conf: `,"backend":""` + prev, Code: 7, Words: `backend is ""`},
 			{Name: "no programs", Conf: `,"backend":"iptables"` + prev, Setup: "mount -t tmpfs none /usr/sbin; umount -l /sbin 2>/dev/null || true", Code: 102, Words: "iptables"},
 			{Name: "no string", Conf: `,"backend":3` + prev, Code: 6, Words: "backend is to be a string"},
 			{Name: "unknown policy", Conf: `,"ingressPolicy":"closed"` + prev, Code: 7, Words: `ingressPolicy is "closed", and can be open, same-bridge, isolated`},
@@ -178,7 +177,6 @@ func TestBad(t *testing.T) {
 			{Name: "chain that is built in", Conf: `,"iptablesAdminChainName":"FORWARD"` + prev, Code: 7, Words: `iptablesAdminChainName is "FORWARD"`},
 			{Name: "chain with blanks", Conf: `,"iptablesAdminChainName":"A -j DROP"` + prev, Code: 7, Words: "iptablesAdminChainName"},
 			{Name: "long chain", Conf: `,"iptablesAdminChainName":"` + strings.Repeat("A", 29) + `"` + prev, Code: 7, Words: "1 to 28"},
-			{Name: "empty chain", Conf: `,"iptablesAdminChainName":""` + prev, Code: 7, Words: "iptablesAdminChainName"},
 			{Name: "zone", Conf: `,"firewalldZone":"a b"` + prev, Code: 7, Words: `firewalldZone is "a b"`},
 			{Name: "no bus", Conf: `,"backend":"firewalld"` + prev, Code: 102, Words: "firewalld|/run/dbus/system_bus_socket"},
 			{Name: "no bus, STATUS", Verb: "STATUS", Conf: `,"cniVersion":"1.1.0","backend":"firewalld"`, Code: 50, Words: "firewalld"},
