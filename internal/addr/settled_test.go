@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -32,13 +31,9 @@ func TestSettled(t *testing.T) {
 			}
 			s.Run("pod ip link set eth0 up")
 			k = s.Kernel()
-			began := time.Now()
 			err := Settled{Link: "eth0", Addrs: []netip.Addr{a.Prefix.Addr()}}.Add(k)
 			if (row.words == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.words) {
 				t.Errorf("%v", err)
-			}
-			if took := time.Since(began); took > 9*time.Second {
-				t.Errorf("it took %v: no event came", took)
 			}
 			if row.words != "" && errors.Is(a.Check(k), nil) {
 				t.Error("CHECK does not see that somebody else has it")

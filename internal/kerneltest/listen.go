@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // Ear hears the frames that pass the host's links from Listen on.
@@ -37,7 +39,7 @@ func (e Ear) Hears(link string, frame []byte) map[string]bool {
 	by := map[string]bool{}
 	got := make([]byte, 2048)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		n, from, err := unix.Recvfrom(e.fd, got, 0)
+		n, from, err := e.receive(got)
 		if err != nil {
 			break
 		}
@@ -55,6 +57,15 @@ func (e Ear) Hears(link string, frame []byte) map[string]bool {
 	return by
 }
 
+// receive takes a frame. A signal does not end the wait.
+func (e Ear) receive(frame []byte) (n int, from unix.Sockaddr, err error) {
+	n, err = file.Retry(func() (n int, err error) {
+		n, from, err = unix.Recvfrom(e.fd, frame, 0)
+		return n, err
+	})
+	return n, from, err
+}
+
 // Announced reports an error where neighbours are not told of an IPv4 and an
 // IPv6 address.
 func (e Ear) Announced(ipv4, ipv6 string) {
@@ -63,7 +74,7 @@ func (e Ear) Announced(ipv4, ipv6 string) {
 	var arp, na bool
 	frame := make([]byte, 2048)
 	for deadline := time.Now().Add(patience); !(arp && na) && time.Now().Before(deadline); {
-		n, _, err := unix.Recvfrom(e.fd, frame, 0)
+		n, _, err := e.receive(frame)
 		if err != nil {
 			break
 		}

@@ -45,10 +45,14 @@ func TestRecordSpeaksOfOneFile(t *testing.T) {
 	mustAdd(t, s, Request{Owner: own("a"), Netns: ns, Sets: one})
 	must(t, os.Remove(ns))
 	file := filepath.Join(dir, "10.0.0.5")
+	was, err := os.Stat(file)
+	must(t, err)
 	must(t, os.Remove(file))
-	time.Sleep(10 * time.Millisecond) // a tick of the kernel's clock
-	write(t, file, "a"+lineBreak+"eth0")
-	_, err := s.Add(Request{Owner: own("b"), Sets: one})
+	for st := was; !st.ModTime().After(was.ModTime()); st, err = os.Stat(file) { // until a tick of the kernel's clock
+		must(t, err)
+		write(t, file, "a"+lineBreak+"eth0")
+	}
+	_, err = s.Add(Request{Owner: own("b"), Sets: one})
 	wantErr(t, err, ErrFull)
 }
 

@@ -173,8 +173,8 @@ func TestChanged(t *testing.T) {
 func TestServerGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	kea := w.kea(1, 2, 6, `"pools":[{"pool":"10.9.0.50 - 10.9.0.50"}]`, `"option-data":[{"name":"routers","data":"10.9.0.1"}]`)
-	daemon := w.daemon("-timeout", "1s")
+	kea := w.kea(1, 2, 12, `"pools":[{"pool":"10.9.0.50 - 10.9.0.50"}]`, `"option-data":[{"name":"routers","data":"10.9.0.1"}]`)
+	daemon := w.daemon("-timeout", "20s")
 	w.add()
 	_ = kea.stop(syscall.SIGKILL)
 	last := w.record("c1").Leases["4"].Expire

@@ -1,12 +1,16 @@
 package main
 
 import (
-	"fmt"
-	"os/exec"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // tree is a small /sys with the device up0 on every bus. The links in it are
@@ -160,9 +164,12 @@ func TestHardwareComesLate(t *testing.T) {
 	w.Must(w.call("ADD", ""))
 	// Another path keeps the namespace, for a while.
 	w.Run("touch $POD.kept; mount --bind $POD $POD.kept; umount $POD")
+	home := w.mover(t, w.Pod+".kept")
 	del := w.Begin(w.call("DEL", ""))
-	w.Run("until awk 'NR > 1 && $2 == 0 && $4 != \"00000000\" {found = 1} END {exit !found}' /proc/net/netlink; do sleep 0.01; done") // it listens for links
-	w.Run(fmt.Sprintf("nsenter --net=%s.kept ip link set eth0 netns %d", w.Pod, pid(t)))
+	for end := time.Now().Add(time.Minute); !listened(t) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	home()
 	if a := del.Wait(); a.Exit != 0 {
 		t.Errorf("DEL: %s", a.Msg)
 	}
@@ -184,15 +191,45 @@ func TestHardwareComesLate(t *testing.T) {
 	w.home(t, "GC")
 }
 
-// pid is a process in the host's namespace that lives as long as the test.
-func pid(t *testing.T) int {
+// mover gives what moves eth0 of a namespace to the host in no time: DEL waits for
+// some seconds.
+func (w world) mover(t *testing.T, netns string) func() {
 	t.Helper()
-	c := exec.Command("sleep", "60")
-	if err := c.Start(); err != nil {
+	k, err := kernel.Open(netns)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	return c.Process.Pid
+	l, err := k.Link(kernel.Pod, "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := k.HostFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		err := k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_NET_NS_FD, uint32(host)))
+		if err != nil {
+			t.Error(err)
+		}
+		unix.Close(host)
+		k.Close()
+	}
+}
+
+// listened reports whether somebody listens for the host's links.
+func listened(t *testing.T) bool {
+	t.Helper()
+	list, err := os.ReadFile("/proc/thread-self/net/netlink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(list), "\n")[1:] {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == "0" && f[3] != "00000000" {
+			return true
+		}
+	}
+	return false
 }
 
 // TestBadInput: a clear error, and nothing has changed.

@@ -59,13 +59,13 @@ func TestBesideEBPF(t *testing.T) {
 			if theirs, ours := strings.Index(order, "pref 1 bpf"), strings.Index(order, "pref 60003 u32"); theirs < 0 || ours < theirs {
 				t.Errorf("their filter is not before ours:\n%s", order)
 			}
-			const ping = "pod ping -c3 -i0.3 -W2 10.1.2.1"
-			w.Run(ping)
+			const ping = "pod ping -c3 -i0.3 10.1.2.1 -W"
+			w.Run(ping + "60")
 			if passed := w.Run("tc -s qdisc show dev $(" + ifbs + " | cut -d' ' -f1)"); strings.Contains(passed, "Sent 0 bytes") {
 				t.Errorf("nothing went through the device:\n%s", passed)
 			}
 			w.Run(strings.Replace(theirs, "4294967295", "2", 1))
-			if out, err := w.Try(ping); err == nil {
+			if out, err := w.Try(ping + "1"); err == nil {
 				t.Errorf("what their program drops gets through:\n%s", out)
 			}
 			w.Must(w.call("DEL", conf(both)))

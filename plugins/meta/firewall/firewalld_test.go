@@ -19,7 +19,7 @@ const start = `
 	mkdir /run/dbus
 	dbus-daemon --system --nopidfile --fork --print-pid
 	mkfifo /run/heard
-	timeout 120 dbus-monitor --system "type='signal',member='NameOwnerChanged',arg0='org.fedoraproject.FirewallD1'" > /run/heard 2> /dev/null &
+	timeout 600 dbus-monitor --system "type='signal',member='NameOwnerChanged',arg0='org.fedoraproject.FirewallD1'" > /run/heard 2> /dev/null &
 	monitor=$!
 	exec 3< /run/heard
 	read -r first <&3
@@ -45,7 +45,7 @@ func startFirewalld(t *testing.T, s *kerneltest.Sandbox) (pids []string) {
 
 // say calls a method of firewalld, without the second that its own program takes.
 func say(method string) string {
-	return "dbus-send --system --print-reply=literal --reply-timeout=60000 --dest=org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1." + method
+	return "dbus-send --system --print-reply=literal --reply-timeout=600000 --dest=org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1." + method
 }
 
 // bound lists what the zone has.
@@ -129,7 +129,7 @@ func TestFirewalld(t *testing.T) {
 
 	// firewalld goes: DEL is done with it, and ADD says so.
 	s.Must(call("ADD", "c1", "10.1.2.3/24", ""))
-	s.Run("kill " + pids[1] + "; timeout 60 tail --pid=" + pids[1] + " -f /dev/null")
+	s.Run("kill " + pids[1] + "; timeout 600 tail --pid=" + pids[1] + " -f /dev/null")
 	pids[1] = "" // the number may be another program's by the end of the test
 	s.Must(call("DEL", "c1", "10.1.2.3/24", ""))
 	a = s.Call(call("ADD", "c1", "10.1.2.3/24", ""))

@@ -6,15 +6,29 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
+// work is the processor's time that the calling thread has had, with the kernel's
+// part of it: how busy the machine is does not matter.
+func work(t *testing.T) time.Duration {
+	t.Helper()
+	var spent unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &spent); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(spent.Nano())
+}
+
 // TestManyPorts: a thousand ports in a row are one member; a thousand that lead
-// elsewhere are as many, and quick all the same.
+// elsewhere are as many, and cost no more each than a few.
 func TestManyPorts(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
+	each := map[string]time.Duration{}
 	for _, c := range []struct {
 		what    string
 		list    []PortMapping
@@ -26,23 +40,24 @@ func TestManyPorts(t *testing.T) {
 		{"too few in a row", shifted(15, 20000, 20000), "port4", 15},
 	} {
 		p := plugintest.PlanAt(t, portmap, attachment("n", "c1", dual...), Conf{RuntimeConfig: mapping(c.list...)})
-		start := time.Now()
+		start := work(t)
 		if err := p.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
-		added := time.Since(start)
+		added := work(t) - start
+		each[c.what] = added / time.Duration(len(c.list))
 		n := strings.Count(s.Run("nft list map inet catena "+c.set), "n/c1/eth0")
 		if n != c.members {
 			t.Errorf("%s: %d members in %s, and %d are wanted", c.what, n, c.set, c.members)
 		}
-		start = time.Now()
+		start = work(t)
 		if err := p.Del(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("ports %s: ADD %v, DEL %v", c.what, added, time.Since(start))
-		if added > 2*time.Second {
-			t.Errorf("ADD took %v", added)
-		}
+		t.Logf("ports %s: ADD %v, DEL %v", c.what, added, work(t)-start)
+	}
+	if each["shifted"] > each["too few in a row"] {
+		t.Errorf("for each port: %v", each)
 	}
 }
 
@@ -57,15 +72,15 @@ func TestCostAmongOthers(t *testing.T) {
 		const rounds = 15
 		var adds, dels []time.Duration
 		for range rounds {
-			start := time.Now()
+			start := work(t)
 			if err := p.Add(k); err != nil {
 				t.Fatal(err)
 			}
-			added := time.Now()
+			added := work(t)
 			if err := p.Del(k); err != nil {
 				t.Fatal(err)
 			}
-			adds, dels = append(adds, added.Sub(start)), append(dels, time.Since(added))
+			adds, dels = append(adds, added-start), append(dels, work(t)-added)
 		}
 		slices.Sort(adds)
 		slices.Sort(dels)
@@ -83,11 +98,11 @@ func TestCostAmongOthers(t *testing.T) {
 	}
 	addAmong, delAmong := cost()
 	t.Logf("ADD %v and among 5000 others %v, DEL %v and %v", add, addAmong, del, delAmong)
-	const factor, slack = 3, 5 * time.Millisecond // for a loaded machine
-	if addAmong > factor*add+slack {
+	const factor = 3
+	if addAmong > factor*add {
 		t.Errorf("ADD takes %v, and %v among 5000 others", add, addAmong)
 	}
-	if delAmong > factor*del+slack {
+	if delAmong > factor*del {
 		t.Errorf("DEL takes %v, and %v among 5000 others", del, delAmong)
 	}
 }
