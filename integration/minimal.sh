@@ -14,9 +14,10 @@ login=(/usr/bin/env -i HOME=/root LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/
 fetch() { # PACKAGE... into the base that is made
 	local suite mirror
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	# Without lists apt does not know what it could fetch from where.
+	[[ -n $(apt-get indextargets 'Created-By: Packages') ]] || apt-get update -qq
 	mirror=$(apt-get indextargets 'Created-By: Packages' --format '$(CODENAME) $(REPO_URI)' | sed -n "s/^$suite //p" | head -n 1)
 	rm -rf "$base" "$base.new"
-	mkdir -p "$cache"
 	debootstrap --variant=minbase "$suite" "$base.new" "$mirror" >"$cache/log" 2>&1 || {
 		tail "$cache/log"
 		die "no base of $suite from $mirror"
@@ -65,9 +66,13 @@ need debootstrap
 read -ra tools < <(sed -n 's/^need //p' integration/demo.sh)
 packages=(ca-certificates)
 for tool in "${tools[@]}"; do packages+=("${package[$tool]}"); done
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
 if [[ $(cat "$base/.fetched" 2>/dev/null) != "${packages[*]}" ]]; then
 	fetch "${packages[@]}"
 fi
+exec 9>&-
 mkdir -p "$(go env GOCACHE)" "$(go env GOMODCACHE)"
 go mod download
 exec unshare --mount --propagation private --net --pid --fork --kill-child "$0" inside "$@"
