@@ -92,7 +92,7 @@ func TestByHand(t *testing.T) {
 	netns := "/var/run/netns/12345678"
 	out, err := byHand(n, "ADD", "bridge", p.ID, netns, "eth0", conf)
 	must(t, err)
-	sameJSON(t, out, `{"cniVersion":"0.2.0","ip4":{"ip":"10.22.0.3/16","gateway":"10.22.0.1","routes":[{"dst":"0.0.0.0/0","gw":"10.22.0.1"}]},"dns":{}}`)
+	sameJSON(t, out, `{"cniVersion":"0.2.0","ip4":{"ip":"10.22.0.3/16","gateway":"10.22.0.1","routes":[{"dst":"0.0.0.0/0"}]},"dns":{}}`)
 	_, err = byHand(n, "ADD", "loopback", p.ID, netns, "lo", example(t, "99-loopback.conf"))
 	must(t, err)
 
