@@ -23,7 +23,8 @@ declare -A package=(
 	[nft]=nftables [ip]=iproute2 [iptables]=iptables [strace]=strace [jq]=jq [conntrack]=conntrack [nc]=netcat-openbsd
 	[curl]=curl [ping]=iputils-ping [ethtool]=ethtool [iperf3]=iperf3 [git]=git [dnsmasq]=dnsmasq-base
 	[kea-dhcp4]=kea-dhcp4-server [kea-dhcp6]=kea-dhcp6-server [firewalld]=firewalld [dbus-send]=dbus [sysctl]=procps
-	[modprobe]=kmod [debootstrap]=debootstrap
+	[modprobe]=kmod [debootstrap]=debootstrap [podman]=podman [crun]=crun
+	[/usr/lib/cni/bridge]=containernetworking-plugins
 )
 
 # need TOOL... installs what is missing of the tools.

@@ -38,28 +38,36 @@ type Server struct {
 	udp  []*net.UDPConn
 }
 
-// Serve starts a server. Each family has sockets of its own, because package net decides once for the whole program
-// whether one socket can serve both, and decides wrongly if the first namespace it looks at has its loopback down.
-func (s *Space) Serve(port int) (*Server, error) {
-	srv := &Server{http: &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: patience}}
-	err := s.Do(func() error {
-		for _, family := range []string{"4", "6"} {
-			tcp, err := net.ListenTCP("tcp"+family, &net.TCPAddr{Port: port})
-			if err != nil {
-				return err
-			}
-			srv.tcp = append(srv.tcp, tcp)
-			udp, err := net.ListenUDP("udp"+family, &net.UDPAddr{Port: port})
-			if err != nil {
-				return err
-			}
-			srv.udp = append(srv.udp, udp)
-		}
-		return nil
+// Serve starts a server.
+func (s *Space) Serve(port int) (srv *Server, err error) {
+	err = s.Do(func() (err error) {
+		srv, err = Listen(port)
+		return err
 	})
 	if err != nil {
-		srv.Close()
 		return nil, fmt.Errorf("serve in %s: %w", s.Name, err)
+	}
+	return srv, nil
+}
+
+// Listen starts a server in the calling thread's namespaces. Each family has sockets of its own, because package net
+// decides once for the whole program whether one socket can serve both, and decides wrongly if the first namespace it looks
+// at has its loopback down.
+func Listen(port int) (*Server, error) {
+	srv := &Server{http: &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: patience}}
+	for _, family := range []string{"4", "6"} {
+		tcp, err := net.ListenTCP("tcp"+family, &net.TCPAddr{Port: port})
+		if err != nil {
+			srv.Close()
+			return nil, err
+		}
+		srv.tcp = append(srv.tcp, tcp)
+		udp, err := net.ListenUDP("udp"+family, &net.UDPAddr{Port: port})
+		if err != nil {
+			srv.Close()
+			return nil, err
+		}
+		srv.udp = append(srv.udp, udp)
 	}
 	for _, tcp := range srv.tcp {
 		go srv.http.Serve(tcp)
