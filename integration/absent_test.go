@@ -23,7 +23,7 @@ const hostLocalKeys = `"ipam":{"type":"host-local","ranges":[[{"subnet":"10.1.2.
 // filled are configurations with as many keys as a plugin can have at once, so
 // that each list of objects has one to look into.
 var filled = map[string][]string{
-	"bandwidth": {`"ingressRate":1000000,"ingressBurst":1000000,"egressRate":1000000,"egressBurst":1000000,"unshapedSubnets":["10.2.0.0/16"],` + behindBridge,
+	"bandwidth": {`"ingressRate":1000000,"ingressBurst":1000000,"egressRate":1000000,"egressBurst":1000000,"exemptSubnets":["10.2.0.0/16"],` + behindBridge,
 		`"runtimeConfig":{"bandwidth":{"ingressRate":1000000,"ingressBurst":1000000,"egressRate":1000000,"egressBurst":1000000}},` + behindBridge},
 	"bridge": {`"bridge":"br0","isGateway":true,"ipMasq":true,"ipMasqBackend":"nftables","mtu":1400,"vlan":5,"vlanTrunk":[{"minID":7,"maxID":9},{"id":11}],"dns":{"nameservers":["10.1.2.1"],"domain":"a","search":["a"],"options":["b"]},` +
 		hostLocalKeys, `"args":{"cni":{"mac":"02:00:00:00:00:01"}},"ipam":{"type":"static","addresses":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"}]}`},
@@ -46,6 +46,9 @@ var filled = map[string][]string{
 	"vlan":   {`"master":"lo","vlanId":5,"mtu":1400,"dad":"off",` + hostLocalKeys},
 	"vrf":    {`"vrfname":"blue","table":200,` + behindBridge},
 }
+
+// undecided are plugins whose plan hangs on what the machine has.
+var undecided = []string{"host-device", "macvlan", "ipvlan", "vlan", "dhcp"}
 
 // counts are the keys that say something by being there, whatever their value.
 var counts = []string{"cni.dev/valid-attachments", "cni.dev/attachments"}
@@ -75,6 +78,9 @@ func TestEmptyKeyIsAbsent(t *testing.T) {
 				c = fmt.Sprintf(`{"cniVersion":"1.0.0","name":"net","type":%q,"capabilities":{"mac":true},"strict":true,%s`, e.Name(), strings.ReplaceAll(c, "SUBNETENV", subnets))
 				var conf map[string]any
 				must(t, json.Unmarshal([]byte(strings.TrimSuffix(c, ",")+"}"), &conf))
+				if got := outcome(e.Name(), conf); strings.Contains(got, "exit status") && !slices.Contains(undecided, e.Name()) {
+					t.Errorf("what is to have a plan is refused:\n%s", got)
+				}
 				tried += emptied(t, e.Name(), "", conf, conf, schema)
 			}
 			if tried < 20 {
@@ -143,7 +149,10 @@ func empties(property map[string]any) []any {
 	case "object":
 		return append(all, map[string]any{})
 	case nil:
-		return append(all, []any{}, map[string]any{})
+		if _, several := property["anyOf"]; several {
+			return append(all, []any{})
+		}
+		return append(all, map[string]any{}) // which another plugin reads
 	}
 	return all
 }

@@ -152,6 +152,37 @@ func TestPrintError(t *testing.T) {
 	}
 }
 
+// TestDetailsOnce: what an IPAM plugin says to look at next is in the details, and
+// not in the message too, however its error came here and was wrapped.
+func TestDetailsOnce(t *testing.T) {
+	ours := Hint(Errorf(CodeExists, "the fact"), "look there")
+	printed := &Error{Code: CodeExists, Msg: "the fact", Details: "look there"}
+	for what, err := range map[string]error{
+		"inside": saidBy("host-local", ours), "executed": saidBy("host-local", printed),
+		"joined": errors.Join(saidBy("host-local", printed), nil), "wrapped": fmt.Errorf("x: %w", saidBy("host-local", ours)),
+	} {
+		e := AsError(err)
+		if e.Code != CodeExists || e.Details != "look there" || strings.Contains(e.Msg, "look there") || !strings.Contains(e.Msg, "host-local: the fact") {
+			t.Errorf("%s: %d %q %q", what, e.Code, e.Msg, e.Details)
+		}
+	}
+}
+
+// TestLinkNames holds names against what the kernel takes, and against what it
+// would fill in.
+func TestLinkNames(t *testing.T) {
+	for _, good := range []string{"eth0", "a-name_of.15-by", "eth0@x", "ä"} {
+		if err := CheckIfName(good); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{"eth%d", "%d", "50%", "a/b", "a:b", "a b", "..", "a-name-of-16-byte"} {
+		if err := CheckIfName(bad); err == nil || !strings.Contains(err.Error(), "CNI_IFNAME is") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 // TestResults reads a result of each version and prints it in each.
 func TestResults(t *testing.T) {
 	for version, text := range map[string]string{

@@ -46,7 +46,7 @@ func validate(at *plugin.At, c *Conf) error {
 	s := device.Selector{Name: c.Device, Path: c.KernelPath, PCI: c.PCIBusID, DeviceID: c.RuntimeConfig.DeviceID}
 	switch {
 	case !isLinkName(c.Device):
-		return fmt.Errorf("device is %q, which is no interface name: one has no '/', ':', '%%' and blanks", c.Device)
+		return fmt.Errorf("device is %q, which is no interface name: one has no '/', ':' and blanks", c.Device)
 	case c.KernelPath != "" && !device.ValidPath(c.KernelPath):
 		return fmt.Errorf("kernelpath is %q: a folder below /sys/devices is wanted, without \"..\"", c.KernelPath)
 	case c.PCIBusID != "" && !device.ValidID(c.PCIBusID):
@@ -76,7 +76,7 @@ func validate(at *plugin.At, c *Conf) error {
 // names of interfaces.
 func isLinkName(n string) bool {
 	const max = 127 // ALTIFNAMSIZ less its final zero byte
-	return n != "." && n != ".." && len(n) <= max && !strings.ContainsAny(n, "/:% \t\n\v\f\r\x00")
+	return n != "." && n != ".." && len(n) <= max && !strings.ContainsAny(n, "/: \t\n\v\f\r\x00")
 }
 
 func complete(at plugin.At, c Conf) error {

@@ -55,6 +55,8 @@ func TestBadInput(t *testing.T) {
 			{Name: "args climb", Conf: `,"args":{"cni":{"sysctl":{"net/../kernel/x/y":"1"}}}`, Code: 7, Words: "not below net"},
 			{Name: "no MAC", Conf: `,"mac":"zz"`, Code: 7, Words: "mac|zz"},
 			{Name: "a group's MAC", Conf: `,"mac":"01:00:5e:00:00:01"`, Code: 7, Words: "unicast"},
+			{Name: "five bytes", Conf: `,"mac":"02:00:00:00:01"`, Code: 7, Words: "mac is \"02:00:00:00:01\"|six bytes"},
+			{Name: "an interface's pattern", Verb: "ADD", IfName: "eth%d", Code: 4, Words: "CNI_IFNAME is \"eth%d\"|'%'"},
 			{Name: "no address at all", Conf: `,"mac":"00:00:00:00:00:00"`, Code: 7, Words: "stands for no address"},
 			{Name: "a longer MAC", Conf: `,"mac":"02:00:5e:00:00:01:00:01"`, Code: 7, Words: "six bytes"},
 			{Name: "MAC of the runtime", Conf: `,"runtimeConfig":{"mac":"x"},"mac":"02:00:5e:00:00:01"`, Code: 7, Words: `mac is "x"`},
