@@ -26,7 +26,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "family no list", Conf: `,"family":"4"`, Code: 6, Words: "family"},
 			{Name: "provide no list", Conf: `,"provide":{"option":"12"}`, Code: 6, Words: "provide"},
 			{Name: "no daemon", Code: 50, Words: "daemon is not running|/run/cni/dhcp.sock"},
-			{Name: "no socket there", Conf: `,"daemonSocketPath":"/etc/hostname"`, Code: 50, Words: "/etc/hostname"},
+			{Name: "no socket there", Conf: `,"daemonSocketPath":"/etc/passwd"`, Code: 50, Words: "/etc/passwd"},
 		},
 	}.Run(t)
 }

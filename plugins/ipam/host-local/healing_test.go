@@ -99,7 +99,7 @@ func TestFilesOfNobody(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644))
 	}
 	must(t, os.Mkdir(filepath.Join(folder, "10.1.2.8"), 0o755))
-	must(t, os.Symlink("/etc/hostname", filepath.Join(folder, "10.1.2.9")))
+	must(t, os.Symlink("/etc/passwd", filepath.Join(folder, "10.1.2.9")))
 	kerneltest.New(t).Run("mkfifo " + folder + "/10.1.2.10")
 	foreign := func() string {
 		var names []string

@@ -144,7 +144,7 @@ func TestDel(t *testing.T) {
 	}{
 		{name: "no namespace said", netns: "none"},
 		{name: "a path where nothing is", netns: "/nowhere"},
-		{name: "a file that is none", netns: "/etc/hostname"},
+		{name: "a file that is none", netns: "/etc/passwd"},
 		{name: "the namespace died and the device fell home", breaks: "pod ip link set eth0 netns $$; umount $POD"},
 		{name: "and got another name there", breaks: "pod ip link set eth0 netns $$; ip link set eth0 name dev7; umount $POD"},
 		{name: "the namespace died with the device", breaks: "umount $POD", stays: true},
