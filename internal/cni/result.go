@@ -119,6 +119,22 @@ func IPNet(p netip.Prefix) net.IPNet {
 	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
+// InterfaceOf is the result's interface of that name in a pod, or, where the
+// result does not say where its interfaces are, of that name. It is nil where
+// there is none.
+func InterfaceOf(r *Result, ifname string) (found *Interface) {
+	for _, i := range r.Interfaces {
+		switch {
+		case i == nil || i.Name != ifname:
+		case i.Sandbox != "":
+			return i
+		case found == nil:
+			found = i
+		}
+	}
+	return found
+}
+
 // IPsOf are the result's addresses that belong to an interface of the pod: those
 // that name it, and those that name none.
 func IPsOf(r *Result, ifname string) []*IPConfig {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -133,12 +134,18 @@ func (d Device) foreign(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if l.Alias == "" || !link.ValidName(l.Alias) {
-		return nil // nobody knows where it belongs
+	if l.Alias == "" || !link.ValidName(l.Alias) || !k.Ours(l) || claimed(k, l) {
+		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}
 	_, err = r.takeOut(k, l)
 	return err
+}
+
+// claimed reports whether a record says that a link of the pod is somebody's.
+func claimed(k *kernel.Kernel, l *kernel.Link) bool {
+	list, _ := all()
+	return slices.ContainsFunc(list, func(r record) bool { return r.PodID.Is(k.PodID()) && r.same(l) })
 }
 
 // Check looks for the device in the pod.

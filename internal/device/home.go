@@ -19,12 +19,12 @@ import (
 // settled says that nothing is left to do for it: it is home, or no more. It is
 // home also where one of its settings could not be restored.
 func (r record) bringHome(k *kernel.Kernel) (settled bool, err error) {
-	if k.Has(kernel.Pod) {
+	if k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
 		if l, err := r.find(k, kernel.Pod, r.Owner.IfName, r.Name); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return r.leave(k, l, err)
 		}
 	}
-	// The runtime may not have said where the pod is, or the pod has another now.
+	// The runtime may not have said where the pod is, or what is there is another's.
 	if other := r.openPod(k); other != nil {
 		defer other.Close()
 		if l, err := r.find(other, kernel.Pod, r.Owner.IfName, r.Name); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -46,11 +46,15 @@ func (r record) bringHome(k *kernel.Kernel) (settled bool, err error) {
 // openPod opens the namespace that the device went to, where it is there and is
 // not the one that k has open. Else it is nil.
 func (r record) openPod(k *kernel.Kernel) *kernel.Kernel {
-	if r.abandoned() || k.Has(kernel.Pod) && kernel.Netns(k.PodPath()) == r.NetnsID {
+	if r.abandoned() || k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
 		return nil
 	}
 	other, err := kernel.Open(r.Netns)
-	if err != nil || !other.Has(kernel.Pod) {
+	if err != nil {
+		return nil
+	}
+	if !other.Has(kernel.Pod) || !r.PodID.Is(other.PodID()) {
+		other.Close()
 		return nil
 	}
 	return other

@@ -27,10 +27,10 @@ const records = store.Folder("/run/catena/device")
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	// Netns is the path of the pod's namespace, and NetnsID the namespace that
-	// was there.
-	Netns   string         `json:"netns"`
-	NetnsID kernel.NetnsID `json:"netnsID"`
+	// Netns is the path of the pod's namespace, and PodID the namespace that was
+	// there.
+	Netns string `json:"netns"`
+	kernel.PodID
 
 	Name    string `json:"name"`
 	Alias   string `json:"alias,omitempty"`
@@ -50,7 +50,7 @@ type record struct {
 // describe writes down what a host's link is, on its way into the pod.
 func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record, err error) {
 	r = record{
-		Owner: owner, Netns: k.PodPath(), NetnsID: kernel.Netns(k.PodPath()),
+		Owner: owner, Netns: k.PodPath(), PodID: k.PodID(),
 		Name: l.Name, Alias: l.Alias, Kind: l.Kind, MAC: l.MAC.String(), PermMAC: l.PermMAC.String(), MTU: l.MTU, Up: l.Up(),
 	}
 	if l.Master != 0 {

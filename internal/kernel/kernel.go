@@ -38,6 +38,8 @@ type Kernel struct {
 	conns   [2]*netlink.Conn
 	links   [2]map[string]*Link
 	raised  [2]map[string]*Link // as they were before they came up
+	ours    func(*Link) bool    // see Doubt
+	proven  map[int]bool        // what it has said, by the links' numbers
 }
 
 const none = -1

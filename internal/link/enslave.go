@@ -9,6 +9,7 @@ import (
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/route"
 )
@@ -57,18 +58,22 @@ func (b belongings) settle(k *kernel.Kernel, l *kernel.Link) error {
 	return s.Add(k)
 }
 
-func setMaster(k *kernel.Kernel, l *kernel.Link, master int) error {
-	return k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_MASTER, uint32(master)))
+func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...netlink.Attr) error {
+	return k.SetLink(kernel.Pod, l, 0, 0, append(attrs, netlink.U32(unix.IFLA_MASTER, uint32(master)))...)
 }
 
 // enslave puts an interface of the pod into a VRF with its routes, or leaves it
-// as it was.
-func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int) error {
+// as it was. One that has no alias gets the attachment's, for DEL to know it by.
+func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int, owner name.Attachment) error {
 	b, err := belongingsOf(k, l, unix.RT_TABLE_MAIN)
 	if err != nil {
 		return err
 	}
-	if err := setMaster(k, l, vrf.Index); err != nil {
+	var alias []netlink.Attr
+	if l.Alias == "" {
+		alias = append(alias, netlink.String(unix.IFLA_IFALIAS, owner.Alias()))
+	}
+	if err := setMaster(k, l, vrf.Index, alias...); err != nil {
 		return err
 	}
 	if err := b.follow(k, l, table); err != nil {

@@ -25,8 +25,8 @@ func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 	return k.RemoveLink(side, l)
 }
 
-// removeFromPod deletes the pod's link of that name where it is of the kind. In
-// a namespace that is gone there is none.
+// removeFromPod deletes the pod's link of that name where it is of the kind and
+// the attachment's. In a namespace that is gone there is none.
 func removeFromPod(k *kernel.Kernel, link, kind string) error {
 	if !k.Has(kernel.Pod) {
 		return nil
@@ -38,7 +38,7 @@ func removeFromPod(k *kernel.Kernel, link, kind string) error {
 	if err != nil {
 		return err
 	}
-	if isKind(l, kind) != nil {
+	if isKind(l, kind) != nil || !k.Ours(l) {
 		return nil // it is not what the fact is about
 	}
 	return k.RemoveLink(kernel.Pod, l)

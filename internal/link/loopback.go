@@ -9,10 +9,15 @@ import (
 
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Loopback is the pod's loopback interface being up.
-type Loopback struct{ Name string }
+type Loopback struct {
+	Name  string
+	Owner name.Attachment
+}
 
 func (l Loopback) String() string { return "up   pod " + l.Name }
 
@@ -22,11 +27,12 @@ func (l Loopback) Add(k *kernel.Kernel) error {
 	if err != nil || i.Up() {
 		return err
 	}
-	return k.SetUp(kernel.Pod, i)
+	return k.SetUp(kernel.Pod, i, netlink.String(unix.IFLA_IFALIAS, l.Owner.Alias()))
 }
 
 // Del takes it down, as it was in the new namespace, and as runtimes that keep
-// the namespace know it. But it stays up while somebody else uses the namespace,
+// the namespace know it. But it stays up where its alias does not say that it was
+// brought up for the attachment, and while somebody else uses the namespace,
 // which another interface that is up shows, or an address on this one that is
 // not the kernel's.
 func (l Loopback) Del(k *kernel.Kernel) error {
@@ -34,14 +40,14 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 		return nil
 	}
 	i, err := k.Link(kernel.Pod, l.Name)
-	if err != nil {
+	if err != nil || !k.Ours(i) {
 		return err
 	}
 	used, err := l.usedByOthers(k)
 	if err != nil || used {
 		return err
 	}
-	return k.SetLink(kernel.Pod, i, 0, unix.IFF_UP)
+	return k.SetLink(kernel.Pod, i, 0, unix.IFF_UP, netlink.String(unix.IFLA_IFALIAS, ""))
 }
 
 func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {

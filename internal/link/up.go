@@ -22,6 +22,8 @@ type Up struct {
 	// ARPNotify has the kernel tell the neighbours of IPv4 addresses from then on,
 	// when the hardware address changes (see Announce) or the link comes up again.
 	ARPNotify bool
+	// Alias names the link's owner, where it is not empty.
+	Alias string
 }
 
 func (u Up) String() string {
@@ -51,14 +53,18 @@ func (u Up) Add(k *kernel.Kernel) error {
 // knows. It comes in the same message, and not through /proc/sys: there the
 // kernel looks through what it remembers of every pod's.
 func (u Up) raise(k *kernel.Kernel, l *kernel.Link) error {
+	var attrs []netlink.Attr
+	if u.Alias != "" {
+		attrs = append(attrs, netlink.String(unix.IFLA_IFALIAS, u.Alias))
+	}
 	if !u.ARPNotify {
-		return k.SetUp(u.Side, l)
+		return k.SetUp(u.Side, l, attrs...)
 	}
 	const arpNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY of linux/ip.h
 	notify := netlink.Nest(unix.AF_INET, netlink.Nest(unix.IFLA_INET_CONF, netlink.U32(arpNotify, 1)))
-	err := k.SetUp(u.Side, l, netlink.Nest(unix.IFLA_AF_SPEC, notify))
+	err := k.SetUp(u.Side, l, append(attrs, netlink.Nest(unix.IFLA_AF_SPEC, notify))...)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return k.SetUp(u.Side, l)
+		return k.SetUp(u.Side, l, attrs...)
 	}
 	return err
 }

@@ -130,7 +130,8 @@ func (v Veth) taken(k *kernel.Kernel, err error) error {
 }
 
 // Del deletes the pair by the host's end, whose name is the attachment's. A
-// pair that another program made for this attachment is found by the pod's end.
+// pair that another program made for this attachment is found by the pod's end,
+// where that is provably the attachment's.
 func (v Veth) Del(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Host, v.Owner.HostLink())
 	switch {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/route"
 )
@@ -18,8 +19,9 @@ import (
 // documentation). The device of the VRF comes with its first interface and goes
 // with its last, as upstream's plugin has it.
 type VRF struct {
-	Name string
-	Link string
+	Name  string
+	Link  string
+	Owner name.Attachment
 	// Table is the VRF's routing table, 0 for the one that it has, or for a free
 	// one.
 	Table int
@@ -63,7 +65,7 @@ func (v VRF) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	err = enslave(k, l, device, table(device))
+	err = enslave(k, l, device, table(device), v.Owner)
 	if err != nil && made {
 		err = errors.Join(err, v.unmake(k, device))
 	}
@@ -175,6 +177,9 @@ func (v VRF) Del(k *kernel.Kernel) error {
 		return err
 	}
 	l, err := v.link(k)
+	if err == nil && !k.Ours(l) || errors.Is(err, fs.ErrNotExist) && !k.Certain() {
+		return nil // the device is another pod's too
+	}
 	if err == nil && l.Master == device.Index {
 		err = release(k, l, table(device))
 	}

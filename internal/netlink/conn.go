@@ -67,6 +67,16 @@ func (c *Conn) timeout(d time.Duration) error {
 	return unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &t)
 }
 
+// NetnsCookie is the number of the socket's network namespace, which no other
+// has until the next boot. Kernels before 5.14 do not say it: then it is 0.
+func (c *Conn) NetnsCookie() uint64 {
+	cookie, err := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return cookie
+}
+
 // Message is one message, without its header.
 type Message struct {
 	Type  uint16

@@ -25,6 +25,9 @@ type Interface struct {
 	First plan.Plan
 	// Quiet interfaces have no neighbours to tell of their addresses.
 	Quiet bool
+	// Aliased links have an alias of their own. Others get the attachment, by
+	// which DEL knows them again.
+	Aliased bool
 	// NoPrefixRoutes leaves out the routes to the addresses' own subnets.
 	NoPrefixRoutes bool
 }
@@ -52,7 +55,11 @@ func (i Interface) Facts(at At) plan.Plan {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
 	}
 	p = append(p, addrs...)
-	p = append(p, link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0})
+	up := link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0}
+	if !i.Aliased {
+		up.Alias = at.Alias()
+	}
+	p = append(p, up)
 	if i.Detect == addr.Wait {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}

@@ -337,6 +337,7 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	}
 	k := p.openForDel(r.Netns)
 	defer k.Close()
+	at.evidence(r).Doubt(k)
 	err := p.want(at, c).Del(k)
 	return errors.Join(err, p.delegate(r, cni.Del))
 }

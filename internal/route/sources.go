@@ -175,7 +175,7 @@ func (r Rules) remove(k *kernel.Kernel) error {
 func (r Rules) removeUpstream(k *kernel.Kernel) error {
 	all, err := rules(k, kernel.Pod)
 	plain := upstreams(all)
-	if err != nil || len(plain) == 0 {
+	if err != nil || len(plain) == 0 || !r.certain(k) {
 		return err
 	}
 	addrs, err := r.allAddrs(k)
@@ -194,6 +194,13 @@ func (r Rules) removeUpstream(k *kernel.Kernel) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// certain reports whether the namespace is the attachment's, which rules without
+// its label do not say.
+func (r Rules) certain(k *kernel.Kernel) bool {
+	l, err := k.Link(kernel.Pod, r.Link)
+	return k.Certain() || err == nil && k.Ours(l)
 }
 
 // upstreams are the rules that upstream's plugin could have made.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -36,12 +37,10 @@ func (h HostEnd) String() string { return "host's end of " + h.Owner.IfName }
 // find asks the pod's end for the host's. Where the pod is gone, the host's end
 // is gone with it, or it has the name that this suite gives it.
 func (h HostEnd) find(k *kernel.Kernel) (target, error) {
-	t := target{k: k, side: kernel.Host}
 	if !k.Has(kernel.Pod) {
-		var err error
-		t.link, err = k.Link(kernel.Host, h.Owner.HostLink())
-		return t, err
+		return h.byName(k)
 	}
+	t := target{k: k, side: kernel.Host}
 	pod, err := k.Link(kernel.Pod, h.Owner.IfName)
 	if err != nil {
 		return t, err
@@ -62,7 +61,32 @@ func (h HostEnd) find(k *kernel.Kernel) (target, error) {
 	if owner, err := name.Parse(t.link.Alias); err == nil && owner != h.Owner {
 		return t, fmt.Errorf("the other end of %s, %s, is %v's by its alias: %w", pod.Name, t.link.Name, owner, fs.ErrNotExist)
 	}
+	if h.leads(t) {
+		k.Prove(pod)
+	}
+	if !k.Ours(pod) {
+		return h.byName(k)
+	}
 	return t, nil
+}
+
+// leads reports, where the pod may be another's, whether what comes from it goes
+// to the attachment's IFB.
+func (h HostEnd) leads(t target) bool {
+	if t.k.Certain() {
+		return false // and nobody asks
+	}
+	ifb, err := IFB{Owner: h.Owner}.Find(t.k)
+	if err != nil {
+		return false
+	}
+	all, err := t.filters(receive)
+	return err == nil && slices.ContainsFunc(all, func(f filter) bool { return f.redirect && f.to == ifb.Index })
+}
+
+func (h HostEnd) byName(k *kernel.Kernel) (target, error) {
+	l, err := k.Link(kernel.Host, h.Owner.HostLink())
+	return target{k: k, side: kernel.Host, link: l}, err
 }
 
 // PodEnd is the attachment's interface in the pod.
@@ -77,5 +101,8 @@ func (p PodEnd) find(k *kernel.Kernel) (target, error) {
 	}
 	var err error
 	t.link, err = k.Link(kernel.Pod, p.IfName)
+	if err == nil && !k.Ours(t.link) {
+		err = fmt.Errorf("the pod's %s is another pod's: %w", p.IfName, fs.ErrNotExist)
+	}
 	return t, err
 }

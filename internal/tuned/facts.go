@@ -97,7 +97,7 @@ func (s Saved) Add(k *kernel.Kernel) error {
 		return err
 	}
 	before := former(l, s.Values)
-	before.Owner, before.Netns, before.NetnsID = s.Owner.String(), k.PodPath(), kernel.Netns(k.PodPath())
+	before.Owner, before.Netns, before.PodID = s.Owner.String(), k.PodPath(), k.PodID()
 	if before.Sysctl, err = s.Sysctl.Now(k); err != nil {
 		return err
 	}
@@ -133,7 +133,8 @@ func former(l *kernel.Link, v Values) (s saved) {
 }
 
 // Del puts everything back that is saved, and removes the file. What is gone with
-// its namespace or its interface needs no putting back.
+// its namespace or its interface needs no putting back, and another pod that is
+// at the namespace's path by now gets nothing.
 func (s Saved) Del(k *kernel.Kernel) error {
 	before, err := s.read()
 	if err == nil && !before.of(s.Owner) {
@@ -143,7 +144,7 @@ func (s Saved) Del(k *kernel.Kernel) error {
 		fmt.Fprintf(os.Stderr, "%v: it is removed\n", err)
 		return s.Folder.Remove(s.key())
 	}
-	if k.Has(kernel.Pod) && before.in(kernel.Netns(k.PodPath())) {
+	if before.in(k, s.Link) {
 		if err := s.putBack(k, before); err != nil {
 			return err // the file stays, so that it can be tried again
 		}

@@ -45,9 +45,9 @@ type saved struct {
 	Sysctl   sysctl.Pairs    `json:"sysctl,omitempty"`
 	Features map[string]bool `json:"ethtool,omitempty"`
 
-	Owner   string         `json:"owner,omitempty"`
-	Netns   string         `json:"netns,omitempty"`
-	NetnsID kernel.NetnsID `json:"netnsID"`
+	Owner string `json:"owner,omitempty"`
+	Netns string `json:"netns,omitempty"`
+	kernel.PodID
 }
 
 // read gives what is saved, nothing where there is no file.
@@ -72,10 +72,18 @@ func (s saved) of(at name.Attachment) bool {
 	return err != nil || owner.ContainerID == at.ContainerID && owner.IfName == at.IfName
 }
 
-// in reports whether the values are of a namespace, as far as the file says:
-// upstream's does not.
-func (s saved) in(netns kernel.NetnsID) bool {
-	return s.NetnsID == kernel.NetnsID{} || s.NetnsID == netns
+// in reports whether the values are of the pod that is there. Where the file does
+// not say so for certain, as upstream's does not, the interface has to.
+func (s saved) in(k *kernel.Kernel, link string) bool {
+	now := k.PodID()
+	switch {
+	case !k.Has(kernel.Pod), s.NetnsID != (kernel.NetnsID{}) && !s.PodID.Is(now):
+		return false
+	case s.Cookie != 0 && now.Cookie != 0, k.Certain():
+		return true
+	}
+	l, err := k.Link(kernel.Pod, link)
+	return err == nil && k.Ours(l)
 }
 
 // claim writes the first version of the file. To one that is there only those
@@ -111,7 +119,7 @@ func (f File) claim(s saved, wanted Values) error {
 // shall get of what they speak of.
 func (s saved) speaksOf(now saved, wanted Values) bool {
 	if s.NetnsID != (kernel.NetnsID{}) {
-		return s.NetnsID == now.NetnsID
+		return s.PodID.Is(now.PodID)
 	}
 	both := s.values().only(wanted)
 	return !both.none() && wanted.only(both).String() == now.values().only(both).String()
@@ -141,7 +149,7 @@ func (s saved) and(other saved) saved {
 	}
 	maps.Copy(features, s.Features)
 	s.Features = features
-	s.Owner, s.Netns, s.NetnsID = other.Owner, other.Netns, other.NetnsID
+	s.Owner, s.Netns, s.PodID = other.Owner, other.Netns, other.PodID
 	return s
 }
 

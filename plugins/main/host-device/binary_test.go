@@ -267,7 +267,8 @@ func TestUpstreams(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Run("ip link set up0 down; ip link set up0 netns $POD name eth0; pod ip link set eth0 alias up0; pod ip link set eth0 up")
-	w.Must(w.call("DEL", ""))
+	mac := strings.TrimSpace(w.Run("pod ip -o link show eth0 | sed 's/.*ether //; s/ .*//'"))
+	w.Must(w.call("DEL", fmt.Sprintf(`,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":%q,"sandbox":"/n"}]}`, mac)))
 	if text := w.Run("ip link show up0"); strings.Contains(text, "alias") {
 		t.Errorf("the alias is left: %s", text)
 	}

@@ -104,7 +104,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	if c.userspace {
 		return p
 	}
-	return append(p, plugin.Interface{Name: at.IfName, Detect: plugin.Detection(c.DAD)}.Facts(at)...)
+	return append(p, plugin.Interface{Name: at.IfName, Aliased: true, Detect: plugin.Detection(c.DAD)}.Facts(at)...)
 }
 
 // reported is the hardware address that the result says the interface has, which

@@ -27,8 +27,8 @@ var own = []addr.Loopback{
 }
 
 // want lists what holds while a pod's loopback is up.
-func want(plugin.At, Conf) plan.Plan {
-	return plan.Plan{link.Loopback{Name: lo}, own[0], own[1]}
+func want(at plugin.At, _ Conf) plan.Plan {
+	return plan.Plan{link.Loopback{Name: lo, Owner: at.Attachment}, own[0], own[1]}
 }
 
 // complete reports the interface. Behind other plugins the result stays theirs.

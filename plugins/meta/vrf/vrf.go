@@ -49,7 +49,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 		}
 	}
 	return plan.Plan{
-		link.VRF{Name: c.VRFName, Link: at.IfName, Table: int(c.Table), FallThrough: c.FallThrough, Routes: plugin.Routes(at.IfName, at)},
+		link.VRF{Name: c.VRFName, Link: at.IfName, Owner: at.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: plugin.Routes(at.IfName, at)},
 		addr.Settled{Link: at.IfName, Addrs: six},
 	}
 }

@@ -1,0 +1,41 @@
+package plugin
+
+import (
+	"net"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/legacy"
+	"github.com/catena-cni/catena/internal/link"
+)
+
+// evidence is what DEL tells the attachment's links by. Before version 0.4.0 the
+// runtime hands over no result, and libcni has kept one all the same.
+func (at At) evidence(r *cni.Request) link.Evidence {
+	return link.Evidence{Owner: at.Attachment, Result: func() link.Reported {
+		result := at.Prev
+		if result == nil {
+			result, _ = cni.ParseResult(legacy.KeptResult(at.Attachment), r.Conf.CNIVersion)
+		}
+		return at.reported(result)
+	}}
+}
+
+// reported is what a result says of the attachment's links.
+func (at At) reported(r *cni.Result) (said link.Reported) {
+	if r == nil {
+		return said
+	}
+	said.Host = map[string]string{}
+	for _, i := range r.Interfaces {
+		if i.Sandbox == "" {
+			said.Host[i.Name] = i.Mac
+		}
+	}
+	if own := cni.InterfaceOf(r, at.IfName); own != nil {
+		said.MAC, _ = net.ParseMAC(own.Mac)
+	}
+	for _, ip := range cni.IPsOf(r, at.IfName) {
+		said.Addrs = append(said.Addrs, cni.Prefix(ip.Address))
+	}
+	return said
+}
