@@ -22,7 +22,7 @@ const module = "github.com/catena-cni/catena/"
 
 // floors orders the packages: imports run from a higher number to a lower one.
 var floors = map[string]int{
-	"internal/fresh": 3, "internal/lists": 3, "internal/stack": 3,
+	"internal/fresh": 3, "internal/lists": 3,
 	"internal/json": 5, "internal/file": 5,
 	"internal/netlink": 10, "internal/name": 10, "internal/conf": 10, "internal/rpc": 10, "internal/dbus": 10, "internal/program": 10,
 	"internal/kernel": 20, "internal/store": 20, "internal/cni": 20,

@@ -1,5 +1,10 @@
 package name
 
+import (
+	"crypto/sha512"
+	"encoding/hex"
+)
+
 // Upstream's plugins name what an attachment leaves in the packet filter by
 // hashes of its parts, put behind one another without anything in between.
 
@@ -30,5 +35,11 @@ func (a Attachment) UpstreamInstance() string {
 
 // UpstreamNetwork is what the comments of all of a network's begin with.
 func UpstreamNetwork(network string) string { return short(network) + "-" }
+
+// upstreamHash is the SHA-512 of a text in hexadecimal digits.
+func upstreamHash(text string) string {
+	sum := sha512.Sum512([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
 
 func short(text string) string { return upstreamHash(text)[:16] }

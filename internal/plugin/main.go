@@ -14,7 +14,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
-	_ "github.com/catena-cni/catena/internal/stack" // before everything else
 )
 
 // Version is what the build stamped the binary with.
