@@ -9,11 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
-	"strings"
-	"syscall"
 
-	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/dbus"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 )
@@ -33,52 +29,8 @@ func (s Source) String() string {
 // Idle says that no address is to be bound.
 func (s Source) Idle() bool { return len(s.Pods) == 0 }
 
-// daemon is a connection on which firewalld is called.
-type daemon struct{ *dbus.Conn }
-
-func dial() (daemon, error) {
-	c, err := dbus.Dial(dbus.SystemBus())
-	if err != nil {
-		return daemon{}, cni.Hint(fmt.Errorf("firewalld: %w", err), notThere)
-	}
-	return daemon{c}, nil
-}
-
-const notThere = `start dbus and firewalld ("systemctl start firewalld"), or leave "backend": "firewalld" and "firewalldZone" out of firewall's configuration`
-
-// gone reports whether there is no firewalld that could have a source.
-func gone(err error) bool {
-	return dbus.NobodyThere(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
-}
-
-// call calls a method of firewalld's zones. (firewalld.dbus(5))
-func (d daemon) call(method string, args ...string) (dbus.Answer, error) {
-	a, err := d.Call(dbus.Method{
-		Destination: "org.fedoraproject.FirewallD1", Path: "/org/fedoraproject/FirewallD1",
-		Interface: "org.fedoraproject.FirewallD1.zone", Name: method,
-	}, args...)
-	switch {
-	case dbus.NobodyThere(err):
-		err = cni.Hint(fmt.Errorf("firewalld does not run: %w", err), notThere)
-	case says(err, "INVALID_ZONE"):
-		err = cni.Errorf(cni.CodeConfig, "firewalld has no zone %q: %w", args[0], err)
-		err = cni.Hint(err, `"firewall-cmd --get-zones" lists the zones that "firewalldZone" can name`)
-	case says(err, "ZONE_CONFLICT"):
-		err = cni.Hint(fmt.Errorf("firewalld: %w", err), `"firewall-cmd --get-active-zones" shows which zone has the address: name that one in "firewalldZone", or take the address out of it`)
-	case err != nil:
-		err = fmt.Errorf("firewalld: %s: %w", method, err)
-	}
-	return a, err
-}
-
-// says looks for one of firewalld's own error codes, which messages begin with.
-func says(err error, code string) bool {
-	var e *dbus.Error
-	return errors.As(err, &e) && strings.HasPrefix(e.Message, code)
-}
-
 func (d daemon) bind(zone, source string) error {
-	_, err := d.call("addSource", zone, source)
+	err := d.call(nil, "addSource", zone, source)
 	if says(err, "ZONE_ALREADY_SET") {
 		return nil
 	}
@@ -88,7 +40,7 @@ func (d daemon) bind(zone, source string) error {
 // unbind succeeds where the zone does not have the source: where it is another
 // zone's it is not ours.
 func (d daemon) unbind(zone, source string) error {
-	_, err := d.call("removeSource", zone, source)
+	err := d.call(nil, "removeSource", zone, source)
 	for _, code := range []string{"UNKNOWN_SOURCE", "ZONE_CONFLICT", "INVALID_ZONE"} {
 		if says(err, code) {
 			return nil
@@ -168,11 +120,8 @@ func (s Source) Check(*kernel.Kernel) error {
 }
 
 func (d daemon) check(zone, source string) error {
-	answer, err := d.call("querySource", zone, source)
-	if err != nil {
-		return err
-	}
-	bound, err := answer.Bool()
+	var bound bool
+	err := d.call(&bound, "querySource", zone, source)
 	if err == nil && !bound {
 		err = fmt.Errorf("%s is not in the zone %s of firewalld: %w", source, zone, fs.ErrNotExist)
 	}
@@ -186,14 +135,11 @@ func (d daemon) heal(zone string) error {
 	if err != nil || len(live) == 0 {
 		return err
 	}
-	answer, err := d.call("getSources", zone)
+	var have []string
+	err = d.call(&have, "getSources", zone)
 	if gone(err) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	have, err := answer.Strings()
 	if err != nil {
 		return err
 	}
@@ -215,8 +161,7 @@ func Ready(zone string) error {
 		return err
 	}
 	defer d.Close()
-	_, err = d.call("getSources", zone)
-	return err
+	return d.call(nil, "getSources", zone)
 }
 
 // Heal is heal for GC, and says nothing where there is no firewalld.
