@@ -92,11 +92,10 @@ func (s Saved) Add(k *kernel.Kernel) error {
 	if s.Idle() {
 		return nil
 	}
-	l, err := k.Link(kernel.Pod, s.Link)
+	before, err := s.ofLink(k)
 	if err != nil {
 		return err
 	}
-	before := former(l, s.Values)
 	before.Owner, before.Netns, before.PodID = s.Owner.String(), k.PodPath(), k.PodID()
 	if before.Sysctl, err = s.Sysctl.Now(k); err != nil {
 		return err
@@ -109,6 +108,19 @@ func (s Saved) Add(k *kernel.Kernel) error {
 		return err
 	}
 	return s.claim(before, s.Values)
+}
+
+// ofLink reads what the link alone can tell. Settings of the namespace need none:
+// a driver in user space may have the device.
+func (s Saved) ofLink(k *kernel.Kernel) (saved, error) {
+	if s.Values.none() {
+		return saved{}, nil
+	}
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return saved{}, err
+	}
+	return former(l, s.Values), nil
 }
 
 // former is the interface's own values of those that are to be changed.

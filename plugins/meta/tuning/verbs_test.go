@@ -311,3 +311,22 @@ func TestCheckWithoutFile(t *testing.T) {
 	w.Run("pod sysctl -qw net.ipv4.conf.eth0.arp_filter=1")
 	w.must("CHECK", keys)
 }
+
+// TestWithoutLink: settings of the namespace alone need no link, as behind
+// host-device where a driver in user space has the device. DEL puts them back.
+func TestWithoutLink(t *testing.T) {
+	w := newWorld(t)
+	w.Run("pod ip link del eth0; pod sysctl -qw net.core.somaxconn=100")
+	const keys = `,"sysctl":{"net.core.somaxconn":"500"}`
+	for _, step := range []struct{ verb, want string }{{"ADD", "500"}, {"CHECK", "500"}, {"ADD", "500"}, {"DEL", "100"}, {"DEL", "100"}} {
+		if a := w.call(step.verb, keys); a.Exit != 0 {
+			t.Errorf("%s: code %d: %s", step.verb, a.Code, a.Msg)
+		}
+		if got := strings.TrimSpace(w.Run("pod sysctl -n net.core.somaxconn")); got != step.want {
+			t.Errorf("%s: somaxconn is %s, not %s", step.verb, got, step.want)
+		}
+	}
+	if a := w.call("ADD", `,"mtu":1400`); a.Code != 102 || !strings.Contains(a.Msg, "eth0") {
+		t.Errorf("an mtu of no link: code %d: %s", a.Code, a.Msg)
+	}
+}
