@@ -39,8 +39,23 @@ need() {
 	command -v apt-get >/dev/null || die "these are missing, by the names of their Debian packages: ${missing[*]}"
 	echo "installing ${missing[*]}"
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+	without_services "${missing[@]}"
 }
+
+# without_services PACKAGE... installs, and starts nothing now, nor a server at the next boot: the tests have servers of their own,
+# and as services firewalld would close the machine's ports, and kea answer its network.
+without_services() (
+	policy=/usr/sbin/policy-rc.d service=
+	if [[ ! -e $policy ]]; then
+		trap 'rm -f "$policy"' EXIT
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod +x "$policy"
+	fi
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" || exit
+	for service in firewalld kea-dhcp4-server kea-dhcp6-server; do
+		[[ " $* " != *" $service "* ]] || ! command -v systemctl >/dev/null || systemctl disable --quiet "$service"
+	done
+)
 
 # stage NAME COMMAND... runs the command and remembers how long it took. It fails as the command does.
 stage() {

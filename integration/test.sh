@@ -24,33 +24,39 @@ whole=
 ((${#packages[@]})) || packages=(./...)
 
 # What differs by the kernel's version, so that both run it: the words of nftables, netlink and tc, how links are born and
-# end, an attachment from end to end, and the exchange of upstream's plugins for these.
+# end, an attachment from end to end, and the exchange of upstream's plugins for these. A package, and of its tests those named.
 versions=(
-	'internal/nft .'
-	'internal/link ^Test(NewBridge|ExistingBridge|Plug|PlugVLAN|TapOpeners)$'
-	'internal/netlink .'
-	'internal/conntrack .'
-	'internal/device .'
-	'internal/kernel ^Test(Open|Sides|Words)$'
-	'internal/sysctl ^Test(Sides|ForwardingKeepsListening)$'
-	'plugins/main/bridge ^TestLaws$/^add_check_del_del$'
-	'plugins/main/macvlan ^TestLaws$/^add_check_del_del$'
-	'plugins/main/ptp ^TestLaws$/^add_check_del_del$'
-	'plugins/main/tap ^TestLaws$/^add_check_del_del$'
-	'plugins/meta/bandwidth ^TestLaws$/^add_check_del_del$'
-	'plugins/meta/portmap ^TestLaws$/^add_check_del_del$'
-	'plugins/meta/firewall ^TestLaws$/^(isolated|iptables)$/^add_check_del_del$'
-	'plugins/meta/tuning ^TestLaws$/^add_check_del_del$'
-	'integration ^TestExamples$/^10-(kubernetes-node|bandwidth|iptables|firewall).conflist$'
-	'integration ^TestUpgradeKinds$/^(macvlan|bridge_and_(sbr|bandwidth))$/^DEL$'
-	'integration ^TestUpgrade$/^ptp_and_portmap,_nftables_to_iptables$/^DEL$'
+	'internal/nft'
+	'internal/link TestNewBridge TestExistingBridge TestPlug TestPlugVLAN TestTapOpeners'
+	'internal/netlink'
+	'internal/conntrack'
+	'internal/device'
+	'internal/kernel TestOpen TestSides TestWords'
+	'internal/sysctl TestSides TestForwardingKeepsListening'
+	'plugins/main/bridge TestLaws/add_check_del_del'
+	'plugins/main/macvlan TestLaws/add_check_del_del'
+	'plugins/main/ptp TestLaws/add_check_del_del'
+	'plugins/main/tap TestLaws/add_check_del_del'
+	'plugins/meta/bandwidth TestLaws/add_check_del_del'
+	'plugins/meta/portmap TestLaws/add_check_del_del'
+	'plugins/meta/firewall TestLaws/isolated/add_check_del_del TestLaws/iptables/add_check_del_del'
+	'plugins/meta/tuning TestLaws/add_check_del_del'
+	'integration TestExamples/10-kubernetes-node.conflist TestExamples/10-bandwidth.conflist TestExamples/10-iptables.conflist TestExamples/10-firewall.conflist'
+	'integration TestUpgradeKinds/macvlan/DEL TestUpgradeKinds/bridge_and_sbr/DEL TestUpgradeKinds/bridge_and_bandwidth/DEL'
+	'integration TestUpgrade/ptp_and_portmap,_nftables_to_iptables/DEL'
 )
 
 log=$(mktemp -d)
 mkdir "$log/bin" "$log/taken"
 touch "$log/list" "$log/second"
-[[ ${KEEP_LOG:-} ]] || trap 'rm -rf "$log"' EXIT # in /tmp
-failed=()
+failed=() vms=()
+
+# However this ends, its VMs end too.
+leave() {
+	((${#vms[@]} == 0)) || kill "${vms[@]}" 2>/dev/null || true
+	[[ ${KEEP_LOG:-} ]] || rm -rf "$log" # in /tmp
+}
+trap leave EXIT
 
 # What the tests of single packages execute is what was just built; and nothing needs a C compiler.
 export CATENA_BIN=$PWD/bin CGO_ENABLED=0
@@ -90,22 +96,31 @@ list_all() {
 		! grep -q "^$module/$package .*BadInput" "$log/left" || not=
 		on_second "$package" . $not
 	done
-	on_second integration '^(TestExamples|TestHostPort|TestPlugged|TestFlannel|TestHandedOver|TestMachine|TestLatencyUnderLoad|TestExemptSubnets|TestUpgradeKinds|TestSourceRouted|TestVRF)'
+	on_second integration '^(TestExamples|TestHostPort|TestPlugged|TestFlannel|TestHandedOver|TestMachine|TestLatencyUnderLoad|TestExemptSubnets|TestUpgrade|TestSourceRouted|TestVRF)'
 	return 0
+}
+
+# every_version lists the tests that differ by the kernel's version, as left has its own; a package without names is all of it.
+every_version() {
+	local package names name
+	for package in "${versions[@]}"; do
+		read -r package names <<<"$package"
+		for name in ${names:-.}; do echo "$module/$package $name"; done
+	done
 }
 
 # list_left puts what the first kernel has left on the list, package by package, with what differs by version; those of
 # integration, which take longest, test by test. The longest come first.
 list_left() {
 	{
-		sed "s,^$module/,," "$log/left" | LC_ALL=C awk '{
-			name = $2
-			gsub(/[][().*+?{}|^$\\]/, "\\\\&", name)
-			gsub("/", "$/^", name)
-			print $1, "^" name "$"
-		}'
-		[[ -z $whole ]] || printf '%s\n' "${versions[@]}"
-	} | awk '{
+		cat "$log/left"
+		[[ -z $whole ]] || every_version
+	} | sed "s,^$module/,," | LC_ALL=C awk '$2 == "." {print; next} {
+		name = $2
+		gsub(/[][().*+?{}|^$\\]/, "\\\\&", name)
+		gsub("/", "$/^", name)
+		print $1, "^" name "$"
+	}' | awk '{
 			key = $1
 			if (key == "integration") key = key " " substr($2, 1, index($2 "/", "/"))
 			tests[key] = tests[key] (key in tests && tests[key] != "" ? "|" : "") $2
@@ -125,7 +140,7 @@ compile_second() {
 
 # A VM has one processor, so there are as many as there are here.
 second_kernel() {
-	local vm vms=() status=0 n
+	local vm status=0 n
 	n=$(nproc)
 	for vm in $(seq $((n < 4 ? n : 4))); do
 		VMTEST_TIMEOUT=3600 VMTEST_RW=$log integration/vmtest.sh integration/second-kernel.sh "$log" >"$log/second.$vm" 2>&1 &
@@ -134,6 +149,7 @@ second_kernel() {
 	for vm in "${vms[@]}"; do
 		wait "$vm" || status=$?
 	done
+	vms=()
 	cat "$log"/second.* >"$log/second"
 	grep -v '^=== \|^took ' "$log/second" | grep -v '^ *--- PASS' || true
 	return "$status"
@@ -168,6 +184,10 @@ done < <({
 while read -r package test; do
 	failed+=("left to the second kernel, and not passed there: $package $test")
 done < <(comm -23 "$log/left" "$log/passed")
+[[ -z $whole ]] || while read -r package test; do
+	failed+=("differs by the kernel's version, and not passed on the second: $package $test")
+done < <(every_version | sed '/ \.$/d' | sort -u | comm -23 - "$log/passed")
+grep -q '^ *--- [PFS]' "$log/first" || failed+=("no test was run")
 while read -r name; do
 	failed+=("$name")
 done < <(sed -n 's/^ *--- FAIL: \([^ ]*\).*/\1/p; s/^FAIL[[:space:]]\([^ ]*\).*\[.*failed\]$/\1/p; s/^testing: warning: no tests to run/a package of the second kernel has no such tests/p' "$log/second" <(grep -v '^testing: warning' "$log/first"))
