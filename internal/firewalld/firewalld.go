@@ -29,6 +29,12 @@ func (s Source) String() string {
 // Idle says that no address is to be bound.
 func (s Source) Idle() bool { return len(s.Pods) == 0 }
 
+// Made reports whether the attachment has addresses in a zone.
+func (s Source) Made(*kernel.Kernel) (bool, error) {
+	_, err := read(s.Owner)
+	return !errors.Is(err, fs.ErrNotExist), nil
+}
+
 func (d daemon) bind(zone, source string) error {
 	err := d.call(nil, "addSource", zone, source)
 	if says(err, "ZONE_ALREADY_SET") {

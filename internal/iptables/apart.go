@@ -52,6 +52,9 @@ func (a Apart) record() record {
 	return record{Owner: a.Owner, chain: chainStage1, Bridge: a.Bridge, Isolated: a.Isolated}
 }
 
+// Made reports whether the attachment has a bridge kept apart.
+func (a Apart) Made(*kernel.Kernel) (bool, error) { return a.record().made() }
+
 // eitherPolicy is how the rules that serve both policies are called.
 const eitherPolicy = "same-bridge|isolated"
 

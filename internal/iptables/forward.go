@@ -61,6 +61,9 @@ func (f Forward) admin() string {
 
 func (f Forward) record() record { return record{Owner: f.Owner, chain: chainForward, Addrs: f.Addrs} }
 
+// Made reports whether the attachment has addresses that are let through.
+func (f Forward) Made(*kernel.Kernel) (bool, error) { return f.record().made() }
+
 // batch is the rules of one family.
 func (f Forward) batch(six bool) batch {
 	b := batch{six: six, table: "filter", on: []part{

@@ -73,6 +73,12 @@ func (p Ports) conditions() string {
 // Idle says that nothing is asked for.
 func (p Ports) Idle() bool { return len(p.Mappings) == 0 }
 
+// Made reports whether the attachment has ports.
+func (p Ports) Made(*kernel.Kernel) (bool, error) {
+	_, made := p.known()
+	return made, nil
+}
+
 func (p Ports) chain() string {
 	if p.own {
 		h := name.Hash("chain\x00" + p.Owner.String())
@@ -133,7 +139,7 @@ func (p Ports) claim(k *kernel.Kernel) (Ports, error) {
 // known is the ports with the chain that the attachment has by its record.
 func (p Ports) known() (known Ports, there bool) {
 	for _, p.own = range []bool{true, false} {
-		if _, err := p.record().read(); !errors.Is(err, fs.ErrNotExist) {
+		if there, _ := p.record().made(); there {
 			return p, true
 		}
 	}

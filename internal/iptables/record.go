@@ -49,6 +49,12 @@ func (r record) key() string { return r.chain + "." + r.Owner.Key() }
 // read gives the attachment's record, or os.ErrNotExist.
 func (r record) read() (record, error) { return readRecord(r.key()) }
 
+// made reports whether the attachment has a record.
+func (r record) made() (bool, error) {
+	_, err := r.read()
+	return !errors.Is(err, fs.ErrNotExist), nil
+}
+
 func readRecord(key string) (r record, err error) {
 	r.chain, _, _ = strings.Cut(key, ".")
 	b, err := records.Read(key)

@@ -36,6 +36,9 @@ type Beside struct {
 // Idle is the fact's.
 func (b Beside) Idle() bool { return plan.Idle(b.Fact) }
 
+// Made is the fact's.
+func (b Beside) Made(k *kernel.Kernel) (bool, error) { return plan.Made(b.Fact, k) }
+
 // Check looks for what is ours and, where that is not as it should be, for
 // upstream's.
 func (b Beside) Check(k *kernel.Kernel) error {

@@ -136,6 +136,11 @@ func (b Between) members(k *kernel.Kernel) Members {
 	return m
 }
 
+// Made reports whether a bridge keeps to itself for the attachment.
+func (b Between) Made(k *kernel.Kernel) (bool, error) {
+	return Members{Owner: b.Owner, Kind: KindIngress}.Made(k)
+}
+
 // Add makes the bridge keep to itself.
 func (b Between) Add(k *kernel.Kernel) error { return b.members(k).Add(k) }
 

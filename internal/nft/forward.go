@@ -43,6 +43,9 @@ func (f Forward) String() string { return f.members().String() + " after chain "
 // Idle says that there is no address.
 func (f Forward) Idle() bool { return len(f.Pods) == 0 }
 
+// Made reports whether the attachment has addresses that are admitted.
+func (f Forward) Made(k *kernel.Kernel) (bool, error) { return f.members().Made(k) }
+
 // Add admits the addresses, and opens the chains of others for all that is
 // admitted.
 func (f Forward) Add(k *kernel.Kernel) error {

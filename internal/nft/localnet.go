@@ -43,6 +43,11 @@ func (l Localnet) members(k *kernel.Kernel) Members {
 	return m
 }
 
+// Made reports whether the attachment has a guard.
+func (l Localnet) Made(k *kernel.Kernel) (bool, error) {
+	return Members{Owner: l.Owner, Kind: KindLocalnet}.Made(k)
+}
+
 // Add guards the link.
 func (l Localnet) Add(k *kernel.Kernel) error { return l.members(k).Add(k) }
 

@@ -66,6 +66,12 @@ func (m Members) String() string {
 // Idle says that nothing is asked for; Del still removes what the record says.
 func (m Members) Idle() bool { return len(m.Elements) == 0 }
 
+// Made reports whether the attachment has members of the kind.
+func (m Members) Made(*kernel.Kernel) (bool, error) {
+	_, err := readRecord(m.key())
+	return !errors.Is(err, fs.ErrNotExist), nil
+}
+
 func (m Members) key() string { return m.Owner.Key() + "." + m.Kind }
 
 // Add claims the record, which a second ADD of the same attachment finds taken,
@@ -253,7 +259,8 @@ func (a *attempt) settle(c conn, e Element) error {
 }
 
 // wait settles all members that are there, in one's own name or in that of
-// another attachment of the container, which passes them on when it goes.
+// another attachment of the container, which passes them on when it goes. One
+// whose pod is gone for good gives way.
 func (a *attempt) wait(c conn) error {
 	if err := c.queue(a.Owner); err != nil {
 		return err
@@ -267,10 +274,16 @@ func (a *attempt) wait(c conn) error {
 		if e.Shared || !have[i].is(e) {
 			continue
 		}
-		mine, known := of[have[i].comment]
+		comment := have[i].comment
+		mine, known := of[comment]
 		if !known {
-			mine = beside(a.Owner, have[i].comment)
-			of[have[i].comment] = mine
+			at, read := ownerOf(comment)
+			if mine = read && at.ContainerID == a.Owner.ContainerID; mine {
+				if gone, err := c.sweepDead(at, a.Kind); err != nil || gone {
+					return err
+				}
+			}
+			of[comment] = mine
 		}
 		a.settled[e.String()] = mine
 	}

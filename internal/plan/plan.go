@@ -52,6 +52,27 @@ func (p Plan) Del(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
+// Made reports whether an ADD of the attachment has made something that a fact of
+// the plan would take back. Facts that cannot tell are passed over.
+func (p Plan) Made(k *kernel.Kernel) (bool, error) {
+	for _, f := range p {
+		if made, err := Made(f, k); made || err != nil {
+			return made, err
+		}
+	}
+	return false, nil
+}
+
+// Made is the same for one fact.
+func Made(f Fact, k *kernel.Kernel) (bool, error) {
+	if m, ok := f.(interface {
+		Made(*kernel.Kernel) (bool, error)
+	}); ok {
+		return m.Made(k)
+	}
+	return false, nil
+}
+
 // Without is the plan less the facts that another one has. A fact's text, which
 // is for people, need not say all of it.
 func (p Plan) Without(other Plan) Plan {

@@ -56,6 +56,9 @@ type Plugin[C any] struct {
 	// Chained plugins work on what a plugin before them has made: they need a
 	// prevResult and delegate to no IPAM.
 	Chained bool
+	// Renews plugins take back what a former ADD of the attachment has made, for
+	// which nobody said DEL, once it is clear that a new one can be tried.
+	Renews bool
 	// HostOnly plugins never open the pod's namespace.
 	HostOnly bool
 	// Nameless plugins do not mind a configuration without a network's name.
@@ -191,7 +194,14 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
-	if err := p.complete(*at, c); err != nil {
+	var former plan.Plan
+	if p.Renews {
+		former = p.want(*at, c) // as DEL sees it
+	}
+	if err = p.complete(*at, c); err == nil {
+		err = renew(former, k)
+	}
+	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	facts := p.want(*at, c).Without(bare)
@@ -208,6 +218,18 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil
+}
+
+// renew is DEL where a former ADD has made something.
+func renew(former plan.Plan, k *kernel.Kernel) error {
+	made, err := former.Made(k)
+	if err == nil && made {
+		err = former.Del(k)
+	}
+	if err != nil {
+		return fmt.Errorf("what a former ADD of the attachment has made stays: %w", err)
+	}
+	return nil
 }
 
 // makesLink says that the plugin is at the head of an attachment's chain, or

@@ -34,6 +34,9 @@ func (o OutOfMain) String() string {
 
 // Add takes them out, or none.
 func (o OutOfMain) Add(k *kernel.Kernel) error {
+	if o.Idle() {
+		return nil
+	}
 	routes, err := o.misplaced(k)
 	if err != nil {
 		return err
@@ -127,6 +130,9 @@ func (o OutOfMain) removeHinted(k *kernel.Kernel) error {
 
 // Check looks for routes that are back, and for subnets without their hint.
 func (o OutOfMain) Check(k *kernel.Kernel) error {
+	if o.Idle() {
+		return nil
+	}
 	routes, err := o.misplaced(k)
 	if err != nil {
 		return err

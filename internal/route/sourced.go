@@ -41,6 +41,9 @@ const behind = 1 << 30
 
 // Add adds them, or none.
 func (s Sourced) Add(k *kernel.Kernel) error {
+	if s.Idle() {
+		return nil
+	}
 	routes, err := s.routes(k)
 	if err != nil {
 		return err
@@ -151,6 +154,9 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 
 // Check looks in each address's table for the ways that it is to have.
 func (s Sourced) Check(k *kernel.Kernel) error {
+	if s.Idle() {
+		return nil
+	}
 	tables, err := s.anyTables(k)
 	if err != nil {
 		return err

@@ -105,12 +105,19 @@ func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 	return out, err
 }
 
+// Idle says that the table is one that others fill: what concerns the attachment's
+// own is in the plan for its Del.
+func (s Sources) Idle() bool { return s.Table != 0 }
+
 // Rules are policy rules: what the pod sends from one of the addresses is looked
 // up in that address's table before the main one. A rule carries the
 // attachment's label, so that it is found without the address and without the
 // link. It comes before the routes: it is what claims the table, and a table that
 // has no routes yet is passed over.
 type Rules struct{ Sources }
+
+// Idle says that a rule is always wanted.
+func (r Rules) Idle() bool { return false }
 
 func (r Rules) String() string {
 	words := []string{"rules pod from"}
@@ -121,6 +128,15 @@ func (r Rules) String() string {
 		return strings.Join(words, " ") + " to a free table each"
 	}
 	return fmt.Sprintf("%s to table %d", strings.Join(words, " "), r.Table)
+}
+
+// Made reports whether the attachment has rules in the pod.
+func (r Rules) Made(k *kernel.Kernel) (bool, error) {
+	if !k.Has(kernel.Pod) {
+		return false, nil
+	}
+	all, err := rules(k, kernel.Pod)
+	return len(labelled(all, r.own(), r.given())) > 0, err
 }
 
 // Add makes the rules, or none. Those of a former ADD are os.ErrExist.

@@ -75,20 +75,31 @@ func (b Bands) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Del removes the bands, with the filters and all that is below.
+// Made reports whether the place has bands, or a shaper of ours without.
+func (b Bands) Made(k *kernel.Kernel) (bool, error) {
+	_, there, err := b.former(k)
+	return there.ours(), gone(err)
+}
+
+func (d discipline) ours() bool {
+	return d.kind == "prio" && d.handle == bandsID || d.kind == "tbf" && d.handle == shaperID && parseShaping(d.options).ours
+}
+
+func (b Bands) former(k *kernel.Kernel) (t target, there discipline, err error) {
+	if t, err = b.On.find(k); err == nil {
+		there, err = t.at(root)
+	}
+	return t, there, err
+}
+
+// Del removes the bands, with the filters and all that is below, or a shaper that
+// stands there since nothing was exempt.
 func (b Bands) Del(k *kernel.Kernel) error {
-	t, err := b.On.find(k)
-	if err != nil {
+	t, there, err := b.former(k)
+	if err != nil || !there.ours() {
 		return gone(err)
 	}
-	there, err := t.at(root)
-	if err != nil {
-		return gone(err)
-	}
-	if there.kind != "prio" || there.handle != bandsID {
-		return nil
-	}
-	return t.remove(bandsID, root)
+	return t.remove(there.handle, root)
 }
 
 // Check looks for the bands, and for a filter for each subnet.

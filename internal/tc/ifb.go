@@ -82,6 +82,12 @@ func (i IFB) Find(k *kernel.Kernel) (*kernel.Link, error) {
 	return nameless, nil
 }
 
+// Made reports whether the attachment has the device.
+func (i IFB) Made(k *kernel.Kernel) (bool, error) {
+	l, err := i.Find(k)
+	return err == nil && l.Alias == i.Owner.Alias(), gone(err)
+}
+
 // Through is the device as a Place.
 type Through struct{ IFB IFB }
 

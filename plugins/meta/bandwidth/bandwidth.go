@@ -12,7 +12,7 @@ import (
 )
 
 var bandwidth = plugin.Plugin[Conf]{
-	Name: "bandwidth", Chained: true,
+	Name: "bandwidth", Chained: true, Renews: true,
 	Validate: validate, Complete: complete, Report: report, Want: want,
 	Ready:   func(k *kernel.Kernel, c Conf) error { return tc.Ready(k, len(c.exempt) > 0) },
 	Present: tc.Attachments,

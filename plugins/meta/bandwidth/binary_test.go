@@ -137,19 +137,6 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestSecondAddOfOtherLimits takes nothing from the first.
-func TestSecondAddOfOtherLimits(t *testing.T) {
-	t.Parallel()
-	kerneltest.Needs(t, "shaping")
-	w := newWorld(t)
-	w.Must(w.call("ADD", conf(both)))
-	whole := w.Text() + w.Run(look)
-	for _, other := range []string{`,"ingressRate":1000`, `,"egressRate":1000`, `,"egressRate":1000,"ingressRate":1`} {
-		w.Refuses(w.call("ADD", conf(other)), 101, "already")
-		w.Same("a second ADD", whole, w.Text()+w.Run(look))
-	}
-}
-
 // TestTwoInterfaces of one container in one network each have a device, and each
 // DEL takes its own, in either order.
 func TestTwoInterfaces(t *testing.T) {

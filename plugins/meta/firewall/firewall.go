@@ -18,7 +18,7 @@ import (
 )
 
 var firewall = plugin.Plugin[Conf]{
-	Name: "firewall", Chained: true, HostOnly: true,
+	Name: "firewall", Chained: true, HostOnly: true, Renews: true,
 	Validate: validate, Complete: complete, Want: want,
 	Ready: ready, Present: present, Collect: collect,
 	Abandoned: func(Conf) ([]name.Attachment, error) { return firewalld.Abandoned() },

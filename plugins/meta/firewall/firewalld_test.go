@@ -93,7 +93,12 @@ func TestFirewalld(t *testing.T) {
 	s.Must(call("ADD", "c1", "10.1.2.3/24", ""))
 	s.Must(call("ADD", "c2", "10.1.2.3/24", ""))
 	want("one address twice", "trusted", "[10.1.2.3/32]")
-	s.Refuses(call("ADD", "c1", "10.1.2.3/24", ""), 101, "n/c1/eth0")
+	for _, zone := range []string{"internal", "trusted"} { // of two ADDs the last one counts
+		s.Must(call("ADD", "c3", "10.1.2.9/24", `,"firewalldZone":"`+zone+`"`))
+		want("a second ADD", zone, map[string]string{"internal": "[10.1.2.9/32]", "trusted": "[10.1.2.3/32 10.1.2.9/32]"}[zone])
+	}
+	want("the zone before", "internal", "[]")
+	s.Must(call("DEL", "c3", "10.1.2.9/24", ""))
 	s.Must(call("DEL", "c1", "10.1.2.3/24", ""))
 	want("DEL of the first", "trusted", "[10.1.2.3/32]")
 	s.Must(call("CHECK", "c2", "10.1.2.3/24", ""))

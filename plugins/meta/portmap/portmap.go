@@ -19,7 +19,7 @@ import (
 )
 
 var portmap = plugin.Plugin[Conf]{
-	Name: "portmap", Chained: true, HostOnly: true,
+	Name: "portmap", Chained: true, HostOnly: true, Renews: true,
 	Validate: validate, Complete: complete, Want: want,
 	Ready: func(_ *kernel.Kernel, c Conf) error {
 		if c.byIptables() {

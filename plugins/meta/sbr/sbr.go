@@ -25,7 +25,7 @@ type Conf struct {
 // sbr has nothing on the host, and what it has in the pod ends with the pod's
 // namespace: GC finds nothing.
 var sbr = plugin.Plugin[Conf]{
-	Name: "sbr", Chained: true, Validate: validate, Complete: complete, Want: want,
+	Name: "sbr", Chained: true, Renews: true, Validate: validate, Complete: complete, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return route.RulesReady(k) },
 }
 
@@ -64,10 +64,9 @@ func want(at plugin.At, c Conf) plan.Plan {
 	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: plugin.Routes(at.IfName, at)}
 	if c.Table != nil {
 		s.Table = int(*c.Table)
-		return plan.Plan{route.Rules{Sources: s}}
 	}
 	p := plan.Plan{route.Rules{Sources: s}, route.Sourced{Sources: s}}
-	if c.Hints { // the kernel takes no source address that it is still looking for duplicates of
+	if c.Hints && c.Table == nil { // the kernel takes no source address that it is still looking for duplicates of
 		p = append(p, addr.Settled{Link: at.IfName, Addrs: ipv6(s.List)})
 	}
 	return append(p, route.OutOfMain{Sources: s, Hints: c.Hints})
