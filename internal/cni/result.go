@@ -119,37 +119,59 @@ func IPNet(p netip.Prefix) net.IPNet {
 	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// InterfaceOf is the result's interface of that name in a pod, or, where the
-// result does not say where its interfaces are, of that name. It is nil where
-// there is none.
-func InterfaceOf(r *Result, ifname string) (found *Interface) {
-	for _, i := range r.Interfaces {
+// InterfaceOf is the pod's interface of that name in the result, nil where it has
+// none: the one whose sandbox is the pod's namespace, else one that is in a
+// sandbox at all, else one of which the result does not say where it is.
+func InterfaceOf(r *Result, ifname, netns string) (found *Interface) {
+	rank := func(i *Interface) int {
 		switch {
-		case i == nil || i.Name != ifname:
-		case i.Sandbox != "":
-			return i
-		case found == nil:
+		case i == nil:
+			return 0
+		case i.Sandbox == "":
+			return 1
+		case i.Sandbox != netns:
+			return 2
+		}
+		return 3
+	}
+	for _, i := range r.Interfaces {
+		if i != nil && i.Name == ifname && rank(i) > rank(found) {
 			found = i
 		}
 	}
 	return found
 }
 
-// IPsOf are the result's addresses that belong to an interface of the pod: those
-// that name it, and those that name none.
-func IPsOf(r *Result, ifname string) []*IPConfig {
+// IPsOf are the result's addresses that belong to the pod's interface: those
+// that name it, those that name none, and, where there are no such, those whose
+// number does not lead to another interface in a sandbox. Plugins that are
+// written in a hurry count their interfaces wrong, or leave the sandbox out.
+func IPsOf(r *Result, ifname, netns string) []*IPConfig {
 	if r == nil {
 		return nil
 	}
-	var out []*IPConfig
+	own := InterfaceOf(r, ifname, netns)
+	var certain, likely []*IPConfig
 	for _, ip := range r.IPs {
-		if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(r.Interfaces) {
-			out = append(out, ip)
-			continue
-		}
-		if i := r.Interfaces[*ip.Interface]; i != nil && i.Name == ifname && i.Sandbox != "" {
-			out = append(out, ip)
+		i := InterfaceAt(r, ip)
+		switch {
+		case i == nil, i == own:
+			certain = append(certain, ip)
+		case own == nil, own.Sandbox == "", i.Sandbox == "":
+			likely = append(likely, ip)
 		}
 	}
-	return out
+	if len(certain) == 0 {
+		return likely
+	}
+	return certain
+}
+
+// InterfaceAt is the interface that an address names, nil where it names none
+// that there is.
+func InterfaceAt(r *Result, ip *IPConfig) *Interface {
+	if ip.Interface == nil || *ip.Interface < 0 || *ip.Interface >= len(r.Interfaces) {
+		return nil
+	}
+	return r.Interfaces[*ip.Interface]
 }

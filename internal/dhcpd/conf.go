@@ -158,7 +158,7 @@ func (a Args) lent(at name.Attachment, c Conf) (map[string]netip.Addr, error) {
 		return nil, err
 	}
 	out := map[string]netip.Addr{}
-	for _, ip := range cni.IPsOf(prev, a.IfName) {
+	for _, ip := range cni.IPsOf(prev, a.IfName, a.Netns) {
 		if p := cni.Prefix(ip.Address); slices.Contains(have, p) {
 			out[map[bool]string{true: four, false: six}[p.Addr().Is4()]] = p.Addr()
 		}

@@ -74,7 +74,7 @@ func (c *Conf) Free(at plugin.At) error {
 // others in the chain are not host-local's to judge.
 func (c *Conf) Holds(at plugin.At) error {
 	var want []netip.Addr
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		if a := cni.Prefix(ip.Address).Addr(); c.gives(a) {
 			want = append(want, a)
 		}

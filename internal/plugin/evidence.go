@@ -26,15 +26,16 @@ func (at At) reported(r *cni.Result) (said link.Reported) {
 		return said
 	}
 	said.Host = map[string]string{}
+	own := cni.InterfaceOf(r, at.IfName, at.Netns)
+	if own != nil {
+		said.MAC, _ = net.ParseMAC(own.Mac)
+	}
 	for _, i := range r.Interfaces {
-		if i.Sandbox == "" {
+		if i != own && i.Sandbox == "" {
 			said.Host[i.Name] = i.Mac
 		}
 	}
-	if own := cni.InterfaceOf(r, at.IfName); own != nil {
-		said.MAC, _ = net.ParseMAC(own.Mac)
-	}
-	for _, ip := range cni.IPsOf(r, at.IfName) {
+	for _, ip := range cni.IPsOf(r, at.IfName, at.Netns) {
 		said.Addrs = append(said.Addrs, cni.Prefix(ip.Address))
 	}
 	return said

@@ -35,7 +35,7 @@ type Interface struct {
 // Facts are the addresses of the result that belong to the interface, the
 // interface being up, and the result's routes.
 func (i Interface) Facts(at At) plan.Plan {
-	ips := cni.IPsOf(at.Result, at.IfName)
+	ips := at.IPs()
 	var four, six []netip.Addr
 	var addrs plan.Plan
 	for _, ip := range ips {
@@ -108,7 +108,7 @@ func (i Interface) settings(four, six bool) (pairs sysctl.Pairs) {
 // way of the family's first one. Routes that differ in their gateway alone are
 // one route with several paths.
 func Routes(ifname string, at At) []route.Route {
-	ips := cni.IPsOf(at.Result, at.IfName)
+	ips := at.IPs()
 	var out []route.Route
 	for _, r := range at.Result.Routes {
 		f := routeFact(ifname, r, ips)

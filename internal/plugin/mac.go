@@ -56,10 +56,7 @@ func FirstMAC(places ...string) (net.HardwareAddr, error) {
 // A plugin later in the chain may have given it another than its own, or
 // upstream's plugin any.
 func (at At) PodMAC(own net.HardwareAddr) net.HardwareAddr {
-	for _, i := range at.Result.Interfaces {
-		if i.Name != at.IfName || i.Sandbox == "" {
-			continue
-		}
+	if i := at.Interface(); i != nil {
 		if m, err := FirstMAC(i.Mac); err == nil && m != nil {
 			return m
 		}

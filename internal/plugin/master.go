@@ -51,9 +51,23 @@ func (o OnMaster) Ready(k *kernel.Kernel, kind string) error {
 	return err
 }
 
+// IPs are the result's addresses that belong to the pod's interface.
+func (at At) IPs() []*cni.IPConfig { return cni.IPsOf(at.Result, at.IfName, at.Netns) }
+
+// NoAddress says what the result has where IPs are none.
+func (at At) NoAddress() string {
+	if len(at.Result.IPs) == 0 {
+		return "no address of " + at.IfName
+	}
+	return "no address of " + at.IfName + " but those of other interfaces"
+}
+
+// Interface is the pod's interface in the result, nil where that has none.
+func (at At) Interface() *cni.Interface { return cni.InterfaceOf(at.Result, at.IfName, at.Netns) }
+
 // Prefixes are the pod's addresses.
 func (at At) Prefixes() (out []netip.Prefix) {
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		out = append(out, cni.Prefix(ip.Address))
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/name"
@@ -56,13 +57,15 @@ func (c *Conf) Give(plugin.At) (*cni.Result, error) {
 // result are of others in the chain.
 func (c *Conf) Holds(at plugin.At) error {
 	have := map[netip.Addr]*cni.IPConfig{}
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		have[cni.Prefix(ip.Address).Addr()] = ip
 	}
 	var errs []error
 	for _, a := range c.addresses {
 		ip, ok := have[a.Addr()]
 		switch {
+		case !ok && slices.ContainsFunc(at.Result.IPs, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address).Addr() == a.Addr() }):
+			errs = append(errs, fmt.Errorf("the address %s is in prevResult as another interface's than %s", a.Prefix, at.IfName))
 		case !ok:
 			errs = append(errs, fmt.Errorf("the address %s is not in prevResult", a.Prefix))
 		case cni.Prefix(ip.Address) != a.Prefix:

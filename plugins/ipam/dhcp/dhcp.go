@@ -82,7 +82,7 @@ func (c *Conf) Holds(at plugin.At) error {
 	if err != nil {
 		return err
 	}
-	want := cni.IPsOf(at.Result, at.IfName)
+	want := at.IPs()
 	for _, lease := range have.IPs {
 		p := cni.Prefix(lease.Address)
 		if !slices.ContainsFunc(want, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address) == p }) {

@@ -106,7 +106,7 @@ func gateways(at plugin.At, c Conf) (p plan.Plan) {
 		p = append(p, c.footing())
 	}
 	var families [2]bool
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		gw, pod := cni.Address(ip.Gateway), cni.Prefix(ip.Address)
 		if !gw.IsValid() {
 			continue
@@ -168,7 +168,7 @@ func neighbours(at plugin.At, c Conf) (p plan.Plan) {
 	if !c.IsGateway {
 		return nil
 	}
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		p = append(p, addr.Neighbour{Link: c.gatewayLink(), Addr: cni.Prefix(ip.Address).Addr(), MAC: mac})
 	}
 	return p

@@ -110,11 +110,9 @@ func want(at plugin.At, c Conf) plan.Plan {
 // reported is the hardware address that the result says the interface has, which
 // a plugin after this one may have changed. On ADD it says none yet.
 func reported(at plugin.At) net.HardwareAddr {
-	for _, i := range at.Result.Interfaces {
-		if i.Name == at.IfName && i.Sandbox != "" {
-			mac, _ := net.ParseMAC(i.Mac)
-			return mac
-		}
+	if i := at.Interface(); i != nil {
+		mac, _ := net.ParseMAC(i.Mac)
+		return mac
 	}
 	return nil
 }

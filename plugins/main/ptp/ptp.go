@@ -49,7 +49,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 	// The host is the only neighbour, and the link is new to it.
 	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true, Quiet: true}
 	var gateways []netip.Addr
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		self, gw := cni.Prefix(ip.Address), cni.Address(ip.Gateway)
 		if !slices.Contains(gateways, gw) {
 			gateways = append(gateways, gw)

@@ -71,7 +71,7 @@ func policy(at plugin.At, c Conf) plan.Plan {
 
 // addresses are the pod's.
 func addresses(at plugin.At) (pods []netip.Addr) {
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		if a := cni.Prefix(ip.Address).Addr(); a.IsValid() && !slices.Contains(pods, a) {
 			pods = append(pods, a)
 		}
@@ -84,7 +84,7 @@ func addresses(at plugin.At) (pods []netip.Addr) {
 func hostSide(at plugin.At) (bridge string, links []string) {
 	for i, l := range at.Result.Interfaces {
 		switch {
-		case l == nil || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
+		case l == nil || l == at.Interface() || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
 		case i == 0:
 			bridge = l.Name
 		default:

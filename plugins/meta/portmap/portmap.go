@@ -113,7 +113,7 @@ func (c *Conf) mappings(at plugin.At) ([]nft.Mapping, error) {
 
 // addresses are the pod's first addresses of each family.
 func addresses(at plugin.At) (pods []netip.Prefix) {
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
 		p := cni.Prefix(ip.Address)
 		same := func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }
 		if p.IsValid() && !slices.ContainsFunc(pods, same) {
@@ -154,7 +154,7 @@ func (p port) elsewhere(all []nft.Mapping) bool {
 
 func (p port) unfit(at plugin.At, pods []netip.Prefix) error {
 	if len(pods) == 0 {
-		return fmt.Errorf("%s: prevResult has no address of %s that port %d could lead to", p.mentioned, at.IfName, p.from)
+		return fmt.Errorf("%s: prevResult has %s, and port %d leads to one", p.mentioned, at.NoAddress(), p.from)
 	}
 	return fmt.Errorf("%s: hostIP is %v, and %s has no address of that family but %v", p.mentioned, p.host, at.IfName, pods)
 }

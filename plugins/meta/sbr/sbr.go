@@ -46,11 +46,12 @@ func validate(_ *plugin.At, c *Conf) error {
 }
 
 func complete(at plugin.At, c Conf) error {
-	addresses := at.Prefixes()
-	if len(addresses) == 0 {
-		return fmt.Errorf("prevResult has no address of %s, and sbr routes by them", at.IfName)
+	list := sources(at, c)
+	if len(list) == 0 {
+		return fmt.Errorf("prevResult has %s, and sbr routes by them", at.NoAddress())
 	}
-	for _, p := range addresses {
+	for _, s := range list {
+		p := s.Prefix
 		if c.gateways[p.Addr().Is4()] == p.Addr() { // the kernel would take it for a way without a gateway
 			return fmt.Errorf("gateways has %v, which is the pod's own address", p.Addr())
 		}
@@ -73,7 +74,10 @@ func want(at plugin.At, c Conf) plan.Plan {
 }
 
 func sources(at plugin.At, c Conf) (out []route.Source) {
-	for _, ip := range cni.IPsOf(at.Result, at.IfName) {
+	for _, ip := range at.IPs() {
+		if i := cni.InterfaceAt(at.Result, ip); i != nil && i.Sandbox != "" && i.Name != at.IfName {
+			continue // it is the pod's, and its routes are not by this interface
+		}
 		s := route.Source{Prefix: cni.Prefix(ip.Address)}
 		four := s.Prefix.Addr().Is4()
 		if gateway, given := c.gateways[four]; given {

@@ -40,10 +40,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 
 // complete reports the settings that a result has members for.
 func complete(at plugin.At, c Conf) error {
-	for _, i := range at.Result.Interfaces {
-		if i.Name != at.IfName || i.Sandbox == "" {
-			continue
-		}
+	if i := at.Interface(); i != nil {
 		if c.values.MAC != nil {
 			i.Mac = c.values.MAC.String()
 		}
