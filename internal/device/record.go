@@ -3,7 +3,9 @@ package device
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -60,11 +62,27 @@ func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record
 		}
 		r.Master = master.Name
 	}
-	if r.Hardware, err = filepath.EvalSymlinks(filepath.Join("/sys/class/net", l.Name, "device")); err != nil {
-		r.Hardware = "" // it is virtual
+	if r.Hardware, err = hardware(l); err != nil {
+		return r, err
 	}
 	r.Addresses, err = addr.Keep(k, l)
 	return r, err
+}
+
+// hardware is the folder of the device behind a link, empty for a virtual one.
+func hardware(l *kernel.Link) (string, error) {
+	root, done, err := kernel.Sysfs(l)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	folder, err := os.OpenFile(filepath.Join(root, "class/net", l.Name, "device"), unix.O_PATH, 0)
+	if err != nil {
+		return "", nil
+	}
+	defer folder.Close()
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", folder.Fd()))
+	return filepath.Join("/sys", strings.TrimPrefix(path, "/sys")), err
 }
 
 func (r record) claim() error {

@@ -97,11 +97,12 @@ func linkIn(k *kernel.Kernel, folder string) (*kernel.Link, error) {
 	if !below(real, devices) {
 		return nil, fmt.Errorf("device %s is %s, which is not below %s", folder, real, devices)
 	}
-	found := netIn(filepath.Join(real, "net"))
+	found := lists.Without(linksOf(real), func(n string) bool { return elsewhere(k, n) })
 	if len(found) == 0 {
-		deeper, _ := filepath.Glob(filepath.Join(real, "virtio*", "net"))
-		for _, d := range deeper {
-			found = append(found, netIn(d)...)
+		// /sys may be another namespace's, and show that one's links.
+		if root, done, err := kernel.OwnSysfs(); err == nil {
+			found = linksOf(filepath.Join(root, strings.TrimPrefix(real, "/sys")))
+			done()
 		}
 	}
 	switch len(found) {
@@ -112,6 +113,25 @@ func linkIn(k *kernel.Kernel, folder string) (*kernel.Link, error) {
 	}
 	err = fmt.Errorf("device %s has the interfaces %s", folder, strings.Join(found, ", "))
 	return nil, cni.Hint(err, "name the one that is meant with \"device\"")
+}
+
+// linksOf lists the links of a device by name.
+func linksOf(folder string) []string {
+	found := netIn(filepath.Join(folder, "net"))
+	if len(found) > 0 {
+		return found
+	}
+	deeper, _ := filepath.Glob(filepath.Join(folder, "virtio*", "net"))
+	for _, d := range deeper {
+		found = append(found, netIn(d)...)
+	}
+	return found
+}
+
+// elsewhere reports whether a link that /sys shows is another namespace's.
+func elsewhere(k *kernel.Kernel, link string) bool {
+	l, err := k.Link(kernel.Host, link)
+	return err == nil && kernel.ForeignSysfs(l)
 }
 
 // netIn lists the links of a device by name, less those that only stand for what is

@@ -106,7 +106,7 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 		}
 		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
-	if drifts(b.Name) {
+	if drifts(l) {
 		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, l.MAC))
 	}
 	if b.Promisc != nil && *b.Promisc != promiscuous(l) {
@@ -149,10 +149,33 @@ func (b Bridge) leavesIPv6(k *kernel.Kernel, l *kernel.Link) error {
 
 // drifts reports whether the bridge takes its address from its ports, as one
 // does that somebody made without giving it an address.
-func drifts(bridge string) bool {
+func drifts(bridge *kernel.Link) bool {
 	const set = "3\n" // NET_ADDR_SET of linux/netdevice.h
-	how, err := file.Read("/sys/class/net/" + bridge + "/addr_assign_type")
+	root, done, err := kernel.Sysfs(bridge)
+	if err != nil {
+		return false
+	}
+	defer done()
+	how, err := file.Read(root + "/class/net/" + bridge.Name + "/addr_assign_type")
 	return err == nil && string(how) != set
+}
+
+// Ports counts a bridge's ports. It lists all links, so it is for STATUS alone.
+func Ports(k *kernel.Kernel, bridge string) (n int, err error) {
+	l, err := k.Link(kernel.Host, bridge)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	all, err := k.Links(kernel.Host)
+	for _, port := range all {
+		if port.Master == l.Index {
+			n++
+		}
+	}
+	return n, err
 }
 
 // filter turns VLAN filtering on. A kernel without it may take the message and

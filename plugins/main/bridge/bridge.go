@@ -9,7 +9,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/legacy"
 	"github.com/catena-cni/catena/internal/link"
@@ -245,8 +244,10 @@ func ready(k *kernel.Kernel, c Conf) error {
 		errs = append(errs, nft.GuardReady())
 	}
 	err := link.Bridge{Name: c.Bridge, VLANFiltering: c.filters()}.Usable(k)
-	if ports, _ := file.List("/sys/class/net/" + c.Bridge + "/brif"); len(ports) >= portsMax {
-		err = errors.Join(err, fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, len(ports)))
+	ports, perr := link.Ports(k, c.Bridge)
+	if ports >= portsMax {
+		perr = fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, ports)
 	}
+	err = errors.Join(err, perr)
 	return errors.Join(append(errs, err)...)
 }
