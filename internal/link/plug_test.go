@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -14,12 +15,18 @@ var (
 	frame   = Frame(plugged, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
 )
 
+// forwarding waits for ports, whose carrier the kernel looks at later on: until
+// then a bridge sends them nothing.
+func forwarding(ports ...string) string {
+	return "; for p in " + strings.Join(ports, " ") + "; do until [ $(cat /sys/class/net/$p/brport/state) = 3 ]; do sleep 0.01; done; done"
+}
+
 // TestPlug: what is sent comes out of the bridge's ports as if a pod had sent
 // it, and the bridge is as before when the plug is out.
 func TestPlug(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	s.Run("ip link add br0 type bridge; ip link add port type veth peer name far; ip link set port mtu 9000; ip link set far mtu 9000; ip link set port master br0; for l in br0 port far; do ip link set $l up; done")
+	s.Run("ip link add br0 type bridge; ip link add port type veth peer name far; ip link set port mtu 9000; ip link set far mtu 9000; ip link set port master br0; for l in br0 port far; do ip link set $l up; done" + forwarding("port"))
 	before, k := s.Text()+s.Run("cat /sys/class/net/br0/address"), s.Kernel()
 	ear := s.Listen()
 	p, err := OpenPlug(k, "br0", 0)
@@ -45,7 +52,7 @@ func TestPlugVLAN(t *testing.T) {
 	t.Parallel()
 	kerneltest.Needs(t, "vlan filtering")
 	s := kerneltest.New(t)
-	s.Run("ip link add br0 type bridge vlan_filtering 1; ip link set br0 up; for v in 7 8; do ip link add port$v type veth peer name far$v; ip link set port$v master br0; ip link set port$v up; ip link set far$v up; done")
+	s.Run("ip link add br0 type bridge vlan_filtering 1; ip link set br0 up; for v in 7 8; do ip link add port$v type veth peer name far$v; ip link set port$v master br0; ip link set port$v up; ip link set far$v up; done" + forwarding("port7", "port8"))
 	for _, access := range []uint16{7, 8} {
 		port := map[uint16]string{7: "port7", 8: "port8"}[access]
 		if err := (VLANs{Link: port, Bridge: "br0", Access: access}).Add(s.Kernel()); err != nil {
