@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -83,6 +84,47 @@ type hinted struct {
 
 func (h hinted) Unwrap() error { return h.error }
 
+// Taken is an error of the class os.ErrExist: a sentence that says what is in the
+// way and whose it is. It needs nothing before it or behind.
+func Taken(format string, args ...any) error { return taken(fmt.Sprintf(format, args...)) }
+
+// IsTaken reports whether there is such an error in it.
+func IsTaken(err error) bool {
+	var t taken
+	return errors.As(err, &t)
+}
+
+type taken string
+
+func (t taken) Error() string      { return string(t) }
+func (taken) Is(target error) bool { return target == fs.ErrExist }
+
+// Concerning adds to an error what it is about where that is too long for its
+// text. It is printed behind the error's details.
+func Concerning(err error, what string) error { return concerning{err, what} }
+
+type concerning struct {
+	error
+	what string
+}
+
+func (c concerning) Unwrap() error { return c.error }
+
+// concerns are those of an error and of all that it is made of.
+func concerns(err error) (all []string) {
+	switch e := err.(type) {
+	case concerning:
+		return append(concerns(e.error), e.what)
+	case interface{ Unwrap() error }:
+		return concerns(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			all = append(all, concerns(one)...)
+		}
+	}
+	return all
+}
+
 // AsError turns any error into one that can be printed: its code, its text,
 // and what to do next.
 func AsError(err error) *Error {
@@ -99,6 +141,9 @@ func AsError(err error) *Error {
 		e.Details = printed.Details
 	default:
 		e.Details = details[e.Code]
+	}
+	if what := concerns(err); len(what) > 0 {
+		e.Details = strings.TrimPrefix(e.Details+"; it is about: ", "; ") + strings.Join(what, "; ")
 	}
 	return e
 }

@@ -186,7 +186,7 @@ func (r record) freeName(k *kernel.Kernel, index int) (string, error) {
 			return own, taken
 		}
 		own = fmt.Sprintf("%.11s_%d", r.Name, i)
-		taken = fmt.Errorf("%s came home as %s: another link of the host has its name meanwhile: %w", r.Name, own, fs.ErrExist)
+		taken = cni.Taken("%s came home as %s: another link of the host has its name meanwhile", r.Name, own)
 		taken = cni.Hint(taken, "nothing is left to be done but to give the device a name that is free: ip link set "+own+" name ...")
 	}
 	return own, taken

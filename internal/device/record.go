@@ -2,7 +2,6 @@ package device
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,7 +151,7 @@ func (r record) abandoned() bool { return kernel.Netns(r.Netns) != r.NetnsID }
 
 // busy is the error for a device that another pod has.
 func (r record) busy() error {
-	err := fmt.Errorf("%s is in the pod of %s: %w", r.Name, r.Owner, fs.ErrExist)
+	err := cni.Taken("%s is in the pod of %s", r.Name, r.Owner)
 	return cni.Hint(err, fmt.Sprintf("its network namespace is %s; a device comes home when the container is detached (DEL)", r.Netns))
 }
 

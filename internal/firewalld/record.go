@@ -3,7 +3,6 @@ package firewalld
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 
@@ -66,7 +65,7 @@ func (r record) claim(d daemon) error {
 	}
 	before, err := read(r.Owner)
 	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
-		err := fmt.Errorf("%s has its addresses in firewalld already: %w", r.Owner, fs.ErrExist)
+		err := cni.Taken("%s has its addresses in firewalld already", r.Owner)
 		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
 	if err == nil {

@@ -265,7 +265,7 @@ func TestPortConflict(t *testing.T) {
 	}
 	before := s.Text()
 	for _, host := range []string{"192.0.2.2", "0.0.0.0"} {
-		if err := one("c2", host).Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "held by net1/c1/eth0") {
+		if err := one("c2", host).Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || err.Error() != "host port 192.0.2.2:80/tcp is held by net1/c1/eth0" && err.Error() != "host port 80/tcp is held by net1/c1/eth0" {
 			t.Errorf("%s: %v", host, err)
 		}
 		s.Same("a refused ADD", before, s.Text())

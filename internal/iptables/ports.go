@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,6 +68,9 @@ const shown = 16
 func (p Ports) conditions() string {
 	return strings.TrimSpace(strings.Join(slices.Concat(p.V4, p.V6), " "))
 }
+
+// Short is what errors call them.
+func (p Ports) Short() string { return "ipt ports " + p.chain() }
 
 // Idle says that nothing is asked for.
 func (p Ports) Idle() bool { return len(p.Mappings) == 0 }
@@ -180,7 +182,7 @@ func (p Ports) free(k *kernel.Kernel) error {
 				return err
 			}
 		default:
-			err := fmt.Errorf("%v is held by %s: %w", held, o.Owner, fs.ErrExist)
+			err := cni.Taken("%s is held by %s", nft.HostPort(held.Protocol, held.Host, fmt.Sprint(held.HostPort)), o.Owner)
 			return cni.Hint(err, fmt.Sprintf("detach (DEL) %s first, or give one of the two another host port or hostIP", o.Owner))
 		}
 	}
@@ -189,7 +191,7 @@ func (p Ports) free(k *kernel.Kernel) error {
 
 // overlap is the first of the ports that the other's record has too, at the same
 // address and under the same conditions.
-func (p Ports) overlap(o record) fmt.Stringer {
+func (p Ports) overlap(o record) *nft.Mapping {
 	if o.Owner.ContainerID == p.Owner.ContainerID || o.Conditions != p.conditions() {
 		return nil
 	}
@@ -206,7 +208,7 @@ func (p Ports) overlap(o record) fmt.Stringer {
 	for _, m := range p.Mappings {
 		for _, host := range held[at(m)] {
 			if host == m.Host || host.IsUnspecified() || m.Host.IsUnspecified() {
-				return m
+				return &m
 			}
 		}
 	}

@@ -84,7 +84,7 @@ func (r record) claim(k *kernel.Kernel) (again bool, err error) {
 	}
 	before, err := r.read()
 	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
-		err := fmt.Errorf("%s has its rules of iptables in %s already: %w", r.Owner, r.chain, fs.ErrExist)
+		err := cni.Taken("%s has its rules of iptables in %s already", r.Owner, r.chain)
 		return false, cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
 	return true, records.Replace(r.key(), content)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plan"
 )
@@ -169,7 +170,7 @@ func (c Case) checkSees(t *testing.T, fact plan.Fact) {
 	}
 	s.Run(c.Undo[undo].Command)
 	err := c.Plan.Check(s.Kernel())
-	if err == nil || !strings.Contains(err.Error(), fact.String()) {
+	if err == nil || !strings.Contains(cni.AsError(err).Msg+cni.AsError(err).Details, fact.String()) {
 		t.Errorf("CHECK does not see it: %v", err)
 	}
 }

@@ -36,6 +36,9 @@ type Beside struct {
 // Idle is the fact's.
 func (b Beside) Idle() bool { return plan.Idle(b.Fact) }
 
+// Short is the fact's.
+func (b Beside) Short() string { return plan.Short(b.Fact) }
+
 // Made is the fact's.
 func (b Beside) Made(k *kernel.Kernel) (bool, error) { return plan.Made(b.Fact, k) }
 

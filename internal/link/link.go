@@ -115,7 +115,7 @@ func Free(k *kernel.Kernel, side kernel.Side, link string) error {
 	_, err := k.Link(side, link)
 	switch {
 	case err == nil:
-		return fmt.Errorf("interface %s is in the %v's network namespace already: %w", link, side, fs.ErrExist)
+		return cni.Taken("interface %s is in the %v's network namespace already", link, side)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -96,7 +97,7 @@ func (t Tap) open(k *kernel.Kernel) (file int, err error) {
 		return err
 	})
 	if errors.Is(err, unix.EBUSY) {
-		return file, fmt.Errorf("interface %s is in the pod's network namespace already: %w", t.Link, fs.ErrExist)
+		return file, cni.Taken("interface %s is in the pod's network namespace already", t.Link)
 	}
 	return file, err
 }

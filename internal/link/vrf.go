@@ -85,7 +85,7 @@ func (v VRF) taken(k *kernel.Kernel, l *kernel.Link) error {
 		return err
 	}
 	if master.Name == v.Name {
-		return fmt.Errorf("%s is in vrf %s already: %w", v.Link, v.Name, fs.ErrExist)
+		return cni.Taken("%s is in vrf %s already", v.Link, v.Name)
 	}
 	return cni.WithCode(cni.CodeExists, fmt.Errorf("%s belongs to %s (a %s) already, and can have one master", v.Link, master.Name, master.Kind))
 }

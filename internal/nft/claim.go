@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -150,13 +151,49 @@ func together(set string) [3]string {
 	return [3]string{"dnat" + family, "port" + family, "portat" + family}
 }
 
+// held is what another one has of a member, and who.
+type held struct{ what, by string }
+
+// common is the host ports that two claims both take.
+func (c claimed) common(o claimed) string {
+	host := c.host
+	if host.IsUnspecified() {
+		host = o.host
+	}
+	first, last := max(c.first, o.first), min(c.last, o.last)
+	if first == last {
+		return HostPort(c.protocol, host, fmt.Sprint(first))
+	}
+	return HostPort(c.protocol, host, fmt.Sprintf("%d-%d", first, last))
+}
+
+// shared is what a member has in common with another one that says no more of
+// host ports than which of them are masqueraded.
+func shared(e Element, f found) string {
+	if !strings.HasPrefix(e.Set, "snat") {
+		return e.String()
+	}
+	ports := func(key, end []byte) claimed {
+		return claimed{protocol: key[4], host: netip.IPv4Unspecified(), first: binary.BigEndian.Uint16(key), last: binary.BigEndian.Uint16(end)}
+	}
+	return ports(e.Key, e.End).common(ports(f.key, f.end))
+}
+
+// HostPort is how people write host ports: with the address only where it is one.
+func HostPort(protocol uint8, host netip.Addr, ports string) string {
+	if !host.IsUnspecified() {
+		ports = net.JoinHostPort(host.String(), ports)
+	}
+	return fmt.Sprintf("host port %s/%s", ports, protocolName(protocol))
+}
+
 // holder finds whose member overlaps another, of those that are neither one's
 // own nor another attachment's of the container. Of the latter near says that one
 // overlaps, and is not the same.
-func (c conn) holder(t *table, e Element, own name.Attachment) (holder string, near bool, err error) {
+func (c conn) holder(t *table, e Element, own name.Attachment) (h held, near bool, err error) {
 	s, err := t.setNamed(e.Set)
 	if err != nil {
-		return "", false, err
+		return h, false, err
 	}
 	sets := []string{e.Set}
 	mine, isClaim := e.claim()
@@ -167,18 +204,20 @@ func (c conn) holder(t *table, e Element, own name.Attachment) (holder string, n
 	for _, set := range sets {
 		have, err := c.dump(t, set)
 		if err != nil {
-			return "", false, err
+			return h, false, err
 		}
 		for _, f := range have {
 			theirs, _ := claimOf(set, f.key, f.end, f.data)
 			switch {
 			case f.comment == own.Comment(), isClaim && !mine.overlaps(theirs), !isClaim && !overlap(s.key, f.key, f.end, e.Key, e.End):
+			case !beside(own, f.comment) && isClaim:
+				return held{mine.common(theirs), f.comment}, false, nil
 			case !beside(own, f.comment):
-				return f.comment, false, nil
+				return held{shared(e, f), f.comment}, false, nil
 			default:
 				near = near || set != e.Set || !f.is(e)
 			}
 		}
 	}
-	return "", near, nil
+	return h, near, nil
 }

@@ -38,7 +38,7 @@ type Members struct {
 // claims is what there is to do about exclusive members alone: about host ports.
 // Plugins without them need not carry it.
 type claims struct {
-	holder    func(c conn, t *table, e Element, own name.Attachment) (holder string, near bool, err error)
+	holder    func(c conn, t *table, e Element, own name.Attachment) (h held, near bool, err error)
 	contested func(c conn, t *table, elements []Element) ([]Element, error)
 	recorded  func(Members) (Members, bool)
 	parts     func(Members) []part
@@ -62,6 +62,9 @@ func (m Members) String() string {
 	}
 	return strings.Join(words, " ")
 }
+
+// Short is what errors call them.
+func (m Members) Short() string { return "nft " + m.Kind }
 
 // Idle says that nothing is asked for; Del still removes what the record says.
 func (m Members) Idle() bool { return len(m.Elements) == 0 }
@@ -246,12 +249,12 @@ func (a *attempt) settle(c conn, e Element) error {
 	case there && beside(a.Owner, f.comment):
 		return a.wait(c)
 	}
-	holder, near, err := a.claims.holder(c, a.table, e, a.Owner)
+	h, near, err := a.claims.holder(c, a.table, e, a.Owner)
 	switch {
 	case err != nil:
 		return err
-	case holder != "":
-		return a.yield(c, e, holder)
+	case h.by != "":
+		return a.yield(c, h)
 	case near:
 		return a.spread()
 	}
@@ -322,18 +325,18 @@ func (a *attempt) alone(c conn) (bool, error) {
 		return false, errors.Join(err, a.takeBack(c))
 	}
 	for _, e := range contested {
-		holder, near, err := a.claims.holder(c, a.table, e, a.Owner)
+		h, near, err := a.claims.holder(c, a.table, e, a.Owner)
 		near = near && e.End != nil && !a.settled[e.String()]
-		if err == nil && holder == "" && !near {
+		if err == nil && h.by == "" && !near {
 			continue
 		}
 		if err = errors.Join(err, a.takeBack(c)); err != nil {
 			return false, err
 		}
-		if holder == "" {
+		if h.by == "" {
 			return false, a.spread()
 		}
-		return false, a.yield(c, e, holder)
+		return false, a.yield(c, h)
 	}
 	return true, nil
 }
@@ -345,15 +348,15 @@ func (a *attempt) takeBack(c conn) error {
 
 // yield takes a member over where its holder's network namespace is gone, and
 // else tells who has it.
-func (a *attempt) yield(c conn, e Element, holder string) error {
-	if at, known := ownerOf(holder); known && at != a.Owner && at != a.cleared {
+func (a *attempt) yield(c conn, h held) error {
+	if at, known := ownerOf(h.by); known && at != a.Owner && at != a.cleared {
 		a.cleared = at
 		if gone, err := c.sweepDead(at, a.Kind); err != nil || gone {
 			return err
 		}
 	}
-	err := fmt.Errorf("%v is held by %s: %w", e, holder, fs.ErrExist)
-	return cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
+	err := cni.Taken("%s is held by %s", h.what, h.by)
+	return cni.Hint(err, "detach (DEL) "+h.by+" first, or give one of the two another host port or hostIP")
 }
 
 // overlap compares two concatenations of ranges part by part.

@@ -113,7 +113,7 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 		return records.Replace(m.key(), content)
 	}
 	if err == nil && before.NetnsID == now.NetnsID && !before.Abandoned() {
-		err := fmt.Errorf("%s has its %s already: %w", m.Owner, m.Kind, fs.ErrExist)
+		err := cni.Taken("%s has its %s already", m.Owner, m.Kind)
 		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
 	if err := c.withdraw(before); err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/lists"
 )
@@ -35,7 +36,7 @@ type Plan []Fact
 func (p Plan) Add(k *kernel.Kernel) error {
 	for i, f := range p {
 		if err := f.Add(k); err != nil {
-			return errors.Join(fmt.Errorf("%v: %w", f, err), lists.Without(p[:i], Idle).Del(k))
+			return errors.Join(about("", f, err), lists.Without(p[:i], Idle).Del(k))
 		}
 	}
 	return nil
@@ -46,10 +47,41 @@ func (p Plan) Del(k *kernel.Kernel) error {
 	var errs []error
 	for i := len(p) - 1; i >= 0; i-- {
 		if err := p[i].Del(k); err != nil {
-			errs = append(errs, fmt.Errorf("undo %v: %w", p[i], err))
+			errs = append(errs, about("undo ", p[i], err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// about says which fact an error is of, in a few words; where those are not all
+// of its text, that is in the details. What says itself what is in the way needs
+// none before it.
+func about(doing string, f Fact, err error) error {
+	text := f.String()
+	short := Short(f)
+	if cni.IsTaken(err) {
+		return cni.Concerning(err, text)
+	}
+	err = fmt.Errorf("%s%s: %w", doing, short, err)
+	if short != text {
+		err = cni.Concerning(err, text)
+	}
+	return err
+}
+
+// shortText is how long a text may be that comes before an error.
+const shortText = 80
+
+// Short is a fact in a few words, for errors.
+func Short(f Fact) string {
+	if s, ok := f.(interface{ Short() string }); ok {
+		return s.Short()
+	}
+	text := f.String()
+	if len(text) <= shortText {
+		return text
+	}
+	return text[:strings.LastIndexByte(text[:shortText], ' ')+1] + "..."
 }
 
 // Made reports whether an ADD of the attachment has made something that a fact of
@@ -86,7 +118,7 @@ func (p Plan) Check(k *kernel.Kernel) error {
 	var errs []error
 	for _, f := range p {
 		if err := f.Check(k); err != nil {
-			errs = append(errs, fmt.Errorf("%v: %w", f, err))
+			errs = append(errs, about("", f, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -118,7 +118,7 @@ func (p Delegator[C]) prepare(r *cni.Request, c C, d delegated.Conf) error {
 	case kept.Abandoned():
 		return p.detach(r, kept)
 	}
-	err = fmt.Errorf("%s is of %s: %w", kept.File(), kept.Owner, fs.ErrExist)
+	err = cni.Taken("%s is of %s", kept.File(), kept.Owner)
 	return cni.Hint(err, fmt.Sprintf("detach (DEL) %s first", kept.Owner))
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
@@ -151,7 +152,7 @@ func (r Rules) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if mine := labelled(all, r.own(), r.given()); len(mine) > 0 {
-		return fmt.Errorf("there is a rule from %v to table %d already: %w", mine[0].src, mine[0].table, fs.ErrExist)
+		return cni.Taken("there is a rule from %v to table %d already", mine[0].src, mine[0].table)
 	}
 	label, tables := r.given(), slices.Repeat([]int{r.Table}, len(r.List))
 	if r.Table == 0 {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -119,7 +118,7 @@ func (t target) held(parent Handle, p priority, protocol uint16, cause error) er
 	all, err := t.filters(parent)
 	for _, f := range all {
 		if err == nil && f.priority == p && (f.kind != "u32" || f.protocol != protocol) {
-			err := fmt.Errorf("%s has a filter of priority %d already, of the kind %s: %w", t.link.Name, p, f.kind, fs.ErrExist)
+			err := cni.Taken("%s has a filter of priority %d already, of the kind %s", t.link.Name, p, f.kind)
 			return cni.Hint(err, "give the other program's filter another priority (tc filter show dev "+t.link.Name+" ingress)")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/netlink"
@@ -116,7 +117,7 @@ func (i IFB) Add(k *kernel.Kernel) error {
 			break
 		}
 		if holder, ferr := i.Find(k); ferr == nil {
-			return fmt.Errorf("%s is there already: %w", holder.Name, fs.ErrExist)
+			return cni.Taken("%s is there already", holder.Name)
 		}
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {

@@ -115,7 +115,7 @@ func (t target) taken(below Handle, err error) error {
 	if lerr != nil {
 		return err
 	}
-	err = fmt.Errorf("%s has a queueing discipline already, %s %v: %w", t.link.Name, there.kind, there.handle, fs.ErrExist)
+	err = cni.Taken("%s has a queueing discipline already, %s %v", t.link.Name, there.kind, there.handle)
 	return cni.Hint(err, "detach (DEL) the container first; where it is another program's, one of the two can shape this link")
 }
 

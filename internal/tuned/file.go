@@ -102,7 +102,7 @@ func (f File) claim(s saved, wanted Values) error {
 	before, rerr := f.read()
 	switch {
 	case rerr == nil && !before.of(f.Owner) && kernel.Netns(before.Netns) == before.NetnsID:
-		err = fmt.Errorf("%s/%s has the former values of %s: %w", f.Folder, f.key(), before.Owner, fs.ErrExist)
+		err = cni.Taken("%s/%s has the former values of %s", f.Folder, f.key(), before.Owner)
 		return cni.Hint(err, "detach (DEL) "+before.Owner+" first")
 	case rerr == nil && before.of(f.Owner) && before.speaksOf(s, wanted):
 		s = before.and(s)

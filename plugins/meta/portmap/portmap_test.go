@@ -200,6 +200,15 @@ func TestConflict(t *testing.T) {
 	tcp := func(host string, from int) PortMapping {
 		return PortMapping{HostPort: from, ContainerPort: 80, HostIP: host}
 	}
+	says := map[string]string{
+		"the same":               "host port 80/tcp is held by n/c1/eth0",
+		"an address of all":      "host port 192.0.2.2:80/tcp is held by n/c1/eth0",
+		"all with an address":    "host port 192.0.2.2:80/tcp is held by n/c1/eth0",
+		"a range around":         "host port 8080/tcp is held by n/c1/eth0",
+		"within a range":         "host port 8080/tcp is held by n/c1/eth0",
+		"a range crosswise":      "host port 8500-8999/tcp is held by n/c1/eth0",
+		"shifted within a range": "host port 8500-8999/tcp is held by n/c1/eth0",
+	}
 	for what, c := range map[string]struct {
 		first, second []PortMapping
 		free          bool
@@ -250,6 +259,10 @@ func TestConflict(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "is held by n/c1/eth0") || cni.AsError(err).Code != cni.CodeExists ||
 				!strings.Contains(cni.AsError(err).Details, "detach (DEL) n/c1/eth0 first") {
 				t.Fatalf("%v", err)
+			}
+			// What the reader needs is all that the message says; the facts are behind.
+			if e := cni.AsError(err); says[what] != "" && e.Msg != says[what] || !strings.Contains(e.Details, "nft  ports ") {
+				t.Errorf("it says %s (%s)", e.Msg, e.Details)
 			}
 			s.Same("a refused ADD", before, s.Text())
 			// The first one's namespace goes without a DEL.
