@@ -298,6 +298,32 @@ func TestSharedByThree(t *testing.T) {
 	h.nothing()
 }
 
+// TestSharedWithTheDead: an attachment whose namespace is gone for good gives way
+// to another of its container, and to no one of it that is gone too.
+func TestSharedWithTheDead(t *testing.T) {
+	h := newHomes(t, 80)
+	one := Conf{RuntimeConfig: mapping(PortMapping{HostPort: 8080, ContainerPort: 80})}
+	a := plugintest.PlanAt(t, portmap, home("n", "c1", "eth1", "10.1.2.9/24"), one)
+	b := plugintest.PlanAt(t, portmap, home("m", "c1", "eth2", "10.2.2.9/24"), one)
+	h.NewPod(h.Pod + ".dead")
+	dead, err := kernel.Open(h.Pod + ".dead")
+	must(t, err)
+	must(t, a.Add(dead))
+	must(t, b.Add(dead))
+	dead.Close()
+	h.Run(`umount -l "$POD.dead"; rm "$POD.dead"`)
+	c := plugintest.PlanAt(t, portmap, home("l", "c1", "eth3", "10.1.2.3/24"), one)
+	must(t, c.Add(h.Kernel()))
+	h.leads("the others are dead", "192.0.2.2:8080", "10.1.2.3:80")
+	for _, p := range []plan.Plan{a, b} {
+		must(t, p.Del(h.Kernel()))
+	}
+	h.leads("the dead are gone", "192.0.2.2:8080", "10.1.2.3:80")
+	must(t, c.Check(h.Kernel()))
+	must(t, c.Del(h.Kernel()))
+	h.nothing()
+}
+
 // TestSharedRaces: whatever comes and goes at the same time, the port leads to
 // the one that is left, and to nobody in the end.
 func TestSharedRaces(t *testing.T) {
