@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/file"
 )
 
 // listen gives the socket that systemd has opened for this process
@@ -25,9 +27,9 @@ func listen(path string) (net.Listener, error) {
 	}
 	const first = 3 // SD_LISTEN_FDS_START
 	syscall.CloseOnExec(first)
-	file := os.NewFile(first, "socket")
-	defer file.Close()
-	l, err := net.FileListener(file)
+	socket := os.NewFile(first, "socket")
+	defer socket.Close()
+	l, err := net.FileListener(socket)
 	if err != nil {
 		return nil, fmt.Errorf("the socket that systemd hands over: %w", err)
 	}
@@ -63,7 +65,7 @@ func lock(folder string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := file.Again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("another daemon keeps the leases in %s: %w", folder, err)
 	}

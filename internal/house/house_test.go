@@ -235,6 +235,51 @@ func TestSpeech(t *testing.T) {
 	}
 }
 
+// interruptible are the system calls that a signal can end, and waits is where
+// one is looked at in another way.
+var (
+	interruptible = strings.Fields(`Access Accept Accept4 Connect Flock Fsopen Fsmount FsconfigCreate Fstat Fstatat Fstatfs Ftruncate Getdents
+		IoctlSetInt Linkat Mkdir Mkdirat Open Openat Poll Pread Pwrite Read Readlinkat Recvfrom Recvmsg Rename Renameat Sendmsg SendmsgN Sendto
+		Stat Statfs Symlinkat Unlinkat Write`)
+	waits = map[string]string{"internal/netlink/conn.go": "Recvfrom"} // whose events a signal is one of
+)
+
+// TestSignals looks whether each of them is made again.
+func TestSignals(t *testing.T) {
+	for _, p := range production(t) {
+		if strings.HasPrefix(p.dir, "integration") || p.dir == "internal/kerneltest" {
+			continue
+		}
+		for name, f := range p.files {
+			where := path.Join(p.dir, name)
+			ast.Inspect(f, func(n ast.Node) bool {
+				if call, ok := n.(*ast.CallExpr); ok && slices.Contains([]string{"Retry", "file.Retry", "Again", "file.Again"}, calls(call)) {
+					return false
+				}
+				if x, ok := n.(*ast.SelectorExpr); ok && slices.Contains(interruptible, x.Sel.Name) && waits[where] != x.Sel.Name {
+					if of, ok := x.X.(*ast.Ident); ok && of.Name == "unix" {
+						t.Errorf("%s: unix.%s: a signal can end it: make it again, by file.Retry or file.Again", where, x.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// calls is the name of what is called.
+func calls(c *ast.CallExpr) string {
+	switch f := c.Fun.(type) {
+	case *ast.Ident:
+		return f.Name
+	case *ast.SelectorExpr:
+		if x, ok := f.X.(*ast.Ident); ok {
+			return x.Name + "." + f.Sel.Name
+		}
+	}
+	return ""
+}
+
 // TestDependencies compares the third parties in each binary with a golden
 // list, so that a new one is a visible change.
 func TestDependencies(t *testing.T) {

@@ -52,15 +52,15 @@ func ForeignSysfs(l *Link) bool {
 // ownSysfs mounts a sysfs of this namespace and gives its root, which is nowhere
 // in the tree of files.
 func ownSysfs() (int, error) {
-	fs, err := unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC)
+	fs, err := file.Retry(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
 	if err != nil {
 		return none, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
+	if err := file.Again(func() error { return unix.FsconfigCreate(fs) }); err != nil {
 		return none, fmt.Errorf("fsconfig: %w", err)
 	}
-	root, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
+	root, err := file.Retry(func() (int, error) { return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
 	if err != nil {
 		return none, fmt.Errorf("fsmount: %w", err)
 	}

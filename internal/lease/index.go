@@ -133,7 +133,7 @@ func (o Owner) key() string {
 func (f *folder) openIndex() {
 	var dir, index unix.Stat_t
 	f.complete = fstat(f.dir, &dir) == nil && dir.Mtim.Nsec == stampNanos &&
-		unix.Fstatat(f.dir, indexDir, &index, unix.AT_SYMLINK_NOFOLLOW) == nil && index.Mtim.Nsec == stampNanos
+		file.Again(func() error { return unix.Fstatat(f.dir, indexDir, &index, unix.AT_SYMLINK_NOFOLLOW) }) == nil && index.Mtim.Nsec == stampNanos
 }
 
 // closeIndex stamps the index if this call has changed something and knows

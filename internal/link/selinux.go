@@ -28,7 +28,7 @@ const inheritedFile = 3
 // selinux reports whether the host has SELinux.
 func selinux() bool {
 	var st unix.Statfs_t
-	return unix.Statfs("/sys/fs/selinux", &st) == nil && uint32(st.Type) == unix.SELINUX_MAGIC
+	return file.Again(func() error { return unix.Statfs("/sys/fs/selinux", &st) }) == nil && uint32(st.Type) == unix.SELINUX_MAGIC
 }
 
 // labelled runs f on a thread whose children are started under a label. A

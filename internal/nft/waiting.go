@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/store"
@@ -46,7 +47,7 @@ type turn struct {
 // lock.
 func (t *turn) take(alone bool) error {
 	if t.fd == 0 {
-		fd, err := unix.Open(string(records), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err := file.Open(string(records), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}
@@ -61,16 +62,11 @@ func (t *turn) take(alone bool) error {
 	if alone {
 		how = unix.LOCK_EX
 	}
-	for {
-		err := unix.Flock(t.fd-1, how)
-		if err == nil {
-			t.alone = alone
-			return nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("lock %s: %w", records, err)
-		}
+	if err := file.Again(func() error { return unix.Flock(t.fd-1, how) }); err != nil {
+		return fmt.Errorf("lock %s: %w", records, err)
 	}
+	t.alone = alone
+	return nil
 }
 
 func (t *turn) leave() {
