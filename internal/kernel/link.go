@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -131,13 +132,22 @@ func (k *Kernel) Forget(s Side, name string) {
 }
 
 // Links lists every link of a side. It is for GC and CHECK alone.
-func (k *Kernel) Links(s Side) ([]*Link, error) {
+func (k *Kernel) Links(s Side) ([]*Link, error) { return k.list(s) }
+
+// Ports lists the links that are enslaved to another one. The kernel chooses
+// them.
+func (k *Kernel) Ports(s Side, master *Link) ([]*Link, error) {
+	some, err := k.list(s, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
+	return lists.Without(some, func(l *Link) bool { return l.Master != master.Index }), err
+}
+
+func (k *Kernel) list(s Side, only ...netlink.Attr) ([]*Link, error) {
 	c, err := k.Conn(s)
 	if err != nil {
 		return nil, err
 	}
-	mask := netlink.U32(unix.IFLA_EXT_MASK, skipStats)
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(0, 0, 0), mask...)})
+	only = append(only, netlink.U32(unix.IFLA_EXT_MASK, skipStats))
+	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(0, 0, 0), netlink.Join(only...)...)})
 	if err != nil {
 		return nil, fmt.Errorf("list the %v's links: %w", s, err)
 	}

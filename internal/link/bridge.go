@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -106,7 +107,7 @@ func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 		}
 		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
 	}
-	if drifts(l) {
+	if drifts(k, l) {
 		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, l.MAC))
 	}
 	if b.Promisc != nil && *b.Promisc != promiscuous(l) {
@@ -148,19 +149,22 @@ func (b Bridge) leavesIPv6(k *kernel.Kernel, l *kernel.Link) error {
 }
 
 // drifts reports whether the bridge takes its address from its ports, as one
-// does that somebody made without giving it an address.
-func drifts(bridge *kernel.Link) bool {
+// does that somebody made without giving it an address. Where sysfs cannot be
+// asked, as by an engine without root, its ports are: it has the address of one
+// of them, or may get the first one's.
+func drifts(k *kernel.Kernel, bridge *kernel.Link) bool {
 	const set = "3\n" // NET_ADDR_SET of linux/netdevice.h
 	root, done, err := kernel.Sysfs(bridge)
 	if err != nil {
-		return false
+		ports, err := k.Ports(kernel.Host, bridge)
+		return err == nil && (len(ports) == 0 || slices.ContainsFunc(ports, func(p *kernel.Link) bool { return bytes.Equal(p.MAC, bridge.MAC) }))
 	}
 	defer done()
 	how, err := file.Read(root + "/class/net/" + bridge.Name + "/addr_assign_type")
 	return err == nil && string(how) != set
 }
 
-// Ports counts a bridge's ports. It lists all links, so it is for STATUS alone.
+// Ports counts a bridge's ports.
 func Ports(k *kernel.Kernel, bridge string) (n int, err error) {
 	l, err := k.Link(kernel.Host, bridge)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -169,13 +173,8 @@ func Ports(k *kernel.Kernel, bridge string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	all, err := k.Links(kernel.Host)
-	for _, port := range all {
-		if port.Master == l.Index {
-			n++
-		}
-	}
-	return n, err
+	ports, err := k.Ports(kernel.Host, l)
+	return len(ports), err
 }
 
 // filter turns VLAN filtering on. A kernel without it may take the message and

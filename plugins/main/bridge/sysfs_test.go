@@ -31,3 +31,24 @@ E`)
 		t.Errorf("the bridge has %s now, and the result was:\n%s", mac, result)
 	}
 }
+
+// TestNoSysfs: where none can be mounted, as in a user namespace that does not
+// own the mounts, the bridge keeps its address too.
+func TestNoSysfs(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/main/bridge")
+	s := kerneltest.New(t)
+	shown := s.Run(`unshare -Urn sh -ec '
+		ip link add br0 type bridge; ip link add p0 address fe:00:00:00:00:01 type veth peer name p1; ip link set p0 master br0
+		unshare -n sh -c "echo; exec sleep 600" > ` + t.TempDir() + `/pod & pod=$!; trap "kill $pod" EXIT
+		until [ "$(readlink /proc/$pod/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+		echo "{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"type\":\"bridge\",\"bridge\":\"br0\"}" |
+			CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/proc/$pod/ns/net CNI_PATH=` + bin + ` ` + bin + `/bridge
+		ip link del p0; ip link add low0 address 00:00:00:00:00:02 type veth; ip link set low0 master br0
+		echo; ip -o link show br0'`)
+	_, mac, _ := strings.Cut(shown[strings.LastIndex(shown, "br0"):], "link/ether ")
+	mac, _, _ = strings.Cut(mac, " ")
+	if !strings.Contains(shown, `"`+mac+`"`) {
+		t.Errorf("the bridge has %s now:\n%s", mac, shown)
+	}
+}
