@@ -174,6 +174,9 @@ func shared(e Element, f found) string {
 		return e.String()
 	}
 	ports := func(key, end []byte) claimed {
+		if end == nil { // by hand
+			end = key
+		}
 		return claimed{protocol: key[4], host: netip.IPv4Unspecified(), first: binary.BigEndian.Uint16(key), last: binary.BigEndian.Uint16(end)}
 	}
 	return ports(e.Key, e.End).common(ports(f.key, f.end))
