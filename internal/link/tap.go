@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
