@@ -129,7 +129,8 @@ func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = k.SetUp(kernel.Pod, device)
+	// Without the interface DEL knows the device by the alias.
+	err = k.SetUp(kernel.Pod, device, netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias()))
 	if err == nil && !v.FallThrough {
 		err = route.Unreachable(k, table)
 	}
@@ -177,7 +178,7 @@ func (v VRF) Del(k *kernel.Kernel) error {
 		return err
 	}
 	l, err := v.link(k)
-	if err == nil && !k.Ours(l) || errors.Is(err, fs.ErrNotExist) && !k.Certain() {
+	if err == nil && !k.Ours(l) || errors.Is(err, fs.ErrNotExist) && !k.Ours(device) {
 		return nil // the device is another pod's too
 	}
 	if err == nil && l.Master == device.Index {
