@@ -76,8 +76,8 @@ func Diff(before, after string) (gone, come []string) {
 // Left sorts what has changed between two texts of a node on which every pod has come and gone again. Shared is what the
 // pods of a node have in common and what therefore may stay: the bridges that are named, the part of our nftables tables
 // that belongs to no pod, forwarding, empty folders, locks and host-local's memory of the last address. With the iptables
-// backends it is the built-in chains, the administrator's, and the three chains of all port mappings. Whatever else has changed was left behind
-// by a pod, or was taken from another.
+// backends it is the built-in chains, the administrator's, and the three chains of all port mappings. Whatever else has
+// changed was left behind by a pod, or was taken from another.
 func Left(before, after string, bridges ...string) (shared, left []string) {
 	gone, come := Diff(before, after)
 	for _, line := range gone {
