@@ -92,7 +92,7 @@ func (r *Request) environment(verb string) (env []string) {
 // named by its file name: a path is refused.
 func Find(plugin, path string) (string, error) {
 	if plugin == "" || plugin == "." || plugin == ".." || strings.ContainsRune(plugin, filepath.Separator) {
-		return "", Errorf(CodeConfig, "%q is no name of a plugin", plugin)
+		return "", Errorf(CodeConfig, "type is %q, which is no name of a plugin", plugin)
 	}
 	if path == "" {
 		return "", Errorf(CodeEnvironment, "CNI_PATH is empty: the plugin %s is to be found in it", plugin)
@@ -100,7 +100,7 @@ func Find(plugin, path string) (string, error) {
 	if file, found := program.Look(plugin, path); found {
 		return file, nil
 	}
-	err := Errorf(CodeMissing, "find plugin %q in path %s: %w", plugin, path, fs.ErrNotExist)
+	err := Errorf(CodeMissing, "find plugin %q in path %s: there is none: %w", plugin, path, fs.ErrNotExist)
 	return "", Hint(err, "install the plugin's program into one of the folders of CNI_PATH")
 }
 

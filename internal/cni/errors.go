@@ -132,7 +132,7 @@ func AsError(err error) *Error {
 	if e, ok := err.(*Error); ok {
 		return e
 	}
-	e := &Error{Code: codeOf(err), Msg: err.Error()}
+	e := &Error{Code: codeOf(err), Msg: oneLine(err)}
 	var h hinted
 	switch {
 	case errors.As(err, &h):
@@ -146,6 +146,18 @@ func AsError(err error) *Error {
 		e.Details = strings.TrimPrefix(e.Details+"; it is about: ", "; ") + strings.Join(what, "; ")
 	}
 	return e
+}
+
+// oneLine is an error's text for the one line that logs give it. What package fs
+// says of the two classes that codeOf looks for follows words that say it better.
+func oneLine(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	for _, class := range []error{fs.ErrExist, fs.ErrNotExist} {
+		if errors.Is(err, class) {
+			text = strings.ReplaceAll(text, ": "+class.Error(), "")
+		}
+	}
+	return text
 }
 
 // codeOf is the one place where causes become codes.
@@ -177,10 +189,11 @@ func codeOf(err error) uint {
 
 // details says what to look at for a code whose error brought no hint.
 var details = map[uint]string{
-	CodeDecode:     "the configuration is the plugin's standard input; run the plugin with the argument 'schema' to see what it takes",
-	CodeConfig:     "run the plugin with the argument 'schema' to see what it takes",
-	CodePermission: "a plugin needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and a writable /proc/sys",
-	CodeExists:     "a container is detached (DEL) before it is attached again",
+	CodeUnsupported: "run the plugin with the argument 'schema' to see what it takes",
+	CodeDecode:      "the configuration is the plugin's standard input; run the plugin with the argument 'schema' to see what it takes",
+	CodeConfig:      "run the plugin with the argument 'schema' to see what it takes",
+	CodePermission:  "a plugin needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and a writable /proc/sys",
+	CodeExists:      "a container is detached (DEL) before it is attached again",
 }
 
 // printedError is the specification's error object. The library's type has no

@@ -2,6 +2,7 @@ package cni
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
+	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/json"
 )
 
@@ -28,6 +30,14 @@ func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVer
 // ParseResult reads a result of any version. One that does not say its version
 // is of the configuration's.
 func ParseResult(data []byte, confVersion string) (*Result, error) {
+	r, err := parseResult(data, confVersion)
+	if err != nil {
+		return nil, Errorf(CodeDecode, "result: %w", err)
+	}
+	return r, nil
+}
+
+func parseResult(data []byte, confVersion string) (*Result, error) {
 	if r, ok := parsePlain(data); ok {
 		return r, nil
 	}
@@ -37,7 +47,7 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 		IPs        []*json.RawMessage `json:"ips"`
 		Routes     []*json.RawMessage `json:"routes"`
 	}
-	err := json.Unmarshal(data, &own)
+	err := conf.Explain(data, json.Unmarshal(data, &own))
 	// The library does not look for nulls in lists, and a plugin need not.
 	if slices.Contains(slices.Concat(own.Interfaces, own.IPs, own.Routes), nil) {
 		err = errors.Join(err, errors.New("null stands in a list of interfaces, ips or routes"))
@@ -47,15 +57,15 @@ func ParseResult(data []byte, confVersion string) (*Result, error) {
 		data, err = withVersion(data, confVersion)
 	}
 	if err != nil {
-		return nil, Errorf(CodeDecode, "result: %w", err)
+		return nil, err
 	}
 	versioned, err := create.Create(own.CNIVersion, data)
 	if err != nil {
-		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
+		return nil, fmt.Errorf("version %s: %w", own.CNIVersion, conf.Explain(data, err))
 	}
 	r, err := current.NewResultFromResult(versioned)
 	if err != nil {
-		return nil, Errorf(CodeDecode, "result of version %s: %w", own.CNIVersion, err)
+		return nil, fmt.Errorf("version %s: %w", own.CNIVersion, err)
 	}
 	return r, nil
 }
@@ -75,7 +85,7 @@ func (r *Request) PrevResult() (*Result, error) {
 	if len(r.Conf.PrevResult) == 0 || string(r.Conf.PrevResult) == "null" {
 		return nil, nil
 	}
-	result, err := ParseResult(r.Conf.PrevResult, r.Conf.CNIVersion)
+	result, err := parseResult(r.Conf.PrevResult, r.Conf.CNIVersion)
 	if err != nil {
 		return nil, Errorf(CodeDecode, "prevResult: %w", err)
 	}

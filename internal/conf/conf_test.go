@@ -56,6 +56,48 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// own reads its JSON itself.
+type own struct{ Type string }
+
+func (o *own) UnmarshalJSON(data []byte) error {
+	var is struct {
+		Type string `json:"type"`
+	}
+	err := json.Unmarshal(data, &is)
+	o.Type = is.Type
+	return err
+}
+
+// TestExplain: a message names the key as it stands in the configuration, and a
+// place only where that is known; what could not be read is held against nothing.
+func TestExplain(t *testing.T) {
+	type Embedded struct {
+		Map map[string]string `json:"map"`
+	}
+	type shape struct {
+		Embedded
+		Name  string  `json:"name"`
+		Own   own     `json:"own"`
+		Table *uint32 `json:"table" min:"1"`
+	}
+	for in, want := range map[string]string{
+		`{"map":{"net.x":5}}`:                     `wrong type: map.net.x is to be a string, not number (line 1, column 17)`,
+		`{"name":"abcdefghijk","own":{"type":5}}`: `wrong type: own.type is to be a string, not number`,
+		`{"name":"abcdefghijk","own":[]}`:         ``,
+		`{"name":"abcdefghijk","own":[1]}`:        `wrong type: own is to be an object, not array`,
+		`{"table":-1}`:                            `wrong type: table is to be a whole number from 0 on, not number -1 (line 1, column 11)`,
+		`{"table":0}`:                             `value not allowed: table is 0, and can be 1 or more`,
+	} {
+		got := ""
+		if err := Read([]byte(in), new(shape)); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q; want %q", in, got, want)
+		}
+	}
+}
+
 // TestDecodeReadsTheRest: a DEL does what it can with a broken configuration.
 func TestDecodeReadsTheRest(t *testing.T) {
 	var s sample

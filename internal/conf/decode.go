@@ -33,32 +33,52 @@ var (
 // is read all the same.
 func Decode(data []byte, into any) error {
 	data = withoutEmpty(data, reflect.TypeOf(into))
-	err := json.Unmarshal(data, into)
+	err := Explain(data, json.Unmarshal(data, into))
+	if err != nil && !errors.Is(err, ErrSyntax) && !errors.Is(err, ErrType) && !errors.Is(err, ErrValue) {
+		return fmt.Errorf("%w: %v", ErrType, err) // by a type that reads its own JSON
+	}
+	return err
+}
+
+// Read decodes a configuration and validates what could be decoded.
+func Read(data []byte, into any) error {
+	if err := Decode(data, into); err != nil {
+		return err
+	}
+	return Validate(into)
+}
+
+// Explain says for people what decoding data ended with, where it is JSON's fault.
+func Explain(data []byte, err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &syntax):
 		line, column := place(data, syntax.Offset)
 		return fmt.Errorf("%w: line %d, column %d: %v", ErrSyntax, line, column, syntax)
 	case errors.As(err, &kind):
-		line, column := place(data, kind.Offset)
-		return fmt.Errorf("%w: %s is to be %s, not %s (line %d, column %d)",
-			ErrType, orRoot(where(data, kind)), kindName(kind.Type), kind.Value, line, column)
+		path, known := where(data, kind)
+		err = fmt.Errorf("%w: %s is to be %s, not %s", ErrType, orRoot(path), kindName(kind.Type), kind.Value)
+		if known {
+			line, column := place(data, kind.Offset)
+			err = fmt.Errorf("%w (line %d, column %d)", err, line, column)
+		}
+		return err
 	}
-	return fmt.Errorf("%w: %v", ErrType, err)
+	return err
 }
 
 // where names the value that an error is about. A type that reads its own JSON
 // counts offsets from its beginning; then the library's path is all that there is.
-func where(data []byte, e *json.UnmarshalTypeError) string {
-	path := keyPath(data, int(e.Offset))
-	key, _, _ := strings.Cut(path[strings.LastIndexByte(path, '.')+1:], "[")
-	if strings.EqualFold(key, e.Field[strings.LastIndexByte(e.Field, '.')+1:]) {
-		return path
+func where(data []byte, e *json.UnmarshalTypeError) (path string, known bool) {
+	path = keyPath(data, int(e.Offset))
+	key := e.Field[strings.LastIndexByte(e.Field, '.')+1:] // behind the names of types that are embedded
+	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' }) {
+		if strings.EqualFold(part, key) {
+			return path, true
+		}
 	}
-	return e.Field
+	return e.Field, e.Field == ""
 }
 
 // keyPath names the value that ends, or is open, at an offset: its keys, and its

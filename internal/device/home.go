@@ -81,7 +81,7 @@ func (r record) find(k *kernel.Kernel, side kernel.Side, names ...string) (*kern
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("%s: %w", r.Name, fs.ErrNotExist)
+	return nil, fmt.Errorf("link %s: there is none: %w", r.Name, fs.ErrNotExist)
 }
 
 // homeWait bounds the wait for hardware whose pod's namespace has just been

@@ -52,7 +52,7 @@ func (s Selector) bus() (folder string, isPCI bool, err error) {
 		return folder, true, nil
 	}
 	if s.DeviceID == "" {
-		return "", false, fmt.Errorf("PCI device %s: %w", id, fs.ErrNotExist)
+		return "", false, fmt.Errorf("there is no PCI device %s: %w", id, fs.ErrNotExist)
 	}
 	folder = filepath.Join(auxiliary, id)
 	if _, err := file.ModeOf(folder); err == nil {

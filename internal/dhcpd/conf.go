@@ -175,7 +175,7 @@ func (a Args) lent(at name.Attachment, c Conf) (map[string]netip.Addr, error) {
 // is not trusted with more than that.
 func (a Args) read() (at name.Attachment, c Conf, err error) {
 	args, _ := cni.ParseArgs(a.Args)
-	if err = errors.Join(conf.Decode(a.StdinData, &c), conf.Validate(&c)); err == nil {
+	if err = conf.Read(a.StdinData, &c); err == nil {
 		err = c.Validate(args)
 	}
 	at = name.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName}

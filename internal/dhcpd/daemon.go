@@ -251,7 +251,7 @@ func (d *Daemon) acquire(v visit, wish map[string]netip.Addr) (*holder, error) {
 	}
 	defer k.Close()
 	if !k.Has(kernel.Pod) {
-		return nil, fmt.Errorf("network namespace %s: %w", a.Netns, fs.ErrNotExist)
+		return nil, fmt.Errorf("network namespace %s: there is none: %w", a.Netns, fs.ErrNotExist)
 	}
 	r := &Record{Args: a, Conf: a.StdinData, Leases: map[string]*dhcp.Lease{}, Applied: map[string]*dhcp.Lease{}}
 	if r.NetnsID, err = kernel.LookNetns(a.Netns); err != nil {

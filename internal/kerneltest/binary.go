@@ -186,5 +186,10 @@ func (s *Sandbox) Refuses(c Call, code uint, words ...string) {
 			s.t.Errorf("the message does not say %q: %s", w, a.Msg)
 		}
 	}
+	for _, w := range []string{"\n", "json: cannot", "struct field", ": file already exists", ": file does not exist"} {
+		if strings.Contains(a.Msg, w) {
+			s.t.Errorf("the message is not for people, it has %q: %s", w, a.Msg)
+		}
+	}
 	s.Same("a refused call", before, s.Text())
 }

@@ -66,7 +66,7 @@ func mtu(k *kernel.Kernel, n int) (int, error) {
 	}
 	out, err := route.Default(k, kernel.Host)
 	if err != nil {
-		return 0, fmt.Errorf("mtu auto: %w", err)
+		return 0, cni.Hint(err, "give mtu as a number, or the host a default route")
 	}
 	return out.MTU, nil
 }

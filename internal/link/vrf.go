@@ -87,7 +87,8 @@ func (v VRF) taken(k *kernel.Kernel, l *kernel.Link) error {
 	if master.Name == v.Name {
 		return cni.Taken("%s is in vrf %s already", v.Link, v.Name)
 	}
-	return cni.WithCode(cni.CodeExists, fmt.Errorf("%s belongs to %s (a %s) already, and can have one master", v.Link, master.Name, master.Kind))
+	err = cni.WithCode(cni.CodeExists, fmt.Errorf("%s belongs to %s (a %s) already, and can have one master", v.Link, master.Name, master.Kind))
+	return cni.Hint(err, "leave the plugin out of the chain that makes it a port there, or vrf")
 }
 
 // device finds the VRF's device, and refuses one that is not as it is wanted.

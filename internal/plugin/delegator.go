@@ -41,7 +41,7 @@ func (p Delegator[C]) needsName() bool { return true }
 
 func (p Delegator[C]) read(r *cni.Request) (c C, err error) {
 	_, err = r.PrevResult()
-	err = errors.Join(err, conf.Decode(r.Stdin, &c), conf.Validate(&c))
+	err = errors.Join(err, conf.Read(r.Stdin, &c))
 	if err == nil && p.Validate != nil {
 		at := At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))

@@ -55,7 +55,7 @@ func (p IPAM) read(r *cni.Request) (at At, c Giver, err error) {
 	if p.Args == nil {
 		err = nil
 	}
-	err = errors.Join(err, conf.Decode(r.Stdin, c), conf.Validate(c))
+	err = errors.Join(err, conf.Read(r.Stdin, c))
 	if err == nil {
 		err = cni.WithCode(cni.CodeConfig, c.Validate(&at))
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/conf"
 	"github.com/catena-cni/catena/internal/link"
 )
 
@@ -46,8 +47,11 @@ func (m *MTU) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	n, err := strconv.Atoi(string(b))
-	if err != nil || n < 0 || n > mtuMax {
+	if err != nil {
 		return fmt.Errorf(`mtu is %s, and can be 0 to %d or "auto"`, b, mtuMax)
+	}
+	if n < 0 || n > mtuMax {
+		return fmt.Errorf(`%w: mtu is %d, and can be 0 to %d or "auto"`, conf.ErrValue, n, mtuMax)
 	}
 	*m = MTU(n)
 	return nil

@@ -115,7 +115,7 @@ func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
 	}
 	prev, perr := r.PrevResult()
 	at.Prev, at.takesAddresses = prev, p.TakesAddresses
-	err = errors.Join(err, perr, conf.Decode(r.Stdin, &c), conf.Validate(&c))
+	err = errors.Join(err, perr, conf.Read(r.Stdin, &c))
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
 	}
@@ -153,7 +153,7 @@ func (p Plugin[C]) open(netns string) (*kernel.Kernel, error) {
 	}
 	if !k.Has(kernel.Pod) {
 		k.Close()
-		err := cni.Errorf(cni.CodeMissing, "network namespace %s: %w", netns, fs.ErrNotExist)
+		err := cni.Errorf(cni.CodeMissing, "network namespace %s: there is none: %w", netns, fs.ErrNotExist)
 		return nil, cni.Hint(err, "CNI_NETNS is to be the path of the container's network namespace")
 	}
 	return k, nil

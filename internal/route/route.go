@@ -262,7 +262,7 @@ func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
 		return Out{}, fmt.Errorf("route to %v: %w", to, err)
 	}
 	if len(answers) == 0 || len(answers[0]) < unix.SizeofRtMsg {
-		return Out{}, fmt.Errorf("route to %v: %w", to, fs.ErrNotExist)
+		return Out{}, fmt.Errorf("no route to %v: %w", to, fs.ErrNotExist)
 	}
 	kind := answers[0][7]
 	l, err := k.LinkAt(side, int(netlink.Uint32(netlink.Find(answers[0][unix.SizeofRtMsg:], unix.RTA_OIF))))
@@ -283,10 +283,14 @@ func HasDefault(k *kernel.Kernel, side kernel.Side, six bool) (bool, error) {
 		to = outside[1]
 	}
 	_, err := Lookup(k, side, to)
-	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, fs.ErrNotExist) {
+	if nowhere(err) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+func nowhere(err error) bool {
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, fs.ErrNotExist)
 }
 
 // Default is the way that the side's default route goes, of IPv4 or else of
@@ -298,7 +302,12 @@ func Default(k *kernel.Kernel, side kernel.Side) (Out, error) {
 		if err == nil {
 			return out, nil
 		}
-		errs = append(errs, err)
+		if !nowhere(err) {
+			errs = append(errs, err)
+		}
 	}
-	return Out{}, fmt.Errorf("the %v has no default route: %w", side, errors.Join(errs...))
+	if errs == nil {
+		return Out{}, fmt.Errorf("the %v has no default route: %w", side, unix.ENETUNREACH)
+	}
+	return Out{}, errors.Join(errs...)
 }

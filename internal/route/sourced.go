@@ -166,7 +166,10 @@ func (s Sourced) Check(k *kernel.Kernel) error {
 		return err
 	}
 	for _, source := range s.List {
-		table := tables[source.Prefix.Addr()]
+		table, ruled := tables[source.Prefix.Addr()]
+		if !ruled {
+			return fmt.Errorf("no rule leads from %v to a table: %w", source.Prefix.Addr(), fs.ErrNotExist)
+		}
 		if err := s.compare(source, table, routes); err != nil {
 			return fmt.Errorf("table %d of %v: %w", table, source.Prefix.Addr(), err)
 		}

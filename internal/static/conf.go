@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -81,7 +82,7 @@ func (c *Conf) gather(args map[string]string) error {
 	for _, source := range []struct {
 		key string
 		ips []string
-	}{{"args.cni.ips", c.CNIArgs.CNI.IPs}, {"runtimeConfig.ips", c.RuntimeConfig.IPs}} {
+	}{{"args.cni.ips[#]", c.CNIArgs.CNI.IPs}, {"runtimeConfig.ips[#]", c.RuntimeConfig.IPs}} {
 		instead, err := prefixes(source.key, source.ips)
 		errs = append(errs, err)
 		if len(instead) > 0 {
@@ -119,10 +120,11 @@ func (a Address) read(key string) (out address, err error) {
 	return out, err
 }
 
+// prefixes reads a list of addresses; in key, # stands for the place of each.
 func prefixes(key string, texts []string) (all []address, err error) {
 	var errs []error
 	for i, text := range texts {
-		p, err := plugin.ReadInterfaceAddress(fmt.Sprintf("%s[%d]", key, i), strings.TrimSpace(text))
+		p, err := plugin.ReadInterfaceAddress(strings.Replace(key, "#", strconv.Itoa(i), 1), strings.TrimSpace(text))
 		errs = append(errs, err)
 		all = append(all, address{Prefix: p})
 	}
@@ -147,8 +149,8 @@ func (c *Conf) setGateways(texts []string) error {
 	var errs []error
 	used := map[netip.Addr]bool{}
 	var gateways []netip.Addr
-	for i, text := range texts {
-		gw, err := plugin.ReadAddress(fmt.Sprintf("GATEWAY in CNI_ARGS[%d]", i), strings.TrimSpace(text))
+	for _, text := range texts {
+		gw, err := plugin.ReadAddress("GATEWAY in CNI_ARGS", strings.TrimSpace(text))
 		errs = append(errs, err)
 		gateways = append(gateways, gw)
 	}

@@ -39,7 +39,7 @@ func (c *Conf) Ready(string) error { return nil }
 // Give gives what the configuration and the arguments say.
 func (c *Conf) Give(plugin.At) (*cni.Result, error) {
 	if len(c.addresses) == 0 {
-		err := cni.Errorf(cni.CodeConfig, "static has no address to give")
+		err := cni.Errorf(cni.CodeConfig, "there is no address to give")
 		return nil, cni.Hint(err, "name one in ipam.addresses, or by the capability ips, args.cni.ips, or IP in CNI_ARGS")
 	}
 	for _, gw := range c.unused {

@@ -30,8 +30,8 @@ func TestBadInput(t *testing.T) {
 			{Name: "trunk without ids", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[null]}`, Code: 7, Words: "vlanTrunk[0]"},
 			{Name: "trunk with half a range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":3}]}`, Code: 7, Words: "come together"},
 			{Name: "trunk backwards", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"minID":9,"maxID":3}]}`, Code: 7, Words: "above maxID"},
-			{Name: "negative mtu", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":-5}`, Code: 6, Words: "mtu is -5"},
-			{Name: "mtu too large", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":70000}`, Code: 6, Words: "mtu is 70000"},
+			{Name: "negative mtu", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":-5}`, Code: 7, Words: "mtu is -5"},
+			{Name: "mtu too large", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","mtu":70000}`, Code: 7, Words: "mtu is 70000"},
 			{Name: "mtu too small", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","mtu":67}`, Code: 7, Words: "mtu is 67|68"},
 			{Name: "mtu too small for IPv6", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","mtu":1200,"isGateway":true,"ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}}`, Code: 7, Words: "mtu is 1200|1280|fd00:1:2::2/64"},
 			{Name: "a bridge's mtu too small for IPv6", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0","ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}}`, Setup: "ip link add br0 address 02:00:00:00:00:01 type bridge; sysctl -q net.ipv6.conf.br0.accept_ra=0 net.ipv6.conf.br0.accept_dad=0; ip link set br0 up mtu 1200", Code: 100, Words: "the mtu of eth0 is 1200|1280"},
@@ -53,7 +53,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "interface exists", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge"}`, Setup: "pod ip link add eth0 type veth peer name x", Code: 101, Words: "eth0|already"},
 			{Name: "bridge is none", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"br0"}`, Setup: "ip link add br0 type veth peer name x", Code: 100, Words: "br0 is a veth"},
 			{Name: "no IPAM plugin", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"nowhere"}}`, Code: 102, Words: `find plugin "nowhere"`},
-			{Name: "IPAM by a path", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"../host-local"}}`, Code: 7, Words: "no name of a plugin"},
+			{Name: "IPAM by a path", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","ipam":{"type":"../host-local"}}`, Code: 7, Words: "type is \"../host-local\", which is no name of a plugin"},
 		},
 	}.Run(t)
 }

@@ -124,5 +124,5 @@ func TestInsideIsInstalled(t *testing.T) {
 	must(t, os.Chmod(filepath.Join(same, "host-local"), 0o644))
 	s.Refuses(c, 103, "host-local", "permission denied")
 	must(t, os.Remove(filepath.Join(same, "host-local")))
-	s.Refuses(c, 102, "host-local", "file does not exist")
+	s.Refuses(c, 102, "host-local", "there is none")
 }

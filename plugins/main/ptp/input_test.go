@@ -23,7 +23,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "wrong type", Conf: `,"ipMasq":"yes"` + ipam, Code: 6, Words: "ipMasq|true or false"},
 			{Name: "unknown backend", Conf: `,"ipMasqBackend":"pf"` + ipam, Code: 7, Words: "ipMasqBackend|pf|nftables"},
 			{Name: "iptables without its program", Conf: `,"ipMasq":true,"ipMasqBackend":"iptables"` + ipam, Setup: asked, Code: 102, Words: "iptables-restore|PATH"},
-			{Name: "negative mtu", Conf: `,"mtu":-1` + ipam, Code: 6, Words: "mtu is -1"},
+			{Name: "negative mtu", Conf: `,"mtu":-1` + ipam, Code: 7, Words: "mtu is -1"},
 			{Name: "mtu auto without a default route", Conf: `,"mtu":"auto"` + ipam, Setup: asked, Code: 100, Words: "mtu auto|no default route"},
 			{Name: "mtu too small", Conf: `,"mtu":67` + ipam, Code: 7, Words: "mtu is 67|68"},
 			{Name: "mtu too small for IPv6", Conf: `,"mtu":1200,"ipam":{"type":"static","addresses":[{"address":"fd00:1:2::2/64","gateway":"fd00:1:2::1"}]}`, Code: 7, Words: "mtu is 1200|1280|fd00:1:2::2/64"},

@@ -35,7 +35,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "the bridge's own", Conf: `,"delegate":{"vlan":9999}`, Code: 7, Words: "bridge: |vlan is 9999"},
 			{Name: "arguments", Args: "FOO=1", Code: 4, Words: "bridge: |FOO"},
 			{Name: "broken prevResult", Conf: `,"prevResult":{"ips":7}`, Code: 6, Words: "prevResult"},
-			{Name: "no name", Conf: `,"name":""`, Code: 7, Words: "name"},
+			{Name: "a key twice", Conf: `,"name":""`, Code: 7, Words: "name stands twice"},
 		},
 	}.Run(t)
 }

@@ -48,7 +48,8 @@ func validate(_ *plugin.At, c *Conf) error {
 func complete(at plugin.At, c Conf) error {
 	list := sources(at, c)
 	if len(list) == 0 {
-		return fmt.Errorf("prevResult has %s, and sbr routes by them", at.NoAddress())
+		err := fmt.Errorf("prevResult has %s, and sbr routes by them", at.NoAddress())
+		return cni.Hint(err, "give the plugin that makes the interface an ipam, or leave sbr out")
 	}
 	for _, s := range list {
 		p := s.Prefix

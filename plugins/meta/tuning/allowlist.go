@@ -46,7 +46,7 @@ func parseAllowlist(text string) (allowed []*regexp.Regexp, err error) {
 		// net.ipv4.ip_forward_use_pmtu.
 		allowed = append(allowed, regexp.MustCompile("^(?:"+line+")$"))
 	}
-	return allowed, err
+	return allowed, cni.Hint(err, "each line is a regular expression of Go's (RE2) for the names of sysctls that may be set")
 }
 
 // permitted refuses settings that the administrator does not allow.

@@ -1,0 +1,29 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"testing"
+)
+
+// TestOneLine: a message says each thing once, in one line.
+func TestOneLine(t *testing.T) {
+	_, noFile := os.Open("/nowhere")
+	for _, row := range []struct {
+		err  error
+		code uint
+		want string
+	}{
+		{fmt.Errorf("link up0: there is none: %w", fs.ErrNotExist), CodeMissing, "link up0: there is none"},
+		{fmt.Errorf("port 80 is held by n/a/eth0: %w", fs.ErrExist), CodeExists, "port 80 is held by n/a/eth0"},
+		{fmt.Errorf("lease: %w", noFile), CodeMissing, "lease: open /nowhere: no such file or directory"},
+		{errors.Join(errors.New("a is missing"), fmt.Errorf("b: %w", fs.ErrNotExist)), CodeMissing, "a is missing; b"},
+		{errors.New("the other plugin says: file already exists"), CodeFailed, "the other plugin says: file already exists"},
+	} {
+		if e := AsError(row.err); e.Msg != row.want || e.Code != row.code {
+			t.Errorf("%d %q; want %d %q", e.Code, e.Msg, row.code, row.want)
+		}
+	}
+}
