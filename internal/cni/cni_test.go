@@ -191,7 +191,7 @@ func TestResults(t *testing.T) {
 		"1.0.0": `{"ips":[{"address":"10.1.2.3/24"}]}`,
 		"1.1.0": `{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}`, // its own version counts
 	} {
-		r, err := ParseResult([]byte(text), version)
+		r, err := ParseResult("x", []byte(text), version)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestResults(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"{", "null", "[]", `"x"`, `{"cniVersion":"9.9.9"}`, `{"ips":3}`} {
-		if _, err := ParseResult([]byte(bad), "1.0.0"); err == nil || AsError(err).Code != CodeDecode {
+		if _, err := ParseResult("x", []byte(bad), "1.0.0"); err == nil || AsError(err).Code != CodeDecode {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -148,10 +149,11 @@ func AsError(err error) *Error {
 	return e
 }
 
-// oneLine is an error's text for the one line that logs give it. What package fs
+// oneLine is an error's text for the one line that logs give it. What ADD and
+// what it takes back fail of alike is said once. What package fs
 // says of the two classes that codeOf looks for follows words that say it better.
 func oneLine(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	text := strings.Join(slices.Compact(strings.Split(err.Error(), "\n")), "; ")
 	for _, class := range []error{fs.ErrExist, fs.ErrNotExist} {
 		if errors.Is(err, class) {
 			text = strings.ReplaceAll(text, ": "+class.Error(), "")

@@ -20,6 +20,7 @@ func TestOneLine(t *testing.T) {
 		{fmt.Errorf("port 80 is held by n/a/eth0: %w", fs.ErrExist), CodeExists, "port 80 is held by n/a/eth0"},
 		{fmt.Errorf("lease: %w", noFile), CodeMissing, "lease: open /nowhere: no such file or directory"},
 		{errors.Join(errors.New("a is missing"), fmt.Errorf("b: %w", fs.ErrNotExist)), CodeMissing, "a is missing; b"},
+		{errors.Join(errors.New("find plugin x"), errors.New("find plugin x")), CodeFailed, "find plugin x"},
 		{errors.New("the other plugin says: file already exists"), CodeFailed, "the other plugin says: file already exists"},
 	} {
 		if e := AsError(row.err); e.Msg != row.want || e.Code != row.code {

@@ -27,16 +27,18 @@ type (
 // NewResult is an empty result.
 func NewResult() *Result { return &Result{CNIVersion: current.ImplementedSpecVersion} }
 
-// ParseResult reads a result of any version. One that does not say its version
-// is of the configuration's.
-func ParseResult(data []byte, confVersion string) (*Result, error) {
+// ParseResult reads the result that a plugin has printed.
+func ParseResult(plugin string, data []byte, confVersion string) (*Result, error) {
 	r, err := parseResult(data, confVersion)
 	if err != nil {
-		return nil, Errorf(CodeDecode, "result: %w", err)
+		err = Errorf(CodeDecode, "the result of %s: %w", plugin, err)
+		return nil, Hint(err, "it is what that plugin prints on standard output: run it by hand to see all of it")
 	}
 	return r, nil
 }
 
+// parseResult reads a result of any version. One that does not say its version
+// is of the configuration's.
 func parseResult(data []byte, confVersion string) (*Result, error) {
 	if r, ok := parsePlain(data); ok {
 		return r, nil

@@ -30,7 +30,7 @@ func TestPlain(t *testing.T) {
 			text := []byte(`{"cniVersion":"` + version + `"` + body + `}`)
 			r, ok := parsePlain(text)
 			if !ok {
-				if _, err := ParseResult(text, version); err == nil {
+				if _, err := ParseResult("x", text, version); err == nil {
 					t.Errorf("%s is left to the library, which reads it", text)
 				}
 				continue

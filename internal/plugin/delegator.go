@@ -92,7 +92,7 @@ func (p Delegator[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 	}
 	var result *cni.Result
 	if err == nil {
-		result, err = cni.ParseResult(out, r.Conf.CNIVersion)
+		result, err = cni.ParseResult("the plugin that "+p.Name+" calls", out, r.Conf.CNIVersion)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, undo())
@@ -241,7 +241,7 @@ func (p Delegator[C]) preview(r *cni.Request) (*cni.Result, error) {
 	if err != nil || len(out) == 0 {
 		return cni.NewResult(), err
 	}
-	return cni.ParseResult(out, r.Conf.CNIVersion)
+	return cni.ParseResult("the plugin that "+p.Name+" calls", out, r.Conf.CNIVersion)
 }
 
 func (p Delegator[C]) plan(r *cni.Request, w io.Writer) error {

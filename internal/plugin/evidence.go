@@ -14,7 +14,7 @@ func (at At) evidence(r *cni.Request) link.Evidence {
 	return link.Evidence{Owner: at.Attachment, Result: func() link.Reported {
 		result := at.Prev
 		if result == nil {
-			result, _ = cni.ParseResult(legacy.KeptResult(at.Attachment), r.Conf.CNIVersion)
+			result, _ = cni.ParseResult("", legacy.KeptResult(at.Attachment), r.Conf.CNIVersion)
 		}
 		return at.reported(result)
 	}}

@@ -295,7 +295,7 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 		return nothing, err
 	}
 	if err == nil {
-		at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
+		at.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
 	}
 	if err == nil && len(at.Result.IPs) == 0 {
 		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
@@ -563,7 +563,7 @@ func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (At, C, error) {
 	case r.Conf.IPAM.Type != "" && !p.Chained:
 		out, err := r.Ask(r.Conf.IPAM.Type, "result")
 		if err == nil && len(out) > 0 {
-			at.Result, err = cni.ParseResult(out, r.Conf.CNIVersion)
+			at.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
 		}
 		if err != nil {
 			return at, c, err

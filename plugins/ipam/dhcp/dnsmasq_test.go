@@ -62,7 +62,7 @@ func TestLease(t *testing.T) {
 // result reads what ADD printed.
 func (w world) result(a kerneltest.Answer) *cni.Result {
 	w.t.Helper()
-	r, err := cni.ParseResult([]byte(a.Stdout), "1.1.0")
+	r, err := cni.ParseResult("x", []byte(a.Stdout), "1.1.0")
 	if err != nil {
 		w.t.Fatalf("%v:\n%s", err, a.Stdout)
 	}

@@ -80,7 +80,7 @@ func TestLife(t *testing.T) {
 	w := newWorld(t)
 	w.Must(w.call("STATUS", ""))
 	out := w.Must(w.call("ADD", "")).Stdout
-	r, err := cni.ParseResult([]byte(out), "1.1.0")
+	r, err := cni.ParseResult("x", []byte(out), "1.1.0")
 	if err != nil {
 		t.Fatal(err)
 	}

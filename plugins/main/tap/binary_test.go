@@ -72,7 +72,7 @@ func TestVerbs(t *testing.T) {
 	ipam(`[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"}]}'; exit 0`)
 	s.Must(call("STATUS", ""))
 	out := s.Must(call("ADD", "")).Stdout
-	r, err := cni.ParseResult([]byte(out), "1.1.0")
+	r, err := cni.ParseResult("x", []byte(out), "1.1.0")
 	if err != nil {
 		t.Fatal(err)
 	}
