@@ -10,7 +10,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/store"
 )
@@ -21,24 +20,6 @@ const (
 	results = "/var/lib/cni/results"
 	leases  = "/var/lib/cni/networks"
 )
-
-// Departed reports whether libcni keeps a result of the attachment whose network
-// namespace is not there any more.
-func Departed(at name.Attachment) bool {
-	base := at.Network + "-" + at.ContainerID + "-" + at.IfName
-	if strings.Contains(base, "/") {
-		return false
-	}
-	text, err := file.Read(filepath.Join(results, base))
-	var kept struct {
-		Netns string `json:"netns"`
-	}
-	if err != nil || json.Unmarshal(text, &kept) != nil || kept.Netns == "" {
-		return false
-	}
-	id, err := kernel.LookNetns(kept.Netns)
-	return err == nil && id == kernel.NetnsID{}
-}
 
 // elsewhere gives what tells whether a container is in another network than the
 // one. The folders are read once, when it is first asked.
