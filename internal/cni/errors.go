@@ -100,6 +100,19 @@ type taken string
 func (t taken) Error() string      { return string(t) }
 func (taken) Is(target error) bool { return target == fs.ErrExist }
 
+// Alone keeps the words of a class, which are left out of a message where words
+// of one's own say it better: nothing else says it here.
+func Alone(err error) error {
+	if err == fs.ErrExist || err == fs.ErrNotExist {
+		return alone{err}
+	}
+	return err
+}
+
+type alone struct{ error }
+
+func (a alone) Unwrap() error { return a.error }
+
 // Concerning adds to an error what it is about where that is too long for its
 // text. It is printed behind the error's details.
 func Concerning(err error, what string) error { return concerning{err, what} }
@@ -154,8 +167,9 @@ func AsError(err error) *Error {
 // says of the two classes that codeOf looks for follows words that say it better.
 func oneLine(err error) string {
 	text := strings.Join(slices.Compact(strings.Split(err.Error(), "\n")), "; ")
+	var only alone
 	for _, class := range []error{fs.ErrExist, fs.ErrNotExist} {
-		if errors.Is(err, class) {
+		if errors.Is(err, class) && !(errors.As(err, &only) && only.error == class) {
 			text = strings.ReplaceAll(text, ": "+class.Error(), "")
 		}
 	}

@@ -62,7 +62,7 @@ func about(doing string, f Fact, err error) error {
 	if cni.IsTaken(err) {
 		return cni.Concerning(err, text)
 	}
-	err = fmt.Errorf("%s%s: %w", doing, short, err)
+	err = fmt.Errorf("%s%s: %w", doing, short, cni.Alone(err))
 	if short != text {
 		err = cni.Concerning(err, text)
 	}
