@@ -86,6 +86,7 @@ func (d *Daemon) Start(life context.Context) error {
 	for at, r := range all {
 		_, c, _ := r.Args.read()
 		h := d.holder(at, c, r)
+		h.resumed = true
 		d.desks[at] = &desk{turn: make(chan struct{}, 1), held: h}
 		held = append(held, h)
 	}

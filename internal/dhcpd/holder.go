@@ -32,6 +32,8 @@ type holder struct {
 	priority int
 	disk     records
 	limit    time.Duration
+	// resumed says that it is of a record: the pod may have gone meanwhile.
+	resumed bool
 	// gone is called when the pod turns out to be.
 	gone func(*holder)
 
@@ -198,9 +200,13 @@ const (
 	longestPause = time.Minute
 )
 
-// keepOne goes from one of a lease's times to the next.
+// keepOne goes from one of a lease's times to the next. After an ADD it does not
+// open the pod once more: who unmounts the namespace next would find it busy.
 func (h *holder) keepOne(ctx context.Context, c client) {
-	err := h.present()
+	var err error
+	if h.resumed {
+		err = h.present()
+	}
 	var tried time.Time
 	for pause := firstPause; ; {
 		if err != nil && ctx.Err() == nil {

@@ -159,7 +159,7 @@ func TestNothingIsHeld(t *testing.T) {
 	third := call
 	third.ContainerID, third.Netns = "c3", pod+"3"
 	w.Must(third)
-	w.Run("umount " + pod + " " + pod + "3")
+	w.Run("umount " + pod + " " + pod + "3") // not lazily: once it has answered, the daemon has nothing open there
 	links.hears(3, "^Deleted .*veth")
 	if n := fds(t, daemon); n > 12 {
 		t.Errorf("the daemon has %d open files", n)
