@@ -26,13 +26,13 @@ whole=
 # What differs by the kernel's version, so that both run it: the words of nftables, netlink and tc, how links are born and
 # end, an attachment from end to end, and the exchange of upstream's plugins for these. A package, and of its tests those named.
 versions=(
-	'internal/nft'
-	'internal/link TestNewBridge TestExistingBridge TestPlug TestPlugVLAN TestTapOpeners'
+	'internal/firewall/nft'
+	'internal/fact/link TestNewBridge TestExistingBridge TestPlug TestPlugVLAN TestTapOpeners'
 	'internal/netlink'
-	'internal/conntrack'
-	'internal/device'
+	'internal/firewall/conntrack'
+	'internal/fact/device'
 	'internal/kernel TestOpen TestSides TestWords'
-	'internal/sysctl TestSides TestForwardingKeepsListening'
+	'internal/fact/sysctl TestSides TestForwardingKeepsListening'
 	'plugins/main/bridge TestLaws/add_check_del_del'
 	'plugins/main/macvlan TestLaws/add_check_del_del'
 	'plugins/main/ptp TestLaws/add_check_del_del'
@@ -91,7 +91,7 @@ list_all() {
 {{end}}{{end}}{{range .XTestImports}}{{if eq . "'$module'/internal/kerneltest"}}{{$.ImportPath}}
 {{end}}{{end}}' ./internal/... ./plugins/... | sed '/^$/d' | sort -u | while read -r package; do
 		package=${package#"$module/"}
-		case $package in internal/house | internal/lease | plugins/ipam/host-local | plugins/ipam/dhcp) continue ;; esac # about files and servers
+		case $package in internal/house | internal/ipam/lease | plugins/ipam/host-local | plugins/ipam/dhcp) continue ;; esac # about files and servers
 		not=BadInput # does not hang on the kernel either, where nothing of it was left to the second one
 		! grep -q "^$module/$package .*BadInput" "$log/left" || not=
 		on_second "$package" . $not

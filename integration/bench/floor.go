@@ -8,20 +8,20 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/integration/node"
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conntrack"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/fact/tuning"
+	"github.com/catena-cni/catena/internal/firewall/conntrack"
+	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/ipam/lease"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lease"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/route"
-	"github.com/catena-cni/catena/internal/store"
-	"github.com/catena-cni/catena/internal/sysctl"
-	"github.com/catena-cni/catena/internal/tuned"
+	"github.com/catena-cni/catena/internal/state"
+	"github.com/catena-cni/catena/internal/state/name"
 	"github.com/containernetworking/cni/pkg/invoke"
 	"golang.org/x/sys/unix"
 )
@@ -167,9 +167,9 @@ func (c warmChain) address() error {
 	return nil
 }
 
-func (c warmChain) bridge() plan.Plan {
+func (c warmChain) bridge() fact.Plan {
 	host, _ := c.at.HostEnd()
-	p := plan.Plan{link.Bridge{Name: "cni0"}}
+	p := fact.Plan{link.Bridge{Name: "cni0"}}
 	p = append(p, plugin.Masquerade(c.at, true, nil)...)
 	p = append(p, link.Veth{Owner: c.at.Attachment, Pod: c.at.IfName, Bridge: "cni0"}, link.Port{Link: host, Hairpin: true})
 	for _, pod := range c.at.Prefixes() {
@@ -183,7 +183,7 @@ func (c warmChain) bridge() plan.Plan {
 	return p
 }
 
-func (c warmChain) portmap() plan.Plan {
+func (c warmChain) portmap() fact.Plan {
 	var mappings []nft.Mapping
 	var local netip.Addr
 	for _, pod := range c.at.Prefixes() {
@@ -194,7 +194,7 @@ func (c warmChain) portmap() plan.Plan {
 		}
 		local = pod.Addr()
 	}
-	return plan.Plan{
+	return fact.Plan{
 		nft.Ports(c.at.Attachment, mappings, nft.LocalSources, nil),
 		nft.Localnet{Owner: c.at.Attachment, Pod: local},
 		route.Localnet{Pod: local, Own: c.at.HostLink()},
@@ -202,8 +202,8 @@ func (c warmChain) portmap() plan.Plan {
 	}
 }
 
-func (c warmChain) tuning() plan.Plan {
+func (c warmChain) tuning() fact.Plan {
 	pairs := sysctl.Pairs{{Key: "net/core/somaxconn", Value: "4096"}}
-	file := tuned.File{Folder: store.Folder("/run/cni/tuning"), Owner: c.at.Attachment}
-	return plan.Plan{tuned.Saved{File: file, Link: c.at.IfName, Sysctl: pairs}, tuned.Sysctls{Pairs: pairs}}
+	file := tuning.File{Folder: state.Folder("/run/cni/tuning"), Owner: c.at.Attachment}
+	return fact.Plan{tuning.Saved{File: file, Link: c.at.IfName, Sysctl: pairs}, tuning.Sysctls{Pairs: pairs}}
 }

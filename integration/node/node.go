@@ -26,7 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/fresh"
+	"github.com/catena-cni/catena/internal/kerneltest/fresh"
 )
 
 // The addresses of the two ends of the uplink.

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/cni/conf"
 )
 
 func read(env map[string]string, stdin string) (*Request, error) {

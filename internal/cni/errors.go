@@ -10,7 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
 )
 

@@ -14,10 +14,10 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
-	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // The verbs of the specification.

@@ -11,7 +11,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
-	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
 )
 

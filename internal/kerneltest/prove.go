@@ -9,16 +9,16 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/plan"
 )
 
 // Case is a plan that the four laws of every plugin are held against.
 type Case struct {
-	Plan plan.Plan
+	Plan fact.Plan
 	// Other is another attachment's plan, which comes and goes beforehand: what
 	// is shared is then there already.
-	Other plan.Plan
+	Other fact.Plan
 	// Setup prepares the sandbox, such as with the link that a plugin before
 	// this one in a chain has made.
 	Setup func(*Sandbox)
@@ -52,7 +52,7 @@ func UndoInterface() []Undo {
 
 // Prove holds a plan against the four laws: DEL leaves nothing and can be
 // repeated; an ADD that fails at any step leaves nothing; a second ADD harms
-// nothing; CHECK sees every fact that is not as it should be.
+// nothing; CHECK sees every f that is not as it should be.
 func Prove(t *testing.T, c Case) {
 	t.Helper()
 	if c.Needs != nil {
@@ -62,12 +62,12 @@ func Prove(t *testing.T, c Case) {
 	t.Run("every step fails", func(t *testing.T) { t.Parallel(); c.everyStepFails(t) })
 	t.Run("second add", func(t *testing.T) { t.Parallel(); c.secondAdd(t) })
 	t.Run("del without the pod", func(t *testing.T) { t.Parallel(); c.delWithoutPod(t) })
-	for _, fact := range c.Plan {
-		if plan.Idle(fact) {
+	for _, f := range c.Plan {
+		if fact.Idle(f) {
 			continue
 		}
-		text := fact.String()
-		t.Run("check sees "+text[:min(60, len(text))], func(t *testing.T) { t.Parallel(); c.checkSees(t, fact) })
+		text := f.String()
+		t.Run("check sees "+text[:min(60, len(text))], func(t *testing.T) { t.Parallel(); c.checkSees(t, f) })
 	}
 }
 
@@ -156,7 +156,7 @@ func (c Case) delWithoutPod(t *testing.T) {
 	s.Same("DEL without the pod", before, s.HostText())
 }
 
-func (c Case) checkSees(t *testing.T, fact plan.Fact) {
+func (c Case) checkSees(t *testing.T, fact fact.Fact) {
 	undo := slices.IndexFunc(c.Undo, func(u Undo) bool { return regexp.MustCompile(u.Fact).MatchString(fact.String()) })
 	if undo < 0 {
 		t.Fatalf("no Undo says how to break: %v", fact)

@@ -18,8 +18,8 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/fresh"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/kerneltest/fresh"
 )
 
 // Sandbox is one test's two network namespaces and its own /run and

@@ -8,12 +8,12 @@ import (
 	"os"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conf"
-	"github.com/catena-cni/catena/internal/delegated"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/store"
+	"github.com/catena-cni/catena/internal/plugin/delegated"
+	"github.com/catena-cni/catena/internal/state"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Delegator is a plugin that makes nothing itself: it composes the configuration
@@ -32,7 +32,7 @@ type Delegator[C any] struct {
 	// Holds looks whether the host still has what an attachment was made with.
 	Holds func(C, delegated.Conf) error
 	// Folder is where is kept what attachments were made with.
-	Folder func(C) store.Folder
+	Folder func(C) state.Folder
 }
 
 func (p Delegator[C]) title() string   { return p.Name }

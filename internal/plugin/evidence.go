@@ -4,8 +4,8 @@ import (
 	"net"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 // evidence is what DEL tells the attachment's links by. Before version 0.4.0 the
@@ -14,7 +14,7 @@ func (at At) evidence(r *cni.Request) link.Evidence {
 	return link.Evidence{Owner: at.Attachment, Result: func() link.Reported {
 		result := at.Prev
 		if result == nil {
-			result, _ = cni.ParseResult("", legacy.KeptResult(at.Attachment), r.Conf.CNIVersion)
+			result, _ = cni.ParseResult("", upstream.KeptResult(at.Attachment), r.Conf.CNIVersion)
 		}
 		return at.reported(result)
 	}}

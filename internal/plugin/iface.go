@@ -5,13 +5,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
-	"github.com/catena-cni/catena/internal/route"
-	"github.com/catena-cni/catena/internal/sysctl"
 )
 
 // Interface is the pod's end of a link, as an IPAM result wants it configured.
@@ -22,7 +22,7 @@ type Interface struct {
 	// Detect says how duplicates of IPv6 addresses are looked for.
 	Detect addr.Detection
 	// First are routes that the result's routes stand on.
-	First plan.Plan
+	First fact.Plan
 	// Quiet interfaces have no neighbours to tell of their addresses.
 	Quiet bool
 	// Aliased links have an alias of their own. Others get the attachment, by
@@ -34,10 +34,10 @@ type Interface struct {
 
 // Facts are the addresses of the result that belong to the interface, the
 // interface being up, and the result's routes.
-func (i Interface) Facts(at At) plan.Plan {
+func (i Interface) Facts(at At) fact.Plan {
 	ips := at.IPs()
 	var four, six []netip.Addr
-	var addrs plan.Plan
+	var addrs fact.Plan
 	for _, ip := range ips {
 		prefix := cni.Prefix(ip.Address)
 		if prefix.Addr().Is6() {
@@ -50,7 +50,7 @@ func (i Interface) Facts(at At) plan.Plan {
 		})
 	}
 	announced := len(addrs) > 0 && !i.Quiet && i.Port != "" && at.IPAM != announcing
-	var p plan.Plan
+	var p fact.Plan
 	if pairs := i.settings(len(four) > 0 && !announced, len(six) > 0); len(pairs) > 0 {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
 	}

@@ -6,8 +6,8 @@ import (
 	"io"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conf"
-	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/cni/conf"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // IPAM is a plugin that gives addresses.

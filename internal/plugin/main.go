@@ -13,7 +13,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Version is what the build stamped the binary with.

@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/iptables"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 // Backends of the packet filter that a configuration can name.
@@ -65,19 +65,19 @@ func ByIptables(backend *string) bool { return backend != nil && *backend == Ipt
 
 // Masquerade is the facts that let a pod out under the host's address, if that
 // is wanted, by one backend. DEL takes away what either has, and upstream's.
-func Masquerade(at At, wanted bool, backend *string) plan.Plan {
+func Masquerade(at At, wanted bool, backend *string) fact.Plan {
 	byNft, byIptables := nft.Masquerade(at.Attachment, nil), iptables.Masquerade{Owner: at.Attachment}
 	var pods []netip.Prefix
 	if wanted {
 		pods = at.Prefixes()
 	}
-	theirs := legacy.Masquerade{Owner: at.Attachment, Pods: pods}
+	theirs := upstream.Masquerade{Owner: at.Attachment, Pods: pods}
 	if ByIptables(backend) {
 		byIptables.Pods = pods
-		return plan.Plan{byNft, legacy.Either(byIptables, theirs)}
+		return fact.Plan{byNft, upstream.Either(byIptables, theirs)}
 	}
 	byNft = nft.Masquerade(at.Attachment, pods)
-	return plan.Plan{byIptables, legacy.Either(byNft, theirs)}
+	return fact.Plan{byIptables, upstream.Either(byNft, theirs)}
 }
 
 // MasqueradeReady looks whether an ADD could masquerade now.
@@ -108,7 +108,7 @@ func PresentByLink(k *kernel.Kernel) ([]name.Attachment, error) {
 // SweepMasquerade is GC for masquerading by iptables, or by upstream's plugins,
 // that nothing else speaks of.
 func SweepMasquerade(network string, valid []name.Attachment) error {
-	return errors.Join(iptables.CollectMasquerade(network, valid), legacy.CollectMasquerade(network, valid))
+	return errors.Join(iptables.CollectMasquerade(network, valid), upstream.CollectMasquerade(network, valid))
 }
 
 // HostEnd is the name and the hardware address of the host's end of the
@@ -116,7 +116,7 @@ func SweepMasquerade(network string, valid []name.Attachment) error {
 // those that the result has.
 func (at At) HostEnd() (link, mac string) {
 	for _, i := range at.Result.Interfaces {
-		if i.Sandbox == "" && legacy.HostName(i.Name) {
+		if i.Sandbox == "" && upstream.HostName(i.Name) {
 			return i.Name, i.Mac
 		}
 	}
@@ -124,9 +124,9 @@ func (at At) HostEnd() (link, mac string) {
 }
 
 // TheirLink is the link that upstream's plugin made by the result, for DEL.
-func (at At) TheirLink() plan.Fact {
+func (at At) TheirLink() fact.Fact {
 	if name, mac := at.HostEnd(); name != at.HostLink() {
-		return legacy.Link{Name: name, MAC: mac}
+		return upstream.Link{Name: name, MAC: mac}
 	}
-	return legacy.Link{}
+	return upstream.Link{}
 }

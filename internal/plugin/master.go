@@ -3,10 +3,10 @@ package plugin
 import (
 	"net/netip"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
 )
 
 // OnMaster is the part of the configuration that plugins have in common whose

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/catena-cni/catena/internal/addr"
-	"github.com/catena-cni/catena/internal/conf"
-	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/cni/conf"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
 )
 
 // MTU is a number of bytes, or link.AutoMTU.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conf"
+	"github.com/catena-cni/catena/internal/cni/conf"
 )
 
 const help = `%[1]s is a CNI plugin of catena, version %[2]s. Container runtimes run it without arguments.

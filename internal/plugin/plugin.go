@@ -11,15 +11,15 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conf"
-	"github.com/catena-cni/catena/internal/iptables"
+	"github.com/catena-cni/catena/internal/cni/conf"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/link"
 	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 // At is what the functions of a plugin know of the attachment.
@@ -84,7 +84,7 @@ type Plugin[C any] struct {
 	// true.
 	Report func(*kernel.Kernel, At) error
 	// Want lists the facts. On DEL it knows the attachment alone.
-	Want func(At, C) plan.Plan
+	Want func(At, C) fact.Plan
 	// Ready looks whether an ADD could succeed now.
 	Ready func(*kernel.Kernel, C) error
 	// Present lists the attachments that the plugin finds traces of on the
@@ -125,7 +125,7 @@ func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
 	return at, c, err
 }
 
-func (p Plugin[C]) want(at At, c C) plan.Plan {
+func (p Plugin[C]) want(at At, c C) fact.Plan {
 	if p.Want == nil {
 		return nil
 	}
@@ -194,7 +194,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
-	var former plan.Plan
+	var former fact.Plan
 	if p.Renews {
 		former = p.want(*at, c) // as DEL sees it
 	}
@@ -221,7 +221,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 }
 
 // renew is DEL where a former ADD has made something.
-func renew(former plan.Plan, k *kernel.Kernel) error {
+func renew(former fact.Plan, k *kernel.Kernel) error {
 	made, err := former.Made(k)
 	if err == nil && made {
 		err = former.Del(k)
@@ -242,7 +242,7 @@ var blind = []string{"", "host-local", "static"}
 
 // bareLink makes true what the plan has without addresses, before an IPAM plugin
 // is asked that needs it.
-func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (plan.Plan, error) {
+func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (fact.Plan, error) {
 	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
 		return nil, nil
 	}
@@ -527,7 +527,7 @@ func (p Plugin[C]) dead(k *kernel.Kernel, c C) (dead []name.Attachment, err erro
 	if p.Present != nil {
 		present, perr := p.Present(k)
 		err = errors.Join(err, perr)
-		dead = append(dead, lists.Without(present, func(a name.Attachment) bool { return !legacy.Departed(a) })...)
+		dead = append(dead, lists.Without(present, func(a name.Attachment) bool { return !upstream.Departed(a) })...)
 	}
 	return unique(dead), err
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // At is the interface eth0 of a container in the network n, after IPAM gave it

@@ -3,20 +3,20 @@ package plugintest
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
 // Plan is what the plugin wants for the configuration c and an attachment as At
 // makes it. A configuration that the plugin refuses ends the test.
-func Plan[C any](t testing.TB, p plugin.Plugin[C], id string, c C, addresses ...string) plan.Plan {
+func Plan[C any](t testing.TB, p plugin.Plugin[C], id string, c C, addresses ...string) fact.Plan {
 	t.Helper()
 	return PlanAt(t, p, At(id, addresses...), c)
 }
 
 // PlanAt is Plan for any attachment.
-func PlanAt[C any](t testing.TB, p plugin.Plugin[C], at plugin.At, c C) plan.Plan {
+func PlanAt[C any](t testing.TB, p plugin.Plugin[C], at plugin.At, c C) fact.Plan {
 	t.Helper()
 	if p.Validate != nil {
 		if err := p.Validate(&at, &c); err != nil {
@@ -37,7 +37,7 @@ func PlanAt[C any](t testing.TB, p plugin.Plugin[C], at plugin.At, c C) plan.Pla
 }
 
 // Golden compares each plan with the file of its name in testdata.
-func Golden(t *testing.T, plans map[string]plan.Plan) {
+func Golden(t *testing.T, plans map[string]fact.Plan) {
 	t.Helper()
 	for file, p := range plans {
 		t.Run(file, func(t *testing.T) { kerneltest.Golden(t, "testdata/"+file+".plan", p.String()) })

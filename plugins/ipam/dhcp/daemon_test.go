@@ -14,7 +14,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/name"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // dhcp is a call of the plugin itself, as another main plugin makes it.

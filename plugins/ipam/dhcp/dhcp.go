@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/dhcpd"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/daemon"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/rpc"
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/name"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/rpc"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 var dhcp = plugin.IPAM{
@@ -27,10 +27,10 @@ var dhcp = plugin.IPAM{
 }
 
 // Conf is the configuration that the daemon reads too.
-type Conf dhcpd.Conf
+type Conf daemon.Conf
 
 // Validate is the daemon's.
-func (c *Conf) Validate(at *plugin.At) error { return (*dhcpd.Conf)(c).Validate(at.Args) }
+func (c *Conf) Validate(at *plugin.At) error { return (*daemon.Conf)(c).Validate(at.Args) }
 
 // Foresee has nothing to tell: what a server will give is not known before it is
 // asked.
@@ -47,7 +47,7 @@ const (
 // Give has the daemon ask for a lease.
 func (c *Conf) Give(at plugin.At) (*cni.Result, error) {
 	r := cni.NewResult()
-	err := c.call(leaseWait, dhcpd.MethodAllocate, handover(at), r)
+	err := c.call(leaseWait, daemon.MethodAllocate, handover(at), r)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (c *Conf) Give(at plugin.At) (*cni.Result, error) {
 // Free ends the lease. A daemon that is not there gives it back when it starts
 // and finds the pod gone, and no pod's end has to wait for it.
 func (c *Conf) Free(at plugin.At) error {
-	err := c.call(answerWait, dhcpd.MethodRelease, handover(at), &struct{}{})
+	err := c.call(answerWait, daemon.MethodRelease, handover(at), &struct{}{})
 	if errors.Is(err, errNoDaemon) {
 		fmt.Fprintf(os.Stderr, "catena dhcp: %v: the lease of %s is given back when the daemon starts\n", err, at.Attachment)
 		return nil
@@ -70,12 +70,12 @@ func (c *Conf) Free(at plugin.At) error {
 // no such method, and is asked as upstream's plugin does.
 func (c *Conf) Holds(at plugin.At) error {
 	have := cni.NewResult()
-	err := c.call(answerWait, dhcpd.MethodCheck, handover(at), have)
+	err := c.call(answerWait, daemon.MethodCheck, handover(at), have)
 	var answered rpc.Error
 	if errors.As(err, &answered) && answered.NoMethod() {
-		return c.call(leaseWait, dhcpd.MethodAllocate, handover(at), have)
+		return c.call(leaseWait, daemon.MethodAllocate, handover(at), have)
 	}
-	if errors.As(err, &answered) && strings.HasPrefix(string(answered), dhcpd.NoLease) {
+	if errors.As(err, &answered) && strings.HasPrefix(string(answered), daemon.NoLease) {
 		err = cni.WithCode(cni.CodeDrift, err)
 		return cni.Hint(err, "nobody extends the address of the pod: attach it again")
 	}
@@ -118,7 +118,7 @@ func (c *Conf) collect(request map[string]any) error {
 	if err != nil {
 		return err
 	}
-	err = c.call(answerWait, dhcpd.MethodGC, dhcpd.Args{StdinData: alone}, &struct{}{})
+	err = c.call(answerWait, daemon.MethodGC, daemon.Args{StdinData: alone}, &struct{}{})
 	var answered rpc.Error
 	if errors.Is(err, errNoDaemon) || errors.As(err, &answered) && answered.NoMethod() {
 		return nil
@@ -138,17 +138,17 @@ func (c *Conf) Ready(string) error {
 }
 
 // handover is the call as the daemon gets it.
-func handover(at plugin.At) dhcpd.Args {
+func handover(at plugin.At) daemon.Args {
 	netns := at.Netns
 	if abs, err := filepath.Abs(netns); err == nil && netns != "" {
 		netns = abs // the daemon has a working directory of its own
 	}
-	return dhcpd.Args{
+	return daemon.Args{
 		ContainerID: at.ContainerID, Netns: netns, IfName: at.IfName, Args: at.Request.Args, Path: at.Request.Path, StdinData: at.Request.Stdin,
 	}
 }
 
-func (c *Conf) call(wait time.Duration, method string, args dhcpd.Args, reply any) error {
+func (c *Conf) call(wait time.Duration, method string, args daemon.Args, reply any) error {
 	conn, err := c.dial(wait)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ var errNoDaemon = errors.New("the DHCP daemon is not running")
 func (c *Conf) dial(wait time.Duration) (net.Conn, error) {
 	path := c.IPAM.SocketPath
 	if path == "" {
-		path = dhcpd.SocketPath
+		path = daemon.SocketPath
 	}
 	conn, err := net.DialTimeout("unix", path, statusWait)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {

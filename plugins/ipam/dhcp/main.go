@@ -5,13 +5,13 @@ package main
 import (
 	"os"
 
-	"github.com/catena-cni/catena/internal/dhcpd"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/daemon"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "daemon" {
-		os.Exit(dhcpd.Run(os.Args[2:]))
+		os.Exit(daemon.Run(os.Args[2:]))
 	}
 	plugin.Main(dhcp)
 }

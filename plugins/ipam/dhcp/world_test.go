@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/catena-cni/catena/internal/dhcpd"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/daemon"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -203,16 +203,16 @@ func range4(first, last int) string {
 }
 
 // records reads what the daemon keeps, by container.
-func (w world) records() map[string]*dhcpd.Record {
+func (w world) records() map[string]*daemon.Record {
 	w.t.Helper()
 	files, err := filepath.Glob("/var/lib/cni/dhcp/[^.]*")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := map[string]*dhcpd.Record{}
+	out := map[string]*daemon.Record{}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
-		r := &dhcpd.Record{}
+		r := &daemon.Record{}
 		if err == nil {
 			err = json.Unmarshal(text, r)
 		}
@@ -224,7 +224,7 @@ func (w world) records() map[string]*dhcpd.Record {
 	return out
 }
 
-func (w world) record(id string) *dhcpd.Record {
+func (w world) record(id string) *daemon.Record {
 	w.t.Helper()
 	r := w.records()[id]
 	if r == nil {

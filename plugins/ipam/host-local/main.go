@@ -3,7 +3,7 @@
 package main
 
 import (
-	"github.com/catena-cni/catena/internal/hostlocal"
+	"github.com/catena-cni/catena/internal/ipam/hostlocal"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 

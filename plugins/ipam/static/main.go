@@ -3,8 +3,8 @@
 package main
 
 import (
+	"github.com/catena-cni/catena/internal/ipam/static"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/static"
 )
 
 func main() { plugin.Main(static.Plugin) }

@@ -7,17 +7,17 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/route"
-	"github.com/catena-cni/catena/internal/sysctl"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var bridge = plugin.Plugin[Conf]{
@@ -25,7 +25,7 @@ var bridge = plugin.Plugin[Conf]{
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
-		return errors.Join(plugin.SweepMasquerade(network, valid), legacy.CollectGuards(k))
+		return errors.Join(plugin.SweepMasquerade(network, valid), upstream.CollectGuards(k))
 	},
 }
 
@@ -43,12 +43,12 @@ func present(k *kernel.Kernel) ([]name.Attachment, error) {
 // want lists what holds while a pod is attached. Who guards and masquerades
 // comes before the link: so they are there before its first packet, and on DEL
 // the link goes first.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
 	host, _ := at.HostEnd()
-	p := plan.Plan{
+	p := fact.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(at, c)},
-		legacy.Either(nft.Guard(at.Attachment, guarded(at, c)), legacy.Guard{Owner: at.Attachment}),
+		upstream.Either(nft.Guard(at.Attachment, guarded(at, c)), upstream.Guard{Owner: at.Attachment}),
 	}
 	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
 	p = append(p, veth, at.TheirLink(), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
@@ -96,10 +96,10 @@ func guarded(at plugin.At, c Conf) net.HardwareAddr {
 
 // gateways are the host's addresses behind which the pods reach the world. Where
 // one is on no subnet of the pod's, the host has a route back to the pod.
-func gateways(at plugin.At, c Conf) (p plan.Plan) {
+func gateways(at plugin.At, c Conf) (p fact.Plan) {
 	back := route.Back{Owner: at.Attachment, Link: c.gatewayLink()}
 	if !c.IsGateway || len(at.Result.IPs) == 0 {
-		return plan.Plan{back}
+		return fact.Plan{back}
 	}
 	if c.gatewayVLAN() {
 		p = append(p, c.footing())
@@ -153,13 +153,13 @@ func (c *Conf) gatewayLink() string {
 
 // detection turns the look for duplicates on, with the nonce that tells an echo
 // of one's own probe, as a hairpin port sends it, from a neighbour's (RFC 7527).
-func detection(ifname string) plan.Fact {
+func detection(ifname string) fact.Fact {
 	base := "net/ipv6/conf/" + ifname
 	return sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{{Key: base + "/enhanced_dad", Value: "1"}, {Key: base + "/accept_dad", Value: "1"}}}
 }
 
 // neighbours tell the host itself who has the addresses now.
-func neighbours(at plugin.At, c Conf) (p plan.Plan) {
+func neighbours(at plugin.At, c Conf) (p fact.Plan) {
 	mac := c.mac
 	if mac == nil {
 		mac = at.MAC("pod")

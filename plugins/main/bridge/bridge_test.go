@@ -4,10 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 func full() Conf {
@@ -21,7 +21,7 @@ func yes() *bool { b := true; return &b }
 // TestWant needs no kernel and no root.
 func TestWant(t *testing.T) {
 	dual := []string{"10.1.2.3/24", "fd00:1:2::3/64"}
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"classic":  plugintest.Plan(t, bridge, "c1", Conf{IsGateway: true, IPMasq: true}, dual[0]),
 		"iptables": plugintest.Plan(t, bridge, "c1", Conf{IPMasq: true, IPMasqBackend: &byIptables}, dual...),
 		"full":     plugintest.Plan(t, bridge, "c1", full(), dual...),

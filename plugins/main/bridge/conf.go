@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 

@@ -21,20 +21,20 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// ipam are the plugins that are part of bridge.
-var ipam = []string{"host-local", "static"}
+// builtin are the plugins that are part of bridge.
+var builtin = []string{"host-local", "static"}
 
 // folders are two of plugins. In the one the plugins for addresses are those of
 // bridge's own build, of which nothing is there but the head: who executes them
 // fails. In the other they are programs of somebody else, which note that they
 // were executed.
 func folders(t *testing.T) (same, other, executed string) {
-	built := kerneltest.Build(t, "plugins/main/bridge", "plugins/ipam/host-local", "plugins/ipam/static")
+	built := kerneltest.Build(t, "plugins/main/bridge", "plugins/builtin/host-local", "plugins/ipam/static")
 	same, other, executed = t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "executed")
 	for _, dir := range []string{same, other} {
 		must(t, os.Symlink(filepath.Join(built, "bridge"), filepath.Join(dir, "bridge")))
 	}
-	for _, name := range ipam {
+	for _, name := range builtin {
 		program, err := os.ReadFile(filepath.Join(built, name))
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(same, name), program[:headMax], 0o755))

@@ -3,9 +3,9 @@ package main
 import (
 	"net"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -34,7 +34,7 @@ func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached. Nobody is there to be told of
 // the addresses, or to have them too.
-func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{link.Dummy{Link: at.IfName, MTU: c.MTU, MAC: c.mac}}
+func want(at plugin.At, c Conf) fact.Plan {
+	p := fact.Plan{link.Dummy{Link: at.IfName, MTU: c.MTU, MAC: c.mac}}
 	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)
 }

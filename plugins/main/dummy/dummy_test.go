@@ -3,13 +3,13 @@ package main
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"dual": plugintest.Plan(t, dummy, "c1", Conf{MTU: 1400}, "10.1.2.3/24", "fd00:1:2::3/64"),
 	})
 }

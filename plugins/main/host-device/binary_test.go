@@ -13,9 +13,9 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-// ipam is a home-made IPAM plugin: it writes down what it was asked, and does
+// homeMade is an IPAM plugin: it writes down what it was asked, and does
 // what the file with the verb's name says.
-const ipam = `#!/bin/sh
+const homeMade = `#!/bin/sh
 /bin/echo "$CNI_COMMAND" >> %[1]s/calls
 /bin/cat > /dev/null
 [ -e %[1]s/"$CNI_COMMAND" ] && . %[1]s/"$CNI_COMMAND"
@@ -35,7 +35,7 @@ func newWorld(t *testing.T) world {
 	if err := os.Symlink(filepath.Join(built, "host-device"), filepath.Join(w.bin, "host-device")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(w.bin, "home-made"), fmt.Appendf(nil, ipam, w.dir), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(w.bin, "home-made"), fmt.Appendf(nil, homeMade, w.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	w.ipam(t, "ADD", `echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24","gateway":"10.1.2.1"}]}'`)

@@ -7,11 +7,11 @@ import (
 	"path"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/device"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/device"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Conf is host-device's own part of the network configuration.
@@ -99,8 +99,8 @@ func ready(k *kernel.Kernel, c Conf) error {
 // want lists what holds while a pod is attached. A device in user space's hands
 // is nothing that the kernel could configure. What a former configuration moved
 // DEL finds all the same.
-func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{device.Device{Owner: at.Attachment, Select: c.selected, Userspace: c.userspace, MAC: reported(at)}}
+func want(at plugin.At, c Conf) fact.Plan {
+	p := fact.Plan{device.Device{Owner: at.Attachment, Select: c.selected, Userspace: c.userspace, MAC: reported(at)}}
 	if c.userspace {
 		return p
 	}

@@ -3,15 +3,15 @@ package main
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"device":     plugintest.Plan(t, hostDevice, "c1", Conf{Device: "up0"}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"hwaddr":     plugintest.Plan(t, hostDevice, "c1", Conf{HWAddr: "02:00:00:00:00:AA", DAD: "off"}, "fd00:1:2::3/64"),
 		"kernelpath": plugintest.Plan(t, hostDevice, "c1", Conf{KernelPath: "/sys/devices/virtual/"}),

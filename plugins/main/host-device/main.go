@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/catena-cni/catena/internal/inside"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-func main() { plugin.Main(hostDevice, inside.IPAM...) }
+func main() { plugin.Main(hostDevice, ipam.Builtin...) }

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -58,10 +58,10 @@ func ready(k *kernel.Kernel, c Conf) error {
 func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	upper := c.Upper(at)
 	upper.Unknown = c.behind
-	p := plan.Plan{link.Ipvlan{Upper: upper, Mode: c.Mode}}
+	p := fact.Plan{link.Ipvlan{Upper: upper, Mode: c.Mode}}
 	pod := c.Interface(at)
 	pod.Quiet = c.Mode != "l2" // layer 3 knows no neighbours to tell
 	return append(p, pod.Facts(at)...)

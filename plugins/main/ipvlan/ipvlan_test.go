@@ -6,14 +6,14 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"l2": plugintest.Plan(t, ipvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"l3": plugintest.Plan(t, ipvlan, "c1", Conf{Mode: "l3", OnMaster: plugin.OnMaster{DAD: "off"}}, "10.1.2.3/24", "fd00:1:2::3/64"),
 	})

@@ -3,9 +3,9 @@ package main
 import (
 	"net"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -40,9 +40,9 @@ func validate(at *plugin.At, c *Conf) (err error) {
 func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	upper := c.Upper(at)
 	upper.MAC = c.mac
-	p := plan.Plan{link.Macvlan{Upper: upper, Mode: c.Mode, QueueLength: c.QueueLength}}
+	p := fact.Plan{link.Macvlan{Upper: upper, Mode: c.Mode, QueueLength: c.QueueLength}}
 	return append(p, c.Interface(at).Facts(at)...)
 }

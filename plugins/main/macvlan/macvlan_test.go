@@ -3,14 +3,14 @@ package main
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"bridge":   plugintest.Plan(t, macvlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, MAC: "02:00:00:00:00:07"}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"passthru": plugintest.Plan(t, macvlan, "c1", Conf{Mode: "passthru", OnMaster: plugin.OnMaster{InPod: true, DAD: "optimistic"}, QueueLength: 5}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"layer2":   plugintest.Plan(t, macvlan, "c1", Conf{Mode: "vepa"}),

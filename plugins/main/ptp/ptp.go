@@ -6,16 +6,16 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/route"
-	"github.com/catena-cni/catena/internal/sysctl"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Conf is ptp's own part of the network configuration.
@@ -42,7 +42,7 @@ var ptp = plugin.Plugin[Conf]{
 // want lists what holds while a pod is attached. The pod sends everything to
 // its gateway, which is an address of the host's end of the pair, even what is
 // for its own subnet; the host has one route to each of the pod's addresses.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	p := plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)
 	p = append(p, link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)}, at.TheirLink())
 	host, _ := at.HostEnd()
@@ -71,8 +71,8 @@ func want(at plugin.At, c Conf) plan.Plan {
 }
 
 // sameDestination finds the route of another address in the same subnet.
-func sameDestination(r route.Route) func(plan.Fact) bool {
-	return func(f plan.Fact) bool {
+func sameDestination(r route.Route) func(fact.Fact) bool {
+	return func(f fact.Fact) bool {
 		other, ok := f.(route.Route)
 		return ok && other.Dst == r.Dst
 	}

@@ -2,12 +2,12 @@
 package main
 
 import (
-	"github.com/catena-cni/catena/internal/inside"
-	"github.com/catena-cni/catena/internal/link"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
 func main() {
 	link.TapChild()
-	plugin.Main(tap, inside.IPAM...)
+	plugin.Main(tap, ipam.Builtin...)
 }

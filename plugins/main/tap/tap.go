@@ -6,9 +6,9 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -63,8 +63,8 @@ func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached. Addresses do not wait: the
 // device has no carrier until a program opens it.
-func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{link.Tap{
+func want(at plugin.At, c Conf) fact.Plan {
+	p := fact.Plan{link.Tap{
 		Link: at.IfName, MAC: at.PodMAC(c.mac), MTU: c.MTU, MultiQueue: c.MultiQueue,
 		Owner: c.Owner, Group: c.Group, SELinux: c.SELinuxContext, Bridge: c.Bridge,
 	}}

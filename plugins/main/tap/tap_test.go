@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
@@ -18,7 +18,7 @@ func all() Conf {
 }
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"all":    plugintest.Plan(t, tap, "c1", all()),
 		"dual":   plugintest.Plan(t, tap, "c1", Conf{}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"layer2": plugintest.Plan(t, tap, "c1", Conf{}),

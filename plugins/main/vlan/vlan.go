@@ -3,9 +3,9 @@ package main
 import (
 	"errors"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -37,7 +37,7 @@ func ready(k *kernel.Kernel, c Conf) error {
 func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) plan.Plan {
-	p := plan.Plan{link.VLAN{Upper: c.Upper(at), ID: uint16(c.ID)}}
+func want(at plugin.At, c Conf) fact.Plan {
+	p := fact.Plan{link.VLAN{Upper: c.Upper(at), ID: uint16(c.ID)}}
 	return append(p, c.Interface(at).Facts(at)...)
 }

@@ -3,14 +3,14 @@ package main
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"tagged": plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", MTU: 1400}, ID: 100}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"layer2": plugintest.Plan(t, vlan, "c1", Conf{OnMaster: plugin.OnMaster{Master: "up0", InPod: true}}),
 	})

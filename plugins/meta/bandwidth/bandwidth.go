@@ -5,10 +5,10 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/tc"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/tc"
 )
 
 var bandwidth = plugin.Plugin[Conf]{
@@ -25,7 +25,7 @@ var bandwidth = plugin.Plugin[Conf]{
 
 // want lists what holds while the pod is limited. A packet is led to the IFB
 // when that is ready, and not any more before it goes.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	host, device := tc.HostEnd{Owner: at.Attachment}, ifb(at, c)
 	var inPod, onHost tc.Limit
 	if c.inPod() {
@@ -36,9 +36,9 @@ func want(at plugin.At, c Conf) plan.Plan {
 	return slices.Concat(
 		shaped(host, c.ingress, tc.Source, c.exempt),
 		shaped(tc.PodEnd{IfName: at.IfName}, inPod, tc.Destination, c.exempt),
-		plan.Plan{device},
+		fact.Plan{device},
 		shaper(tc.Through{IFB: device}, tc.Root, onHost),
-		plan.Plan{
+		fact.Plan{
 			tc.Hook{On: host, Asked: device.Asked},
 			tc.Redirect{From: host, IFB: device, Exempt: c.exempt},
 		},
@@ -46,7 +46,7 @@ func want(at plugin.At, c Conf) plan.Plan {
 }
 
 // shaped holds what a link sends to a limit, less what is exempt.
-func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) plan.Plan {
+func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) fact.Plan {
 	if l.Rate == 0 {
 		exempt = nil
 	}
@@ -55,7 +55,7 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) plan.Pla
 		below = tc.ShapedBand
 	}
 	return slices.Concat(
-		plan.Plan{
+		fact.Plan{
 			tc.Bands{On: on, Exempt: exempt, End: end},
 			tc.Queue{On: on, Below: tc.Exempt, Limit: l, Asked: len(exempt) > 0},
 		},
@@ -63,8 +63,8 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) plan.Pla
 	)
 }
 
-func shaper(on tc.Place, below tc.Handle, l tc.Limit) plan.Plan {
-	return plan.Plan{
+func shaper(on tc.Place, below tc.Handle, l tc.Limit) fact.Plan {
+	return fact.Plan{
 		tc.Shaper{On: on, Below: below, Limit: l},
 		tc.Queue{On: on, Below: tc.Shaped, Limit: l, Asked: l.Rate != 0},
 	}

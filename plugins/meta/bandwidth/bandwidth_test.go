@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
@@ -27,7 +27,7 @@ func at(id string) plugin.At {
 	return at
 }
 
-func planOf(t *testing.T, id string, c Conf) plan.Plan {
+func planOf(t *testing.T, id string, c Conf) fact.Plan {
 	return plugintest.PlanAt(t, bandwidth, at(id), c)
 }
 
@@ -36,7 +36,7 @@ func TestWant(t *testing.T) {
 	containerd.IngressBurst, containerd.EgressBurst = ptr[uint64](4294967295), ptr[uint64](1<<40)
 	burst := limits()
 	burst.IngressBurst = ptr[uint64](4294967294)
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"none":       planOf(t, "c1", Conf{}),
 		"both":       planOf(t, "c1", Conf{Limits: limits()}),
 		"ingress":    planOf(t, "c1", Conf{Limits: Limits{IngressRate: ptr[uint64](1)}}),

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/fact/tc"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/tc"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 const prev = `"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"host0"},{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.1.2.3/24","interface":1}]}`

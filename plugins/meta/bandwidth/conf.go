@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/catena-cni/catena/internal/fact/tc"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/tc"
 )
 
 // Conf is bandwidth's own part of the network configuration.

@@ -7,14 +7,14 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/firewalld"
-	"github.com/catena-cni/catena/internal/iptables"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/firewall/firewalld"
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var firewall = plugin.Plugin[Conf]{
@@ -27,7 +27,7 @@ var firewall = plugin.Plugin[Conf]{
 // want lists what holds while the pod is let through. The policy comes before
 // what opens the way. A backend that is not the configured one has an idle fact:
 // DEL removes what a former configuration, or upstream's plugin, has asked of it.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	pods := addresses(at)
 	open := nft.Forward{Owner: at.Attachment, Admin: c.admin()}
 	rules := iptables.Forward{Owner: at.Attachment, Admin: c.admin(), Known: pods}
@@ -40,11 +40,11 @@ func want(at plugin.At, c Conf) plan.Plan {
 	case backendNFTables:
 		open.Pods = pods
 	}
-	return append(policy(at, c), legacy.Either(open, legacy.Forward{Addrs: pods}), rules, source)
+	return append(policy(at, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source)
 }
 
 // policy keeps the pod's bridge from others, and the pod from those on it.
-func policy(at plugin.At, c Conf) plan.Plan {
+func policy(at plugin.At, c Conf) fact.Plan {
 	bridge, links := hostSide(at)
 	pods := addresses(at)
 	apart := iptables.Apart{Owner: at.Attachment}
@@ -66,7 +66,7 @@ func policy(at plugin.At, c Conf) plan.Plan {
 			between.Pod = pods[0]
 		}
 	}
-	return plan.Plan{apart, between, alone}
+	return fact.Plan{apart, between, alone}
 }
 
 // addresses are the pod's.

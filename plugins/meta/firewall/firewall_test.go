@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
@@ -33,7 +33,7 @@ func text(s string) *string { return &s }
 // TestWant needs no kernel and no root.
 func TestWant(t *testing.T) {
 	c1 := attachment("c1", dual...)
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"open":      plugintest.PlanAt(t, firewall, c1, Conf{}),
 		"admin":     plugintest.PlanAt(t, firewall, c1, Conf{AdminChain: text("MINE")}),
 		"same":      plugintest.PlanAt(t, firewall, c1, Conf{IngressPolicy: "same-bridge"}),
@@ -138,7 +138,7 @@ func TestExactlyOwn(t *testing.T) {
 	one, two := attachment("c1", dual...), attachment("c2", dual...)
 	two.Result.Interfaces[1].Name = "port2"
 	a, b := plugintest.PlanAt(t, firewall, one, conf), plugintest.PlanAt(t, firewall, two, conf)
-	for _, p := range []plan.Plan{a, b} {
+	for _, p := range []fact.Plan{a, b} {
 		if err := p.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conf"
-	"github.com/catena-cni/catena/internal/delegated"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugin/delegated"
 )
 
 const dual = classic + "FLANNEL_IPV6_NETWORK=fd00:42::/56\nFLANNEL_IPV6_SUBNET=fd00:42:0:1::1/64\n"

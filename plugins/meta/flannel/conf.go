@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/catena-cni/catena/internal/delegated"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/store"
+	"github.com/catena-cni/catena/internal/plugin/delegated"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // Conf is flannel's own part of the network configuration.
@@ -71,9 +71,9 @@ func (c Conf) subnetFile() string {
 
 // folder is where is kept what attachments were made with, for a DEL with a
 // broken configuration too.
-func folder(c Conf) store.Folder {
+func folder(c Conf) state.Folder {
 	if !filepath.IsAbs(c.DataDir) {
 		return defaultDataDir
 	}
-	return store.Folder(c.DataDir)
+	return state.Folder(c.DataDir)
 }

@@ -7,9 +7,9 @@ import (
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/delegated"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugin/delegated"
 )
 
 const title = "flannel"

@@ -3,11 +3,11 @@ package main
 import (
 	"net/netip"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -27,8 +27,8 @@ var own = []addr.Loopback{
 }
 
 // want lists what holds while a pod's loopback is up.
-func want(at plugin.At, _ Conf) plan.Plan {
-	return plan.Plan{link.Loopback{Name: lo, Owner: at.Attachment}, own[0], own[1]}
+func want(at plugin.At, _ Conf) fact.Plan {
+	return fact.Plan{link.Loopback{Name: lo, Owner: at.Attachment}, own[0], own[1]}
 }
 
 // complete reports the interface. Behind other plugins the result stays theirs.

@@ -6,9 +6,9 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/iptables"
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/nft"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 

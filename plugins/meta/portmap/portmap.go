@@ -7,15 +7,15 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/conntrack"
-	"github.com/catena-cni/catena/internal/iptables"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/firewall/conntrack"
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/route"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var portmap = plugin.Plugin[Conf]{
@@ -34,19 +34,19 @@ var portmap = plugin.Plugin[Conf]{
 	},
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
-		return errors.Join(iptables.CollectPorts(network, valid), legacy.CollectPorts(network, valid))
+		return errors.Join(iptables.CollectPorts(network, valid), upstream.CollectPorts(network, valid))
 	},
 }
 
 // want lists what holds while host ports lead to the pod. The ports come first:
 // they are refused where another pod has one of them. The guard of the link
 // comes before what it guards against.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	mappings, _ := c.mappings(at)
 	local := localnet(mappings, c)
 	theirs := upstreams(at)
-	return append(ports(at, mappings, c, theirs), plan.Plan{
-		legacy.Beside{Fact: nft.Localnet{Owner: at.Attachment, Pod: local}, Theirs: theirs},
+	return append(ports(at, mappings, c, theirs), fact.Plan{
+		upstream.Beside{Fact: nft.Localnet{Owner: at.Attachment, Pod: local}, Theirs: theirs},
 		route.Localnet{Pod: local, Own: at.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
 	}...)
@@ -54,21 +54,21 @@ func want(at plugin.At, c Conf) plan.Plan {
 
 // ports lead to the pod by one backend. DEL takes away what either has, and
 // upstream's.
-func ports(at plugin.At, mappings []nft.Mapping, c Conf, theirs legacy.Ports) plan.Plan {
+func ports(at plugin.At, mappings []nft.Mapping, c Conf, theirs upstream.Ports) fact.Plan {
 	if c.byIptables() {
 		byIptables := iptables.Ports{
 			Owner: at.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
 			V4: c.ConditionsV4, V6: c.ConditionsV6,
 		}
-		return plan.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), legacy.Either(byIptables, theirs)}
+		return fact.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), upstream.Either(byIptables, theirs)}
 	}
 	byNft := nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile)
-	return plan.Plan{iptables.Ports{Owner: at.Attachment}, legacy.Either(byNft, theirs)}
+	return fact.Plan{iptables.Ports{Owner: at.Attachment}, upstream.Either(byNft, theirs)}
 }
 
 // upstreams are the ports that upstream's portmap may have led to the pod.
-func upstreams(at plugin.At) legacy.Ports {
-	theirs := legacy.Ports{Owner: at.Attachment}
+func upstreams(at plugin.At) upstream.Ports {
+	theirs := upstream.Ports{Owner: at.Attachment}
 	for _, p := range addresses(at) {
 		theirs.Addrs = append(theirs.Addrs, p.Addr())
 	}

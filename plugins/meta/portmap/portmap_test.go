@@ -9,11 +9,11 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // attachment is what want sees: the result of a plugin that made eth0, as
@@ -67,7 +67,7 @@ func TestWant(t *testing.T) {
 	c1 := attachment("n", "c1", dual...)
 	conditional := Conf{ConditionsV4: Conditions{"ip", "saddr", "10.0.0.0/8"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})}
 	byIptables, chain := "iptables", "KUBE-MARK-MASQ"
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"iptables": plugintest.PlanAt(t, portmap, c1, Conf{Backend: &byIptables, ConditionsV4: Conditions{"-s", "10.0.0.0/8"}, RuntimeConfig: full().RuntimeConfig}),
 		"setmark":  plugintest.PlanAt(t, portmap, c1, Conf{Backend: &byIptables, SetMarkChain: &chain, RuntimeConfig: full().RuntimeConfig}),
 		"full":     plugintest.PlanAt(t, portmap, c1, full()),
@@ -293,7 +293,7 @@ func TestExactlyOwn(t *testing.T) {
 	at := attachment("n", "c1", dual...)
 	at.IfName, at.Result.Interfaces[1].Name = "eth1", "eth1"
 	ifname := plugintest.PlanAt(t, portmap, at, one(4))
-	all := []plan.Plan{base, network, container, ifname}
+	all := []fact.Plan{base, network, container, ifname}
 	for _, p := range all {
 		if err := p.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
@@ -346,7 +346,7 @@ func TestOwnLink(t *testing.T) {
 func TestProfiles(t *testing.T) {
 	s := kerneltest.New(t)
 	bridged(s)
-	profiled := func(id string, port int) plan.Plan {
+	profiled := func(id string, port int) fact.Plan {
 		return plugintest.PlanAt(t, portmap, attachment("n", id, dual...), Conf{
 			ConditionsV4: Conditions{"iifname eth9"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: port, ContainerPort: 80}),
 		})

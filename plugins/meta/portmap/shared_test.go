@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // twoHomes is a pod in two networks, and a client beyond the host: $CLIENT.
@@ -150,10 +150,10 @@ func TestTwoNetworks(t *testing.T) {
 				a, b := plugintest.PlanAt(t, portmap, first, backed(backend, one)), plugintest.PlanAt(t, portmap, second, backed(backend, one))
 				to := func(at plugin.At) string { return at.Result.IPs[0].Address.IP.String() + ":80" }
 				for _, order := range []struct {
-					dels  [2]plan.Plan
-					stays plan.Plan
+					dels  [2]fact.Plan
+					stays fact.Plan
 					leads string
-				}{{[2]plan.Plan{a, b}, b, to(second)}, {[2]plan.Plan{b, a}, a, to(first)}} {
+				}{{[2]fact.Plan{a, b}, b, to(second)}, {[2]fact.Plan{b, a}, a, to(first)}} {
 					k := h.Kernel()
 					must(t, a.Add(k))
 					if err := b.Check(k); err == nil {
@@ -161,7 +161,7 @@ func TestTwoNetworks(t *testing.T) {
 					}
 					must(t, b.Add(k))
 					h.leads("both there", "192.0.2.2:8080", to(first))
-					for _, p := range []plan.Plan{a, b} {
+					for _, p := range []fact.Plan{a, b} {
 						must(t, p.Check(k))
 					}
 					if err := otherOne.Add(k); err == nil || !strings.Contains(err.Error(), "is held by") {
@@ -280,7 +280,7 @@ func TestSharedShapes(t *testing.T) {
 func TestSharedByThree(t *testing.T) {
 	h := newHomes(t, 80)
 	k := h.Kernel()
-	var all []plan.Plan
+	var all []fact.Plan
 	for _, at := range []plugin.At{home("n", "c1", "eth1", "10.1.2.3/24"), home("m", "c1", "eth2", "10.2.2.3/24"), home("l", "c1", "eth3", "10.1.2.4/24")} {
 		all = append(all, plugintest.PlanAt(t, portmap, at, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 8080, ContainerPort: 80})}))
 		must(t, all[len(all)-1].Add(k))
@@ -315,7 +315,7 @@ func TestSharedWithTheDead(t *testing.T) {
 	c := plugintest.PlanAt(t, portmap, home("l", "c1", "eth3", "10.1.2.3/24"), one)
 	must(t, c.Add(h.Kernel()))
 	h.leads("the others are dead", "192.0.2.2:8080", "10.1.2.3:80")
-	for _, p := range []plan.Plan{a, b} {
+	for _, p := range []fact.Plan{a, b} {
 		must(t, p.Del(h.Kernel()))
 	}
 	h.leads("the dead are gone", "192.0.2.2:8080", "10.1.2.3:80")

@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/addr"
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/route"
 )
 
 // Conf is sbr's own part of the network configuration.
@@ -62,12 +62,12 @@ func complete(at plugin.At, c Conf) error {
 
 // want lists what holds while the pod answers by the interface that was asked.
 // The main table is changed last, when everything else is in place.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: plugin.Routes(at.IfName, at)}
 	if c.Table != nil {
 		s.Table = int(*c.Table)
 	}
-	p := plan.Plan{route.Rules{Sources: s}, route.Sourced{Sources: s}}
+	p := fact.Plan{route.Rules{Sources: s}, route.Sourced{Sources: s}}
 	if c.Hints && c.Table == nil { // the kernel takes no source address that it is still looking for duplicates of
 		p = append(p, addr.Settled{Link: at.IfName, Addrs: ipv6(s.List)})
 	}

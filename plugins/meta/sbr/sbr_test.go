@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
@@ -22,7 +22,7 @@ func at(id string, addresses ...string) plugin.At {
 	return at
 }
 
-func planOf(t *testing.T, id string, c Conf) plan.Plan {
+func planOf(t *testing.T, id string, c Conf) fact.Plan {
 	t.Helper()
 	return plugintest.PlanAt(t, sbr, at(id, "10.1.2.3/24", "fd00:1:2::3/64"), c)
 }
@@ -30,7 +30,7 @@ func planOf(t *testing.T, id string, c Conf) plan.Plan {
 func table(n uint32) *uint32 { return &n }
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"dual":     planOf(t, "c1", Conf{}),
 		"gateways": planOf(t, "c1", Conf{Gateways: []string{"10.1.2.254", "fe80::1"}}),
 		"hints":    planOf(t, "c1", Conf{Hints: true}),

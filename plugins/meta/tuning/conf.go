@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/fact/tuning"
 	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/store"
-	"github.com/catena-cni/catena/internal/sysctl"
-	"github.com/catena-cni/catena/internal/tuned"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // Conf is tuning's own part of the network configuration.
@@ -21,7 +21,7 @@ type Conf struct {
 	RuntimeConfig RuntimeConfig   `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
 	CNIArgs       Args            `json:"args" lint:"-" doc:"optional arguments; those of args.cni come before the configuration's"`
 
-	values tuned.Values
+	values tuning.Values
 	pairs  sysctl.Pairs
 }
 
@@ -143,9 +143,9 @@ func path(key, ifname string) (string, error) {
 }
 
 // folder is where the values are kept, for a DEL with a broken configuration too.
-func (c *Conf) folder() store.Folder {
+func (c *Conf) folder() state.Folder {
 	if !filepath.IsAbs(c.DataDir) {
 		return "/run/cni/tuning"
 	}
-	return store.Folder(c.DataDir)
+	return state.Folder(c.DataDir)
 }

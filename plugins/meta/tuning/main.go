@@ -4,4 +4,4 @@ package main
 
 import "github.com/catena-cni/catena/internal/plugin"
 
-func main() { plugin.Main(tuning) }
+func main() { plugin.Main(tuningPlugin) }

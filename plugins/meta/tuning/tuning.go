@@ -3,38 +3,38 @@ package main
 import (
 	"errors"
 
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/tuning"
+	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/legacy"
-	"github.com/catena-cni/catena/internal/name"
-	"github.com/catena-cni/catena/internal/nft"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/tuned"
+	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream"
 )
 
-var tuning = plugin.Plugin[Conf]{
+var tuningPlugin = plugin.Plugin[Conf]{
 	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.values.MTU }, Want: want, Ready: ready,
 	Present: func(*kernel.Kernel) ([]name.Attachment, error) { return nft.Attachments(nft.KindGuardMAC) },
 	Collect: func(network string, valid func(string) bool, c Conf) error {
-		return errors.Join(tuned.Collect(c.folder(), network, valid), nft.Collect(network, valid))
+		return errors.Join(tuning.Collect(c.folder(), network, valid), nft.Collect(network, valid))
 	},
-	Abandoned: func(c Conf) ([]name.Attachment, error) { return tuned.Abandoned(c.folder()) },
+	Abandoned: func(c Conf) ([]name.Attachment, error) { return tuning.Abandoned(c.folder()) },
 	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, c Conf) error {
-		return legacy.CollectBackups(c.folder(), network, valid)
+		return upstream.CollectBackups(c.folder(), network, valid)
 	},
 }
 
 // want lists what holds while a pod is tuned. What was there before is saved
 // first, and forgotten last.
-func want(at plugin.At, c Conf) plan.Plan {
-	file := tuned.File{Folder: c.folder(), Owner: at.Attachment}
-	return plan.Plan{
-		tuned.Saved{File: file, Link: at.IfName, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
-		tuned.Sysctls{Pairs: c.pairs},
+func want(at plugin.At, c Conf) fact.Plan {
+	file := tuning.File{Folder: c.folder(), Owner: at.Attachment}
+	return fact.Plan{
+		tuning.Saved{File: file, Link: at.IfName, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
+		tuning.Sysctls{Pairs: c.pairs},
 		nft.GuardMAC{Owner: at.Attachment, MAC: c.values.MAC},
-		tuned.Link{Link: at.IfName, Values: c.values},
-		tuned.Features{Link: at.IfName, Wanted: c.Ethtool},
+		tuning.Link{Link: at.IfName, Values: c.values},
+		tuning.Features{Link: at.IfName, Wanted: c.Ethtool},
 	}
 }
 

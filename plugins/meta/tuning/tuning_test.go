@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
@@ -29,15 +29,15 @@ func full() Conf {
 }
 
 // planOf leaves out what ADD asks the machine: its allowlist.
-func planOf(t *testing.T, id string, c Conf) plan.Plan {
+func planOf(t *testing.T, id string, c Conf) fact.Plan {
 	t.Helper()
-	p := tuning
+	p := tuningPlugin
 	p.Complete = nil
 	return plugintest.Plan(t, p, id, c, "10.1.2.3/24")
 }
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"full": planOf(t, "c1", full()),
 		"mac":  planOf(t, "c1", Conf{RuntimeConfig: RuntimeConfig{MAC: "02:00:00:00:00:01"}}),
 		"args": planOf(t, "c1", Conf{

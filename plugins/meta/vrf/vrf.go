@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/catena-cni/catena/internal/addr"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/link"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -41,14 +41,14 @@ func validate(at *plugin.At, c *Conf) error {
 }
 
 // want lists what holds while the interface is in its VRF.
-func want(at plugin.At, c Conf) plan.Plan {
+func want(at plugin.At, c Conf) fact.Plan {
 	var six []netip.Addr
 	for _, p := range at.Prefixes() {
 		if p.Addr().Is6() {
 			six = append(six, p.Addr())
 		}
 	}
-	return plan.Plan{
+	return fact.Plan{
 		link.VRF{Name: c.VRFName, Link: at.IfName, Owner: at.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: plugin.Routes(at.IfName, at)},
 		addr.Settled{Link: at.IfName, Addrs: six},
 	}

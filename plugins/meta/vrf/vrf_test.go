@@ -5,14 +5,14 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/plan"
 	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
-func planOf(t *testing.T, id string, c Conf) plan.Plan {
+func planOf(t *testing.T, id string, c Conf) fact.Plan {
 	t.Helper()
 	at := plugintest.At(id, "10.1.2.3/24", "fd00:1:2::3/64")
 	for _, dst := range []string{"0.0.0.0/0", "10.77.0.0/16", "::/0"} {
@@ -22,7 +22,7 @@ func planOf(t *testing.T, id string, c Conf) plan.Plan {
 }
 
 func TestWant(t *testing.T) {
-	plugintest.Golden(t, map[string]plan.Plan{
+	plugintest.Golden(t, map[string]fact.Plan{
 		"free":  planOf(t, "c1", Conf{VRFName: "blue"}),
 		"table": planOf(t, "c1", Conf{VRFName: "blue", Table: 1001, FallThrough: true}),
 	})

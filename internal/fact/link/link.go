@@ -1,0 +1,129 @@
+// Package link is the facts about network interfaces: one file for each kind.
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// remove deletes a link by name. One that is not there is success, and so is
+// one whose namespace is gone.
+func remove(k *kernel.Kernel, side kernel.Side, link string) error {
+	l, err := k.Link(side, link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return k.RemoveLink(side, l)
+}
+
+// removeFromPod deletes the pod's link of that name where it is of the kind and
+// the attachment's. In a namespace that is gone there is none.
+func removeFromPod(k *kernel.Kernel, link, kind string) error {
+	if !k.Has(kernel.Pod) {
+		return nil
+	}
+	l, err := k.Link(kernel.Pod, link)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if isKind(l, kind) != nil || !k.Ours(l) {
+		return nil // it is not what the fact is about
+	}
+	return k.RemoveLink(kernel.Pod, l)
+}
+
+// isKind refuses a link of another kind than the one that is wanted.
+func isKind(l *kernel.Link, kind string) error {
+	switch l.Kind {
+	case kind:
+		return nil
+	case "":
+		return fmt.Errorf("link %s is a device, not a %s", l.Name, kind)
+	}
+	return fmt.Errorf("link %s is a %s, not a %s", l.Name, l.Kind, kind)
+}
+
+// AutoMTU stands for the MTU of the interface that the host's default route
+// goes out by.
+const AutoMTU = -1
+
+// mtu is the number that an MTU stands for.
+func mtu(k *kernel.Kernel, n int) (int, error) {
+	if n != AutoMTU {
+		return n, nil
+	}
+	out, err := route.Default(k, kernel.Host)
+	if err != nil {
+		return 0, cni.Hint(err, "give mtu as a number, or the host a default route")
+	}
+	return out.MTU, nil
+}
+
+func mtuText(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case AutoMTU:
+		return " mtu auto"
+	}
+	return fmt.Sprintf(" mtu %d", n)
+}
+
+// Attachments lists the attachments that have a link on the host, by the
+// links' aliases. It dumps every link, so it is for GC alone.
+func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return nil, err
+	}
+	var out []name.Attachment
+	for _, l := range links {
+		at, err := name.Parse(l.Alias)
+		if err == nil && at.HostLink() == l.Name {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+// RemoveAll deletes the host's links of many attachments together, for GC. What
+// it could not delete is left to the facts' Del.
+func RemoveAll(k *kernel.Kernel, of []name.Attachment) {
+	var links []*kernel.Link
+	for _, at := range of {
+		if l, err := k.Link(kernel.Host, at.HostLink()); err == nil && l.Alias == at.Alias() {
+			links = append(links, l)
+		}
+	}
+	_ = k.RemoveLinks(kernel.Host, links)
+}
+
+// Free reports an error where a link of that name is in the pod already.
+func Free(k *kernel.Kernel, side kernel.Side, link string) error {
+	_, err := k.Link(side, link)
+	switch {
+	case err == nil:
+		return cni.Taken("interface %s is in the %v's network namespace already", link, side)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// ValidName reports whether CheckName has nothing to say.
+func ValidName(n string) bool { return CheckName("", n) == nil }
+
+// CheckName holds the value of a key against the rule for names of interfaces.
+func CheckName(key, n string) error { return cni.CheckLinkName(key, n) }

@@ -1,0 +1,198 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Veth is a pair of links between the host and the pod. It is born in place:
+// the pod's end in the pod's namespace, the host's end in its bridge where it
+// has one. The host's end comes up, the pod's end stays down.
+type Veth struct {
+	Owner name.Attachment
+	Pod   string // name of the pod's end
+	// MAC is the pod's end's address; one made of the attachment where nil.
+	MAC net.HardwareAddr
+	// MTU of both ends in bytes, or AutoMTU. Where it is 0, it is the bridge's,
+	// or else the kernel's default.
+	MTU int
+	// Bridge names the host's bridge that the host's end is a port of.
+	Bridge string
+}
+
+func (v Veth) String() string {
+	s := fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac()) + mtuText(v.MTU)
+	if v.Bridge != "" {
+		s += " bridge " + v.Bridge
+	}
+	return s
+}
+
+func (v Veth) mac() net.HardwareAddr {
+	if v.MAC != nil {
+		return v.MAC
+	}
+	return v.Owner.MAC("pod")
+}
+
+// Add makes the pair in one message. The steps that follow can only fail where
+// the pair is deleted at the same time; then nothing is left either.
+func (v Veth) Add(k *kernel.Kernel) error {
+	if !k.Has(kernel.Pod) {
+		return kernel.ErrNoPod
+	}
+	host, pod, err := v.attributes(k)
+	if err != nil {
+		return err
+	}
+	err = k.CreateLink(kernel.Host, v.Owner.HostLink(), "veth", []netlink.Attr{kernel.Peer(pod...)}, host...)
+	if errors.Is(err, fs.ErrExist) {
+		return v.taken(k, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := v.raise(k); err != nil {
+		return errors.Join(err, remove(k, kernel.Host, v.Owner.HostLink()))
+	}
+	return nil
+}
+
+// attributes are those of both ends at their birth.
+func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error) {
+	size, err := mtu(k, v.MTU)
+	if err != nil {
+		return nil, nil, err
+	}
+	if v.Bridge != "" {
+		bridge, err := k.Link(kernel.Host, v.Bridge)
+		if err != nil {
+			return nil, nil, err
+		}
+		host = append(host, netlink.U32(unix.IFLA_MASTER, uint32(bridge.Index)))
+		if size == 0 {
+			size = bridge.MTU
+		}
+	}
+	if size != 0 {
+		host = append(host, netlink.U32(unix.IFLA_MTU, uint32(size)))
+		pod = append(pod, netlink.U32(unix.IFLA_MTU, uint32(size)))
+	}
+	host = append(host, netlink.Bytes(unix.IFLA_ADDRESS, v.Owner.MAC("host")))
+	pod = append(pod, netlink.Bytes(unix.IFLA_ADDRESS, v.mac()),
+		netlink.String(unix.IFLA_IFNAME, v.Pod), netlink.U32(unix.IFLA_NET_NS_FD, uint32(k.PodFD())))
+	return host, pod, nil
+}
+
+// raise names the host's end's owner and brings it up.
+func (v Veth) raise(k *kernel.Kernel) error {
+	l := kernel.Named(v.Owner.HostLink())
+	alias := netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias())
+	if v.Bridge != "" {
+		err := k.SetUp(kernel.Host, l, alias, noAddress())
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			err = k.SetUp(kernel.Host, l, alias) // without IPv6 there is nothing to spare
+		}
+		return err
+	}
+	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
+		return err
+	}
+	return k.SetUp(kernel.Host, l, alias)
+}
+
+// noAddress spares a link the IPv6 address that the kernel gives to each that
+// comes up, once it has a carrier, which the other end's coming up gives it. A
+// bridge's port has no use for one, and its routes make the end of the link wait
+// for one more grace period of RCU.
+func noAddress() netlink.Attr {
+	return netlink.Nest(unix.IFLA_AF_SPEC, netlink.Nest(unix.AF_INET6, netlink.U8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone)))
+}
+
+// addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenModeNone = 1
+
+// taken tells which of the two names was there already.
+func (v Veth) taken(k *kernel.Kernel, err error) error {
+	if taken := Free(k, kernel.Pod, v.Pod); taken != nil {
+		return taken
+	}
+	return fmt.Errorf("interface %s of %s is on the host already: %w", v.Owner.HostLink(), v.Owner, err)
+}
+
+// Del deletes the pair by the host's end, whose name is the attachment's. A
+// pair that another program made for this attachment is found by the pod's end,
+// where that is provably the attachment's.
+func (v Veth) Del(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Host, v.Owner.HostLink())
+	switch {
+	case err == nil && l.Alias != "" && l.Alias != v.Owner.Alias():
+		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Name, l.Alias)
+	case err == nil:
+		k.Forget(kernel.Pod, v.Pod)
+		return remove(k, kernel.Host, v.Owner.HostLink())
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return removeFromPod(k, v.Pod, "veth")
+}
+
+// Check looks at both ends. What a later plugin of a chain may change, the
+// pod's end's address and MTU, is not this fact's any more.
+func (v Veth) Check(k *kernel.Kernel) error {
+	pod, err := k.Link(kernel.Pod, v.Pod)
+	if err != nil {
+		return fmt.Errorf("pod: %w", err)
+	}
+	if err := isKind(pod, "veth"); err != nil {
+		return fmt.Errorf("pod: %w", err)
+	}
+	host, err := v.hostEnd(k, pod)
+	if err != nil {
+		return fmt.Errorf("host: %w", err)
+	}
+	if host.Parent != pod.Index || pod.Parent != host.Index {
+		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Pod)
+	}
+	if !host.Up() {
+		return fmt.Errorf("host's %s is down", host.Name)
+	}
+	return v.checkPort(k, host)
+}
+
+// hostEnd finds the host's end by its name, or, where another program made the
+// pair, as the pod's end's peer.
+func (v Veth) hostEnd(k *kernel.Kernel, pod *kernel.Link) (*kernel.Link, error) {
+	host, err := k.Link(kernel.Host, v.Owner.HostLink())
+	if !errors.Is(err, fs.ErrNotExist) {
+		return host, err
+	}
+	peer, perr := k.LinkAt(kernel.Host, pod.Parent)
+	if perr != nil || isKind(peer, "veth") != nil {
+		return nil, err
+	}
+	return peer, nil
+}
+
+func (v Veth) checkPort(k *kernel.Kernel, host *kernel.Link) error {
+	if v.Bridge == "" {
+		return nil
+	}
+	bridge, err := k.Link(kernel.Host, v.Bridge)
+	if err != nil {
+		return err
+	}
+	if host.Master != bridge.Index {
+		return fmt.Errorf("host's %s is no port of %s", host.Name, v.Bridge)
+	}
+	return nil
+}

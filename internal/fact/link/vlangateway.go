@@ -1,0 +1,101 @@
+package link
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// VLANGateway is the host's own foot in one VLAN of a bridge: a veth pair of
+// which one end, named <bridge>.<vlan>, carries the gateway addresses, and the
+// other is a port in that VLAN. It is shared: Del leaves it.
+type VLANGateway struct {
+	Bridge      string
+	VLAN        uint16
+	KeepDefault bool
+}
+
+// Name is the end that has addresses.
+func (g VLANGateway) Name() string { return fmt.Sprintf("%s.%d", g.Bridge, g.VLAN) }
+
+// port is the end in the bridge.
+func (g VLANGateway) port() string {
+	h := name.Hash("vlan gateway\x00" + g.Name())
+	return "veth" + hex.EncodeToString(h[:])[:11]
+}
+
+func (g VLANGateway) String() string {
+	return fmt.Sprintf("link host %s <-> bridge %s vlan %d", g.Name(), g.Bridge, g.VLAN)
+}
+
+// Add makes the pair, unless it is there. Where another pod's ADD is making it
+// at the same time, each step does no harm twice.
+func (g VLANGateway) Add(k *kernel.Kernel) error {
+	if g.Check(k) == nil {
+		return nil
+	}
+	bridge, err := k.Link(kernel.Host, g.Bridge)
+	if err != nil {
+		return err
+	}
+	mtu := netlink.U32(unix.IFLA_MTU, uint32(bridge.MTU))
+	peer := kernel.Peer(mtu, netlink.String(unix.IFLA_IFNAME, g.port()))
+	err = k.CreateLink(kernel.Host, g.Name(), "veth", []netlink.Attr{peer}, mtu)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return g.connect(k, bridge)
+}
+
+func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
+	foot, err := k.Link(kernel.Host, g.Name())
+	if err != nil {
+		return err
+	}
+	if err := isKind(foot, "veth"); err != nil {
+		return err
+	}
+	port, err := k.LinkAt(kernel.Host, foot.Parent)
+	if err != nil {
+		return fmt.Errorf("the other end of %s: %w", g.Name(), err)
+	}
+	if err := k.SetLink(kernel.Host, port, 0, 0, netlink.U32(unix.IFLA_MASTER, uint32(bridge.Index))); err != nil {
+		return fmt.Errorf("make %s a port of %s: %w", port.Name, g.Bridge, err)
+	}
+	vlans := VLANs{Link: port.Name, Bridge: g.Bridge, Access: g.VLAN, KeepDefault: g.KeepDefault}
+	if vlans.Check(k) != nil {
+		if err := vlans.Add(k); err != nil {
+			return err
+		}
+	}
+	if err := sysctl.TowardsPods(g.Name()).Add(k); err != nil {
+		return err
+	}
+	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, foot))
+}
+
+// Del leaves the pair to the other pods.
+func (g VLANGateway) Del(*kernel.Kernel) error { return nil }
+
+// Check looks whether the host's end is there and up.
+func (g VLANGateway) Check(k *kernel.Kernel) error {
+	l, err := k.Link(kernel.Host, g.Name())
+	if err != nil {
+		return err
+	}
+	if err := isKind(l, "veth"); err != nil {
+		return err
+	}
+	if !l.Up() {
+		return errors.New("it is down")
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// Package fact makes a list of facts true, or untrue, or looks whether they are.
+//
+// A plugin's ADD, DEL and CHECK are one list read three ways: forward, backward
+// and without a change.
+package fact
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
+)
+
+// Fact is one thing that holds while an attachment lives. A Fact is plain data.
+//
+// Add is atomic: when it fails it has left nothing behind. Del succeeds on what
+// is not there. A Fact that dies with another (an address with its link), or
+// that others share (a bridge), has a Del that does nothing.
+type Fact interface {
+	fmt.Stringer
+	Add(*kernel.Kernel) error
+	Del(*kernel.Kernel) error
+	Check(*kernel.Kernel) error
+}
+
+// Plan is what one attachment wants, in the order in which it can come true.
+type Plan []Fact
+
+// Add makes every fact true, or none. Where one fails, those that are idle have
+// nothing to take back: what is there of them is another ADD's.
+func (p Plan) Add(k *kernel.Kernel) error {
+	for i, f := range p {
+		if err := f.Add(k); err != nil {
+			return errors.Join(about("", f, err), lists.Without(p[:i], Idle).Del(k))
+		}
+	}
+	return nil
+}
+
+// Del makes every fact untrue, last first, and does not stop at one that fails.
+func (p Plan) Del(k *kernel.Kernel) error {
+	var errs []error
+	for i := len(p) - 1; i >= 0; i-- {
+		if err := p[i].Del(k); err != nil {
+			errs = append(errs, about("undo ", p[i], err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// about says which fact an error is of, in a few words; where those are not all
+// of its text, that is in the details. What says itself what is in the way needs
+// none before it.
+func about(doing string, f Fact, err error) error {
+	text := f.String()
+	short := Short(f)
+	if cni.IsTaken(err) {
+		return cni.Concerning(err, text)
+	}
+	err = fmt.Errorf("%s%s: %w", doing, short, cni.Alone(err))
+	if short != text {
+		err = cni.Concerning(err, text)
+	}
+	return err
+}
+
+// shortText is how long a text may be that comes before an error.
+const shortText = 80
+
+// Short is a fact in a few words, for errors.
+func Short(f Fact) string {
+	if s, ok := f.(interface{ Short() string }); ok {
+		return s.Short()
+	}
+	text := f.String()
+	if len(text) <= shortText {
+		return text
+	}
+	return text[:strings.LastIndexByte(text[:shortText], ' ')+1] + "..."
+}
+
+// Made reports whether an ADD of the attachment has made something that a fact of
+// the plan would take back. Facts that cannot tell are passed over.
+func (p Plan) Made(k *kernel.Kernel) (bool, error) {
+	for _, f := range p {
+		if made, err := Made(f, k); made || err != nil {
+			return made, err
+		}
+	}
+	return false, nil
+}
+
+// Made is the same for one fact.
+func Made(f Fact, k *kernel.Kernel) (bool, error) {
+	if m, ok := f.(interface {
+		Made(*kernel.Kernel) (bool, error)
+	}); ok {
+		return m.Made(k)
+	}
+	return false, nil
+}
+
+// Without is the plan less the facts that another one has. A fact's text, which
+// is for people, need not say all of it.
+func (p Plan) Without(other Plan) Plan {
+	return lists.Without(p, func(f Fact) bool {
+		return slices.ContainsFunc(other, func(has Fact) bool { return reflect.DeepEqual(f, has) })
+	})
+}
+
+// Check names every fact that does not hold.
+func (p Plan) Check(k *kernel.Kernel) error {
+	var errs []error
+	for _, f := range p {
+		if err := f.Check(k); err != nil {
+			errs = append(errs, about("", f, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// String is the plan as text, a fact a line: what golden tests compare.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, f := range p {
+		if !Idle(f) {
+			fmt.Fprintln(&b, f)
+		}
+	}
+	return b.String()
+}
+
+// Idle reports whether a fact asks for nothing. Such a fact is in a plan for
+// its Del, which removes what a former configuration has asked for.
+func Idle(f Fact) bool {
+	i, ok := f.(interface{ Idle() bool })
+	return ok && i.Idle()
+}

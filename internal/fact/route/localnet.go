@@ -1,0 +1,55 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// Localnet lets packets with an address of 127.0.0.0/8 pass on the host's link
+// towards a pod, so that 127.0.0.1 leads to the pod's host ports. It must come
+// after the guard of the link against such packets from outside, and ends before
+// it. On a link that is not the attachment's own others need it, so it stays. A
+// pod that the host has no way to needs none.
+type Localnet struct {
+	Pod netip.Addr
+	// Own is the name of the attachment's own link.
+	Own string
+}
+
+func (l Localnet) String() string {
+	return fmt.Sprintf("sysctl host route_localnet=1 on the link towards %v", l.Pod)
+}
+
+// Idle says that nothing is asked for.
+func (l Localnet) Idle() bool { return !l.Pod.IsValid() }
+
+func (l Localnet) setting(k *kernel.Kernel) sysctl.Setting {
+	var s sysctl.Setting
+	if l.Idle() {
+		return s
+	}
+	if out, err := Lookup(k, kernel.Host, l.Pod); err == nil {
+		s.Pairs = sysctl.Pairs{{Key: "net/ipv4/conf/" + out.Link + "/route_localnet", Value: "1"}}
+	}
+	return s
+}
+
+// Add sets it.
+func (l Localnet) Add(k *kernel.Kernel) error { return l.setting(k).Add(k) }
+
+// Del resets it on the attachment's own link, which may be there for a while.
+func (l Localnet) Del(*kernel.Kernel) error {
+	err := sysctl.Write("net/ipv4/conf/"+l.Own+"/route_localnet", "0")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Check looks whether it is set.
+func (l Localnet) Check(k *kernel.Kernel) error { return l.setting(k).Check(k) }

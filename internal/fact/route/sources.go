@@ -1,0 +1,275 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Source is an address of the pod's interface and what leads out of the table
+// that its packets are looked up in.
+type Source struct {
+	Prefix netip.Prefix
+	// Gateway is the next hop of the default route, where there is one.
+	Gateway netip.Addr
+	// Instead puts the gateway in the place of the default routes that the main
+	// table has. Otherwise it is there where those are not.
+	Instead bool
+}
+
+// Sources are the addresses of an attachment.
+type Sources struct {
+	Owner name.Attachment
+	Link  string
+	List  []Source
+	// Routes are those that the main table had by the link. CHECK looks for them.
+	Routes []Route
+	// Table is the table of all of them, 0 for one of its own for each.
+	Table int
+}
+
+// firstTable is where upstream begins to count, and who adds routes by hand
+// begins to look.
+const firstTable = 100
+
+// own and given are the labels of the rules to tables of their own, which DEL
+// empties, and to one that was given, which it leaves alone.
+func (s Sources) own() uint32   { return s.Owner.Label("rule") }
+func (s Sources) given() uint32 { return s.Owner.Label("rule to a given table") }
+
+func (s Sources) addrs() (out []netip.Addr) {
+	for _, source := range s.List {
+		out = append(out, source.Prefix.Addr())
+	}
+	return out
+}
+
+// belongs reports whether a route is to be in the table of an address: where
+// its gateways or its preferred source are in the address's subnet, or in none.
+func (s Sources) belongs(source Source, dst netip.Prefix, tells ...netip.Addr) bool {
+	if dst.Addr().Is4() != source.Prefix.Addr().Is4() {
+		return false
+	}
+	var known bool
+	for _, a := range tells {
+		for _, other := range s.List {
+			if other.Prefix.Masked().Contains(a) {
+				known = true
+				if other.Prefix.Masked() == source.Prefix.Masked() {
+					return true
+				}
+			}
+		}
+	}
+	return !known
+}
+
+// tables gives the table of each address, as the attachment's rules have it.
+// Without a pod there are none.
+func (s Sources) tables(k *kernel.Kernel) (map[netip.Addr]int, error) {
+	if !k.Has(kernel.Pod) {
+		return nil, nil
+	}
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return nil, err
+	}
+	out := map[netip.Addr]int{}
+	for _, r := range labelled(all, s.own()) {
+		out[r.src.Addr()] = r.table
+	}
+	return out, nil
+}
+
+// anyTables is tables with what upstream's rules say of addresses that have none
+// of ours.
+func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
+	out, err := s.tables(k)
+	if err != nil || len(out) > 0 || !k.Has(kernel.Pod) {
+		return out, err
+	}
+	all, err := rules(k, kernel.Pod)
+	for _, r := range upstreams(all) {
+		if slices.Contains(s.addrs(), r.src.Addr()) {
+			out[r.src.Addr()] = r.table
+		}
+	}
+	return out, err
+}
+
+// Idle says that the table is one that others fill: what concerns the attachment's
+// own is in the plan for its Del.
+func (s Sources) Idle() bool { return s.Table != 0 }
+
+// Rules are policy rules: what the pod sends from one of the addresses is looked
+// up in that address's table before the main one. A rule carries the
+// attachment's label, so that it is found without the address and without the
+// link. It comes before the routes: it is what claims the table, and a table that
+// has no routes yet is passed over.
+type Rules struct{ Sources }
+
+// Idle says that a rule is always wanted.
+func (r Rules) Idle() bool { return false }
+
+func (r Rules) String() string {
+	words := []string{"rules pod from"}
+	for _, a := range r.addrs() {
+		words = append(words, a.String())
+	}
+	if r.Table == 0 {
+		return strings.Join(words, " ") + " to a free table each"
+	}
+	return fmt.Sprintf("%s to table %d", strings.Join(words, " "), r.Table)
+}
+
+// Made reports whether the attachment has rules in the pod.
+func (r Rules) Made(k *kernel.Kernel) (bool, error) {
+	if !k.Has(kernel.Pod) {
+		return false, nil
+	}
+	all, err := rules(k, kernel.Pod)
+	return len(labelled(all, r.own(), r.given())) > 0, err
+}
+
+// Add makes the rules, or none. Those of a former ADD are os.ErrExist.
+func (r Rules) Add(k *kernel.Kernel) error {
+	unlock, err := k.LockPod()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return err
+	}
+	if mine := labelled(all, r.own(), r.given()); len(mine) > 0 {
+		return cni.Taken("there is a rule from %v to table %d already", mine[0].src, mine[0].table)
+	}
+	label, tables := r.given(), slices.Repeat([]int{r.Table}, len(r.List))
+	if r.Table == 0 {
+		label = r.own()
+		if tables, err = FreeTables(k, firstTable, len(r.List)); err != nil {
+			return err
+		}
+	}
+	for i, a := range r.addrs() {
+		if err := (rule{src: netip.PrefixFrom(a, a.BitLen()), table: tables[i], label: label}).add(k); err != nil {
+			return errors.Join(fmt.Errorf("from %v: %w", a, err), r.remove(k))
+		}
+	}
+	return nil
+}
+
+// Del removes them, and those that upstream has made for the addresses.
+func (r Rules) Del(k *kernel.Kernel) error {
+	if !k.Has(kernel.Pod) {
+		return nil
+	}
+	return errors.Join(r.remove(k), r.removeUpstream(k))
+}
+
+func (r Rules) remove(k *kernel.Kernel) error {
+	all, err := rules(k, kernel.Pod)
+	errs := []error{err}
+	for _, mine := range labelled(all, r.own(), r.given()) {
+		errs = append(errs, mine.remove(k))
+	}
+	return errors.Join(errs...)
+}
+
+// removeUpstream removes upstream's rules, which tell of nothing but an address
+// of the attachment and a table: the one that is given, or one that leads out by
+// no other link.
+func (r Rules) removeUpstream(k *kernel.Kernel) error {
+	all, err := rules(k, kernel.Pod)
+	plain := upstreams(all)
+	if err != nil || len(plain) == 0 || !r.certain(k) {
+		return err
+	}
+	addrs, err := r.allAddrs(k)
+	errs := []error{err}
+	for _, other := range plain {
+		if !slices.Contains(addrs, other.src.Addr()) {
+			continue
+		}
+		theirs := other.table == r.Table
+		if r.Table == 0 {
+			theirs, err = r.alone(k, other)
+		}
+		if theirs && err == nil {
+			err = other.remove(k)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// certain reports whether the namespace is the attachment's, which rules without
+// its label do not say.
+func (r Rules) certain(k *kernel.Kernel) bool {
+	l, err := k.Link(kernel.Pod, r.Link)
+	return k.Certain() || err == nil && k.Ours(l)
+}
+
+// upstreams are the rules that upstream's plugin could have made.
+func upstreams(all []rule) []rule {
+	return lists.Without(all, func(r rule) bool {
+		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
+	})
+}
+
+// allAddrs are the addresses of the result and those that the link has.
+func (r Rules) allAddrs(k *kernel.Kernel) ([]netip.Addr, error) {
+	out := r.addrs()
+	have, err := addr.List(k, kernel.Pod, r.Link)
+	for _, p := range have {
+		out = append(out, p.Addr())
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return out, err
+}
+
+// alone reports whether no route of a rule's table goes by another link.
+func (r Rules) alone(k *kernel.Kernel, other rule) (bool, error) {
+	routes, err := list(k, kernel.Pod, family(other.src.Addr()))
+	if err != nil {
+		return false, err
+	}
+	var link int
+	if l, err := k.Link(kernel.Pod, r.Link); err == nil {
+		link = l.Index
+	}
+	return !slices.ContainsFunc(routes, func(have Kept) bool {
+		return have.Table == other.table && len(have.by(link)) < len(have.hops)
+	}), nil
+}
+
+// Check looks for a rule for each address, one of ours or of upstream's.
+func (r Rules) Check(k *kernel.Kernel) error {
+	all, err := rules(k, kernel.Pod)
+	if err != nil {
+		return err
+	}
+	mine, theirs := labelled(all, r.own(), r.given()), upstreams(slices.Clone(all))
+	for _, a := range r.addrs() {
+		from := func(m rule) bool {
+			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table)
+		}
+		there := slices.ContainsFunc(mine, func(m rule) bool { return from(m) && (r.Table == 0) == (m.label == r.own()) })
+		if !there && !slices.ContainsFunc(theirs, from) {
+			return fmt.Errorf("there is none from %v: %w", a, fs.ErrNotExist)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package tc
+
+import (
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Attachments lists the attachments that have an IFB on the host. It dumps every
+// link, so it is for GC alone.
+func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return nil, err
+	}
+	var out []name.Attachment
+	for _, l := range links {
+		at, err := name.Parse(l.Alias)
+		if err == nil && l.Kind == "ifb" && slices.Contains(namesOf(at), l.Name) {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+func namesOf(at name.Attachment) []string {
+	n := IFB{Owner: at}.names()
+	return n[:]
+}
+
+// Orphans removes the IFBs that do not say whose they are, as upstream's, and
+// that no packet is led to any more: the link of their pod has gone. It dumps
+// links and filters, so it is for GC alone.
+//
+// An ADD may be making such a device for another network just now. What tells
+// them apart is the shaper: upstream's ADD gives it to the device after the
+// filter, ours after the alias. One that was killed before that is left to its
+// DEL.
+func Orphans(k *kernel.Kernel) error {
+	orphans, err := finished(k)
+	if err != nil || len(orphans) == 0 {
+		return err
+	}
+	// The filters are looked at after the shapers, on the links that there are by
+	// then: those of a device with a shaper are among them.
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		all, err := target{k, kernel.Host, l}.filters(receive)
+		if err != nil {
+			return err // who cannot see every filter cannot tell
+		}
+		for _, f := range all {
+			if f.redirect {
+				delete(orphans, f.to)
+			}
+		}
+	}
+	var gone []*kernel.Link
+	for _, l := range orphans {
+		if now, err := k.LinkAt(kernel.Host, l.Index); err != nil || now.Alias != l.Alias {
+			continue // it is somebody's by now
+		}
+		gone = append(gone, l)
+	}
+	return k.RemoveLinks(kernel.Host, gone)
+}
+
+// finished are the IFBs without an owner that have their shaper, by number.
+func finished(k *kernel.Kernel) (map[int]*kernel.Link, error) {
+	links, err := k.Links(kernel.Host)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int]*kernel.Link{}
+	for _, l := range links {
+		if _, err := name.Parse(l.Alias); err == nil || l.Kind != "ifb" || !isName(l.Name) {
+			continue
+		}
+		there, err := target{k, kernel.Host, l}.at(root)
+		if err := gone(err); err != nil {
+			return nil, err
+		}
+		if there.kind == "tbf" {
+			out[l.Index] = l
+		}
+	}
+	return out, nil
+}
+
+// isName tells names as the plugin gives them.
+func isName(link string) bool {
+	digits, ok := strings.CutPrefix(link, ifbPrefix)
+	_, err := hex.DecodeString(digits)
+	return ok && err == nil && len(digits) == ifbDigits
+}

@@ -1,0 +1,171 @@
+package tc
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// IFB is the device on the host that shapes what an attachment's pod sends.
+//
+// The pod could be shaped in its own namespace, without a device, and
+// "egressShaper": "pod" does so. But a pod with CAP_NET_ADMIN could lift its own
+// limit there, and DEL of upstream's plugin, and people, look for the IFB.
+//
+// Upstream names it after network and container alone, so that of two interfaces
+// of a container in a network only one could be limited. Ours has upstream's
+// name too, so that upstream's DEL finds it, unless another attachment has it by
+// then; that one is called after the whole attachment. Both names are made of
+// the attachment, and the alias says whose a device is: DEL looks at both.
+type IFB struct {
+	Owner name.Attachment
+	// Asked says that the pod's sending is limited. Otherwise the fact is there
+	// for its Del.
+	Asked bool
+	// Others says that the device without an alias, which is upstream's, belongs
+	// to another interface of the container: the result does not have it.
+	Others bool
+}
+
+// ifbPrefix and the digits behind it fill up an interface's name.
+const (
+	ifbPrefix = "bwp"
+	ifbDigits = 12
+)
+
+// names are those that the device can have: upstream's first.
+func (i IFB) names() [2]string {
+	own := name.Hash("ifb\x00" + i.Owner.String())
+	return [2]string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
+}
+
+// Name is the name that the device has, unless another interface of the
+// container has it.
+func (i IFB) Name() string { return i.names()[0] }
+
+// MAC is the device's hardware address. It serves nobody.
+func (i IFB) MAC() net.HardwareAddr { return i.Owner.MAC("ifb") }
+
+func (i IFB) String() string { return "link host " + i.Name() + " ifb" }
+
+// Idle says that nothing is asked for.
+func (i IFB) Idle() bool { return !i.Asked }
+
+// Find gives the device as it is: the one that has the attachment as its alias,
+// or else one that has none.
+func (i IFB) Find(k *kernel.Kernel) (*kernel.Link, error) {
+	var nameless *kernel.Link // upstream's, or one whose ADD was killed
+	for n, candidate := range i.names() {
+		l, err := k.Link(kernel.Host, candidate)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case l.Kind == "ifb" && l.Alias == i.Owner.Alias():
+			return l, nil
+		case l.Kind == "ifb" && l.Alias == "" && !(n == 0 && i.Others):
+			nameless = l
+		}
+	}
+	if nameless == nil {
+		return nil, fmt.Errorf("link %s: there is none: %w", i.Name(), fs.ErrNotExist)
+	}
+	return nameless, nil
+}
+
+// Made reports whether the attachment has the device.
+func (i IFB) Made(k *kernel.Kernel) (bool, error) {
+	l, err := i.Find(k)
+	return err == nil && l.Alias == i.Owner.Alias(), gone(err)
+}
+
+// Through is the device as a Place.
+type Through struct{ IFB IFB }
+
+func (t Through) String() string { return t.IFB.Name() }
+
+func (t Through) find(k *kernel.Kernel) (target, error) {
+	l, err := t.IFB.Find(k)
+	return target{k: k, side: kernel.Host, link: l}, err
+}
+
+// Add makes the device, as large as the host's end of the pod's link.
+func (i IFB) Add(k *kernel.Kernel) error {
+	if i.Idle() {
+		return nil
+	}
+	end, err := HostEnd{i.Owner}.find(k)
+	if err != nil {
+		return err
+	}
+	attrs := []netlink.Attr{netlink.U32(unix.IFLA_MTU, uint32(end.link.MTU)), netlink.Bytes(unix.IFLA_ADDRESS, i.MAC())}
+	made := ""
+	for _, candidate := range i.names() {
+		made = candidate
+		err = k.CreateLink(kernel.Host, candidate, "ifb", nil, attrs...)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		if holder, ferr := i.Find(k); ferr == nil {
+			return cni.Taken("%s is there already", holder.Name)
+		}
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return lacks("ifb", err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", made, err)
+	}
+	if err := i.raise(k, made); err != nil {
+		return errors.Join(err, i.Del(k))
+	}
+	return nil
+}
+
+// raise names the device's owner and brings it up. It has no packets of its own
+// to send, which IPv6 would: of the pod's share.
+func (i IFB) raise(k *kernel.Kernel, device string) error {
+	l, err := k.Link(kernel.Host, device)
+	if err != nil {
+		return err
+	}
+	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device + "/disable_ipv6", Value: "1"}}
+	if err := (sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}).Add(k); err != nil {
+		return err
+	}
+	return k.SetUp(kernel.Host, l, netlink.String(unix.IFLA_IFALIAS, i.Owner.Alias()))
+}
+
+// Del removes the device.
+func (i IFB) Del(k *kernel.Kernel) error {
+	l, err := i.Find(k)
+	if err != nil {
+		return gone(err)
+	}
+	return k.RemoveLink(kernel.Host, l)
+}
+
+// Check looks whether the device is there and up.
+func (i IFB) Check(k *kernel.Kernel) error {
+	if i.Idle() {
+		return nil
+	}
+	l, err := i.Find(k)
+	if err != nil {
+		return err
+	}
+	if !l.Up() {
+		return fmt.Errorf("%s is down", l.Name)
+	}
+	return nil
+}

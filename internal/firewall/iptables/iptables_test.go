@@ -1,0 +1,332 @@
+package iptables
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+func owner(id string) name.Attachment {
+	return name.Attachment{Network: "net1", ContainerID: id, IfName: "eth0"}
+}
+
+func prefixes(texts ...string) (out []netip.Prefix) {
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t))
+	}
+	return out
+}
+
+func addresses(texts ...string) (out []netip.Addr) {
+	for _, t := range texts {
+		out = append(out, netip.MustParseAddr(t))
+	}
+	return out
+}
+
+func mapping(port, to uint16, protocol, host, pod string) nft.Mapping {
+	return nft.Mapping{Protocol: nft.Protocols[protocol], Host: netip.MustParseAddr(host), HostPort: port, Pod: netip.MustParsePrefix(pod), PodPort: to}
+}
+
+func ports(id string) Ports {
+	return Ports{Owner: owner(id), From: nft.LocalSources, MarkBit: nft.DefaultMarkBit, Mappings: []nft.Mapping{
+		mapping(53, 53, "udp", "0.0.0.0", "10.1.2.3/24"), mapping(8080, 80, "tcp", "0.0.0.0", "10.1.2.3/24"),
+		mapping(8081, 80, "tcp", "192.0.2.2", "10.1.2.3/24"), mapping(8080, 80, "tcp", "::", "fd00:1:2::3/64"),
+	}}
+}
+
+func forward(id string) Forward {
+	return Forward{Owner: owner(id), Addrs: addresses("10.1.2.3", "fd00:1:2::3")}
+}
+
+func apart(id string) Apart {
+	return Apart{Owner: owner(id), Bridge: "br0", Isolated: true, Four: true, Six: true}
+}
+
+// builtin makes iptables' own chains, which stay once they were used, and those
+// that belong to the administrator.
+const builtinChains = `for p in iptables ip6tables; do for c in PREROUTING OUTPUT POSTROUTING; do
+		$p -t nat -A $c -j RETURN; $p -t nat -D $c -j RETURN
+	done; $p -A FORWARD -j RETURN; $p -D FORWARD -j RETURN; $p -N CNI-ADMIN; done`
+
+const saved = "iptables-save; ip6tables-save"
+
+// look shows the rules without what changes by itself.
+const look = "{ " + saved + "; iptables-legacy-save; ip6tables-legacy-save; } 2>/dev/null | sed 's/ \\[.*//; /^#/d'"
+
+// useOlder puts the programs of the older iptables in the place of the newer ones.
+func useOlder(t *testing.T) {
+	t.Helper()
+	kerneltest.Needs(t, "older iptables")
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"} {
+		tool := strings.Replace(name, "tables", "tables-legacy", 1)
+		path := filepath.Join("/usr/sbin", tool)
+		if _, err := os.Stat(path); err != nil {
+			t.Fatalf("the older iptables is needed: %v", err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func laws(t *testing.T) {
+	masquerade := func(id string) fact.Fact {
+		return Masquerade{Owner: owner(id), Pods: prefixes("10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64")}
+	}
+	masqAll := ports("c1")
+	masqAll.From, masqAll.MarkBit, masqAll.V4 = nft.AllSources, 20, []string{"-s", "10.0.0.0/8", "!", "-i", "eth9"}
+	chain := owner("c1").UpstreamChain
+	for what, c := range map[string]kerneltest.Case{
+		"masquerade": {
+			Plan: fact.Plan{masquerade("c1")}, Other: fact.Plan{masquerade("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "ip6tables -t nat -F " + chain("CNI-")}},
+		},
+		"ports": {
+			Plan: fact.Plan{ports("c1")}, Other: fact.Plan{ports("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -t nat -D " + chain("CNI-DN-") + " -p tcp --dport 8080 -j DNAT --to-destination 10.1.2.3:80"}},
+		},
+		"ports with a mark of their own": {
+			Plan: fact.Plan{masqAll}, Other: fact.Plan{ports("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -t nat -F CNI-HOSTPORT-MASQ"}},
+		},
+		"forward": {
+			Plan: fact.Plan{forward("c1")}, Other: fact.Plan{forward("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -D CNI-FORWARD -s 10.1.2.3 -j ACCEPT"}},
+		},
+		"apart": {
+			Plan: fact.Plan{apart("c1")}, Other: fact.Plan{apart("c0")},
+			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "ip6tables -D CNI-ISOLATION-STAGE-1 -i br0 -o br0 -m comment --comment 'CNI firewall plugin rules (ingressPolicy: isolated)' -j DROP"}},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c.Setup = func(s *kerneltest.Sandbox) { s.Run(builtinChains) }
+			c.Look = look
+			kerneltest.Prove(t, c)
+		})
+	}
+}
+
+func TestLaws(t *testing.T) { laws(t) }
+
+// TestLawsOfTheOlder are the same laws with the tables that are not nftables'.
+func TestLawsOfTheOlder(t *testing.T) {
+	useOlder(t)
+	t.Run("older", laws)
+}
+
+// TestMissingProgram: the error names the package, and nothing is left.
+func TestMissingProgram(t *testing.T) {
+	s := kerneltest.New(t)
+	t.Setenv("PATH", "/nonexistent")
+	for _, f := range []fact.Fact{Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}, ports("c1"), forward("c1"), apart("c1")} {
+		err := f.Add(s.Kernel())
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "iptables-restore") {
+			t.Errorf("%v: %v", f, err)
+		}
+		if err := f.Del(s.Kernel()); err != nil {
+			t.Errorf("%v: DEL: %v", f, err)
+		}
+	}
+	if entries, _ := os.ReadDir(string(records)); len(entries) > 0 {
+		t.Errorf("left %v", entries)
+	}
+	if err := Ready(); err == nil {
+		t.Error("STATUS is green without the programs")
+	}
+}
+
+// TestRefused: where iptables refuses the rules, or an ADD is killed before it
+// has any, what all attachments share goes again, unless another needs it.
+func TestRefused(t *testing.T) {
+	t.Run("newer", refused)
+	t.Run("older", func(t *testing.T) { useOlder(t); refused(t) })
+}
+
+func refused(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	bad, killed := ports("c1"), ports("c1")
+	bad.V4, killed.Mappings = []string{"-m", "nosuchmatch"}, killed.Mappings[2:3]
+	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}}
+	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
+		if err := others.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		before := s.Run(look) + s.Text()
+		for _, f := range []fact.Fact{bad, nowhere} {
+			if err := f.Add(s.Kernel()); err == nil {
+				t.Errorf("%v: no error", f)
+			}
+			s.Same(f.String(), before, s.Run(look)+s.Text())
+		}
+		if _, err := killed.record().claim(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		b := killed.batch(false)
+		for _, p := range b.on {
+			if err := b.establish(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := killed.Del(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		s.Same("DEL of a killed ADD", before, s.Run(look)+s.Text())
+	}
+}
+
+// TestSiblings: two interfaces of a container in one network have one chain, and
+// each takes away its own.
+func TestSiblings(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look) + s.Text()
+	first := Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}
+	second := Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.4/24", "fd00:1:2::4/64")}
+	second.Owner.IfName = "eth1"
+	for _, m := range []Masquerade{first, second} {
+		if err := m.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []Masquerade{first, second} {
+		if err := m.Check(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := first.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Masquerade{Owner: first.Owner}).Del(s.Kernel()); err != nil { // a second DEL
+		t.Fatal(err)
+	}
+	if err := second.Check(s.Kernel()); err != nil {
+		t.Errorf("after the DEL of the first: %v", err)
+	}
+	if err := first.Check(s.Kernel()); err == nil {
+		t.Error("the first is still there")
+	}
+	if err := second.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Same("DEL of both", before, s.Run(look)+s.Text())
+
+	// Of ports each has a chain, and the first one's comes first.
+	other := ports("c1")
+	other.Owner.IfName = "eth1"
+	for _, p := range []Ports{ports("c1"), other} {
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []Ports{ports("c1"), other} {
+		if err := p.Check(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := CollectPorts("net1", []name.Attachment{owner("c1"), other.Owner}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ports("c1").Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if err := other.Check(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	if err := other.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	s.Same("DEL of both", before, s.Run(look)+s.Text())
+}
+
+// TestPortConflict: who comes second is told who was first, and one whose pod is
+// gone gives way.
+func TestPortConflict(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	one := func(id, host string, conditions ...string) Ports {
+		return Ports{Owner: owner(id), MarkBit: nft.DefaultMarkBit, V4: conditions, Mappings: []nft.Mapping{mapping(80, 80, "tcp", host, "10.1.2.3/24")}}
+	}
+	if err := one("c1", "192.0.2.2").Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Text()
+	for _, host := range []string{"192.0.2.2", "0.0.0.0"} {
+		if err := one("c2", host).Add(s.Kernel()); !errors.Is(err, fs.ErrExist) || err.Error() != "host port 192.0.2.2:80/tcp is held by net1/c1/eth0" && err.Error() != "host port 80/tcp is held by net1/c1/eth0" {
+			t.Errorf("%s: %v", host, err)
+		}
+		s.Same("a refused ADD", before, s.Text())
+	}
+	for i, p := range []Ports{one("c3", "192.0.2.3"), one("c4", "0.0.0.0", "-i", "eth9")} {
+		if err := p.Add(s.Kernel()); err != nil {
+			t.Errorf("%d: %v", i, err)
+		}
+		if err := p.Del(s.Kernel()); err != nil {
+			t.Error(err)
+		}
+	}
+	s.Run(`umount -l "$POD"; rm "$POD"`)
+	s.NewPod(s.Pod)
+	if err := one("c2", "0.0.0.0").Add(s.Kernel()); err != nil {
+		t.Fatalf("the holder is gone, and: %v", err)
+	}
+	if rules := s.Run("iptables -t nat -S"); strings.Contains(rules, owner("c1").UpstreamChain("CNI-DN-")) || !strings.Contains(rules, owner("c2").UpstreamChain("CNI-DN-")) {
+		t.Errorf("the dead holder still has something, or the new one nothing:\n%s", rules)
+	}
+}
+
+// TestCollect: GC takes away what is the network's and of none that lives.
+func TestCollect(t *testing.T) {
+	t.Run("newer", collects)
+	t.Run("older", func(t *testing.T) { useOlder(t); collects(t) })
+}
+
+func collects(t *testing.T) {
+	s := kerneltest.New(t)
+	facts := func(at name.Attachment, port uint16) fact.Plan {
+		return fact.Plan{
+			Masquerade{Owner: at, Pods: prefixes("10.1.2.3/24", "fd00::3/64")},
+			Ports{Owner: at, MarkBit: 13, Mappings: []nft.Mapping{mapping(port, 80, "tcp", "0.0.0.0", "10.1.2.3/24")}},
+		}
+	}
+	live, stale, elsewhere := owner("live"), owner("stale"), owner("stale")
+	elsewhere.Network = "net10"
+	for i, at := range []name.Attachment{live, stale, elsewhere} {
+		if err := facts(at, uint16(80+i)).Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Run("rm -r /run/catena/iptables")
+	for range 2 {
+		if err := errors.Join(CollectMasquerade("net1", []name.Attachment{live}), CollectPorts("net1", []name.Attachment{live})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rules := s.Run("iptables -t nat -S; ip6tables -t nat -S")
+	for at, want := range map[name.Attachment]bool{live: true, stale: false, elsewhere: true} {
+		for _, chain := range []string{at.UpstreamChain("CNI-"), at.UpstreamChain("CNI-DN-")} {
+			if strings.Contains(rules, chain) != want {
+				t.Errorf("%v has %s: %t\n%s", at, chain, !want, rules)
+			}
+		}
+	}
+	if err := errors.Join(CollectPorts("net1", nil), CollectPorts("net10", nil), CollectMasquerade("net1", nil), CollectMasquerade("net10", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if rules := s.Run("iptables -t nat -S; ip6tables -t nat -S"); strings.Contains(rules, "CNI-") {
+		t.Errorf("GC of all has left\n%s", rules)
+	}
+}

@@ -1,0 +1,54 @@
+package nft
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// TestOwnedTable: a table that another program keeps for itself cannot be
+// opened. ADD and STATUS name it, and ADD leaves nothing.
+func TestOwnedTable(t *testing.T) {
+	s := kerneltest.New(t)
+	owner, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close()
+	const flagOwner = 2 // NFT_TABLE_F_OWNER
+	theirs := &table{family: unix.NFPROTO_INET, name: "firewalld"}
+	err = owner.commit(append([]message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, theirs.family, []attr{
+		stringAttr(unix.NFTA_TABLE_NAME, theirs.name), u32Attr(unix.NFTA_TABLE_FLAGS, flagOwner),
+	}}}, theirs.parts("", nil, []chain{{name: "filter_FORWARD", hook: filterForward, rules: []rule{match(one(drop()))}}})...), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := Forward{Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}, Pods: []netip.Addr{netip.MustParseAddr("10.1.2.3")}}
+	const words = "nftables table inet firewalld, chain filter_FORWARD drops what is forwarded"
+	if err := ForwardReady(); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("STATUS: %v", err)
+	}
+	if err := f.Add(s.Kernel()); err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("ADD: %v", err)
+	}
+	if text := s.Text(); strings.Contains(text, "n/c1/eth0") || strings.Contains(text, f.Owner.Key()) {
+		t.Errorf("ADD has left something:\n%s", text)
+	}
+	// Their owner lets the pods through: nothing is to be opened.
+	first := theirs.newRule("filter_FORWARD", match(one(accept())))
+	first.flags = unix.NLM_F_CREATE
+	if err := owner.commit([]message{first}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := ForwardReady(); err != nil {
+		t.Error(err)
+	}
+	if err := f.Add(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,83 @@
+package nft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Guard drops the frames that come out of a pod's host link under another
+// hardware address than the pod's own.
+// Without an address nothing is guarded.
+func Guard(owner name.Attachment, mac net.HardwareAddr) Members {
+	if mac == nil {
+		return Members{Owner: owner, Kind: KindGuard, table: bridge}
+	}
+	link := owner.HostLink()
+	return Members{Owner: owner, Kind: KindGuard, table: bridge, Elements: []Element{
+		{Set: "guarded", Key: ifnameBytes(link), Text: fmt.Sprintf("%q", link)},
+		{Set: "macs", Key: fields(ifnameBytes(link), mac), Text: fmt.Sprintf("%q . %v", link, mac)},
+	}}
+}
+
+// KindGuardMAC is the members of GuardMAC.
+const KindGuardMAC = "guard-mac"
+
+// GuardMAC lets a guarded pod send under another address too: the one that it
+// is given later in the chain. A pod that is not guarded needs none.
+type GuardMAC struct {
+	Owner name.Attachment
+	MAC   net.HardwareAddr
+}
+
+func (g GuardMAC) members() Members {
+	m := Members{Owner: g.Owner, Kind: KindGuardMAC, table: bridge}
+	if g.MAC != nil {
+		link := g.Owner.HostLink()
+		m.Elements = []Element{{Set: "macs", Key: fields(ifnameBytes(link), g.MAC), Text: fmt.Sprintf("%q . %v", link, g.MAC)}}
+	}
+	return m
+}
+
+func (g GuardMAC) String() string { return fmt.Sprintf("nft  guard allows %v", g.MAC) }
+
+// Idle says that no address is given.
+func (g GuardMAC) Idle() bool { return g.MAC == nil }
+
+// guarded reports whether there is a guard, and it knows another address.
+func (g GuardMAC) guarded() bool {
+	r, err := readRecord(Guard(g.Owner, nil).key())
+	return err == nil && !slices.ContainsFunc(r.Elements, func(e Element) bool {
+		return bytes.Equal(e.Key, fields(ifnameBytes(g.Owner.HostLink()), g.MAC))
+	})
+}
+
+// Add allows the address where there is a guard, in place of one that a second
+// ADD, or a second tuning of one chain, finds allowed.
+func (g GuardMAC) Add(k *kernel.Kernel) error {
+	if g.Idle() || !g.guarded() {
+		return nil
+	}
+	err := g.members().Add(k)
+	if errors.Is(err, fs.ErrExist) {
+		err = errors.Join(g.Del(k), g.members().Add(k))
+	}
+	return err
+}
+
+// Del takes the permission back.
+func (g GuardMAC) Del(k *kernel.Kernel) error { return g.members().Del(k) }
+
+// Check looks for the permission where there is a guard.
+func (g GuardMAC) Check(k *kernel.Kernel) error {
+	if g.Idle() || !g.guarded() {
+		return nil
+	}
+	return g.members().Check(k)
+}

@@ -1,0 +1,112 @@
+package nft
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Profile is a way to treat host ports that differs from the default: under
+// conditions, or with another bit of the mark. All who ask for the same share
+// one. It is made with the first that asks for it and stays, as a rule and
+// empty sets cost nothing worth the race of removing them.
+//
+//	chain profiles       the conditions, jump ports_<hash>
+//	chain ports_<hash>   what chain ports does, with sets of its own; those of
+//	                     single ports at all addresses come when they are
+//	                     needed (see single.go)
+//	chain marks          masquerade by the bit
+//
+// A profile without conditions has its ports in the default sets, so that they
+// and others exclude one another, and only its marks to itself.
+type Profile struct {
+	// Suffix of the names of its sets and its chain: a hash of the rest.
+	Suffix string `json:"suffix"`
+	// MarkBit says which bit of the mark asks for masquerading.
+	MarkBit int `json:"markBit"`
+	// V4 and V6 are the conditions as they were written.
+	V4 []string `json:"v4,omitempty"`
+	V6 []string `json:"v6,omitempty"`
+
+	rules [2]rule // the conditions' expressions
+	// parts are the messages that make it. They are made here and not where they
+	// are sent, so that plugins without profiles do not carry them.
+	parts part
+}
+
+// NewProfile reads conditions. What is the default is no profile, but nil.
+func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
+	if markBit == DefaultMarkBit && len(v4) == 0 && len(v6) == 0 {
+		return nil, nil
+	}
+	if markBit == admitBit {
+		return nil, fmt.Errorf("markMasqBit is %d: that bit says which packets firewall admits; take another one", markBit)
+	}
+	p := &Profile{MarkBit: markBit, V4: v4, V6: v6}
+	for i, words := range [][]string{v4, v6} {
+		conditions, err := parseConditions(words, i == 1)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", [...]string{"conditionsV4", "conditionsV6"}[i], err)
+		}
+		p.rules[i] = compile(conditions, uint32(profileIDs+100*(i+1)))
+	}
+	h := name.Hash(p.String())
+	p.Suffix = "_" + hex.EncodeToString(h[:4])
+	p.parts = p.static(inet)
+	return p, nil
+}
+
+func (p *Profile) String() string {
+	text := fmt.Sprintf("mark bit %d", p.MarkBit)
+	for i, words := range [][]string{p.V4, p.V6} {
+		if len(words) > 0 {
+			text += fmt.Sprintf(", IPv%d if %s", 4+2*i, strings.Join(words, " "))
+		}
+	}
+	return text
+}
+
+func (p *Profile) conditional() bool { return p != nil && len(p.V4)+len(p.V6) > 0 }
+
+// claimSuffix and snatSuffix are what the names of the sets end in.
+func (p *Profile) claimSuffix() string {
+	if !p.conditional() {
+		return ""
+	}
+	return p.Suffix
+}
+
+func (p *Profile) snatSuffix() string {
+	if p == nil {
+		return ""
+	}
+	return p.Suffix
+}
+
+// static makes the profile. Its first message is refused where it is there
+// already, so that of two who make it at once the rules come in only once.
+func (p *Profile) static(t *table) part {
+	chain := chain{name: "ports" + p.Suffix}
+	sets, rules := [][]set{snatSets}, markRules(p.Suffix, p.MarkBit)
+	if p.conditional() {
+		sets = [][]set{atSets, claimSets, snatSets}
+		rules = portRules(p.Suffix, p.Suffix, p.MarkBit, profileIDs)
+	}
+	first := t.newChain(chain)
+	first.flags |= unix.NLM_F_EXCL
+	batch := append(part{first}, t.parts(p.Suffix, sets, nil)...)
+	batch = append(batch, t.append(chain.name, rules...)...)
+	for i, family := range [][]expr{family4(), family6()} {
+		r := match(family, p.rules[i].exprs, one(jump(chain.name)))
+		r.anon = p.rules[i].anon
+		batch = append(batch, t.append("profiles", r)...)
+	}
+	if p.MarkBit != DefaultMarkBit {
+		batch = append(batch, t.append("marks", masqueradeMarked(p.MarkBit))...)
+	}
+	return batch
+}

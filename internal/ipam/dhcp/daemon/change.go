@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/fact/route"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// change brings the pod's interface from one lease to another; nil is none. The
+// first lease's address and routes are the plugin's to set, before this.
+func (h *holder) change(k *kernel.Kernel, old, now *client.Lease) error {
+	var errs []error
+	moved := old == nil || now == nil || old.Address != now.Address
+	if old != nil {
+		for _, r := range h.routes(old) {
+			if moved || !slices.ContainsFunc(h.routes(now), func(o route.Route) bool { return o.String() == r.String() }) {
+				errs = append(errs, r.Remove(k))
+			}
+		}
+		if moved {
+			// Before the new one: a second address of a subnet goes with the first
+			// (promote_secondaries in ip-sysctl).
+			errs = append(errs, h.address(old).Remove(k))
+		}
+	}
+	if now != nil {
+		if moved {
+			errs = append(errs, tolerate(h.address(now).Add(k)))
+		}
+		for _, r := range h.routes(now) {
+			errs = append(errs, tolerate(r.Add(k)))
+		}
+		if moved && now.Address.Addr().Is4() {
+			errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
+		}
+		errs = append(errs, lowerMTU(k, h.at.IfName, now.MTU))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("change the addresses and routes of %s: %w", h.at.IfName, err)
+	}
+	return nil
+}
+
+// tolerate takes for success that something is there already.
+func tolerate(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+func (h *holder) address(l *client.Lease) addr.Addr {
+	return addr.Addr{Side: kernel.Pod, Link: h.at.IfName, Prefix: l.Address}
+}
+
+// routes are a lease's routes as the plugin sets them.
+func (h *holder) routes(l *client.Lease) []route.Route {
+	if l == nil {
+		return nil
+	}
+	r := cni.NewResult()
+	add(r, l, h.priority)
+	return plugin.Routes(h.at.IfName, plugin.At{Attachment: h.at, Result: r})
+}
+
+// lowerMTU sets the interface's MTU to what the server says of the segment, 0
+// for nothing. A larger one than the link has would not fit through what is
+// behind it, and a smaller one than IPv6's least would take IPv6 away.
+func lowerMTU(k *kernel.Kernel, ifname string, mtu int) error {
+	l, err := k.Link(kernel.Pod, ifname)
+	if mtu != 0 {
+		mtu = max(mtu, addr.MTUMin6)
+	}
+	if err != nil || mtu == 0 || mtu >= l.MTU {
+		return err
+	}
+	if err := k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_MTU, uint32(mtu))); err != nil {
+		return fmt.Errorf("set the MTU %d that the server gives: %w", mtu, err)
+	}
+	return nil
+}
+
+// nextTime is when something is to be done about a lease after an attempt: never,
+// or at its Renew time, and then, as long as nobody answers, whenever half of
+// what is left until its Rebind time and its Expire time has passed (RFC 2131
+// section 4.4.5), but not more often than each minute, or an eighth of a short
+// lease.
+func nextTime(l *client.Lease, tried time.Time) time.Time {
+	if l.Expire.IsZero() || tried.Before(l.Renew) {
+		return l.Renew
+	}
+	until := l.Expire
+	if tried.Before(l.Rebind) {
+		until = l.Rebind
+	}
+	least := max(time.Second, min(time.Minute, l.Expire.Sub(l.Renew)/8))
+	next := tried.Add(max(until.Sub(tried)/2, least))
+	if next.After(until) {
+		return until
+	}
+	return next
+}

@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/cni/conf"
+	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Conf is the part of the network configuration that the plugin and the daemon
+// look at. The plugin hands it over as it is written.
+type Conf struct {
+	Name string `json:"name"`
+	IPAM IPAM   `json:"ipam" doc:"how addresses are asked for"`
+
+	provide  map[uint8][]byte
+	ask      []uint8
+	families []string
+}
+
+// IPAM is dhcp's own configuration.
+type IPAM struct {
+	Type       string    `json:"type"`
+	SocketPath string    `json:"daemonSocketPath" default:"/run/cni/dhcp.sock" doc:"socket that the daemon listens on"`
+	Provide    []Provide `json:"provide" doc:"options that the server is told"`
+	Request    []Request `json:"request" doc:"options that the server is asked for beside our own"`
+	Priority   int       `json:"priority" min:"0" doc:"metric of the routes that the server gives; 0 takes the kernel's"`
+	Family     []string  `json:"family" doc:"which addresses are asked for: 4, 6 or both; [\"4\"] where it is not given"`
+}
+
+// Provide is an option that the server is told.
+type Provide struct {
+	Option  string `json:"option" doc:"the option's name (dhcp-client-identifier, host-name, routers, subnet-mask, user-class, vendor-class-identifier) or its number"`
+	Value   string `json:"value" doc:"its value, as text"`
+	FromArg string `json:"fromArg" doc:"key of CNI_ARGS whose value it has, where there is one"`
+}
+
+// Request is an option that the server is asked for.
+type Request struct {
+	Option      string `json:"option" doc:"the option's name or number"`
+	SkipDefault bool   `json:"skipDefault" doc:"true in any of them leaves out the options that are asked for by default"`
+}
+
+// SocketPath is where the daemon listens unless it is told otherwise.
+const SocketPath = "/run/cni/dhcp.sock"
+
+// Validate reads the options. Those of CNI_ARGS are looked up in args.
+func (c *Conf) Validate(args map[string]string) error {
+	if c.IPAM.SocketPath == "" {
+		c.IPAM.SocketPath = SocketPath
+	}
+	return errors.Join(c.readProvide(args), c.readRequest(), c.readFamilies())
+}
+
+func (c *Conf) readProvide(args map[string]string) error {
+	c.provide = map[uint8][]byte{}
+	var errs []error
+	for i, p := range c.IPAM.Provide {
+		code, err := client.Option(p.Option)
+		if err == nil && client.OwnOption(code) {
+			err = fmt.Errorf("option %d belongs to the conversation itself and cannot be set", code)
+		}
+		values := []string{p.Value}
+		if p.FromArg != "" {
+			values = append(values, args[p.FromArg])
+		}
+		for _, v := range values {
+			if len(v) > client.OptionMax {
+				err = errors.Join(err, fmt.Errorf("its value has %d bytes, and an option can have %d", len(v), client.OptionMax))
+			}
+			if v != "" && err == nil {
+				c.provide[code] = []byte(v)
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ipam.provide[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Conf) readRequest() error {
+	var own []uint8
+	var errs []error
+	skip := false
+	for i, r := range c.IPAM.Request {
+		skip = skip || r.SkipDefault
+		if r.Option == "" && r.SkipDefault {
+			continue
+		}
+		code, err := client.Option(r.Option)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ipam.request[%d]: %w", i, err))
+			continue
+		}
+		own = append(own, code)
+	}
+	c.ask = client.Asked(own, skip)
+	return errors.Join(errs...)
+}
+
+// The families that addresses are asked for of.
+const (
+	four = "4"
+	six  = "6"
+)
+
+func (c *Conf) readFamilies() error {
+	c.families = []string{four}
+	if len(c.IPAM.Family) > 0 {
+		c.families = slices.Compact(lists.Ascending(slices.Clone(c.IPAM.Family)))
+	}
+	for _, f := range c.families {
+		if f != four && f != six {
+			return fmt.Errorf(`ipam.family has %q, and can have "4" and "6"`, f)
+		}
+	}
+	return nil
+}
+
+// Args are what the plugin hands over, as upstream's does (its skel.CmdArgs).
+type Args struct {
+	ContainerID   string `json:"containerID"`
+	Netns         string `json:"netns"`
+	IfName        string `json:"ifName"`
+	Args          string `json:"args,omitempty"`
+	Path          string `json:"-"`
+	NetnsOverride string `json:"-"`
+	StdinData     []byte `json:"-"` // a record has it as its Conf
+}
+
+// lent are the addresses of a previous result that the pod's interface has, one
+// of each family that leases are for.
+func (a Args) lent(at name.Attachment, c Conf) (map[string]netip.Addr, error) {
+	r := cni.Request{Attachment: at}
+	if err := conf.Decode(a.StdinData, &r.Conf); err != nil {
+		return nil, err
+	}
+	prev, err := r.PrevResult()
+	if err != nil {
+		return nil, err
+	}
+	k, err := kernel.Open(a.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	have, err := addr.List(k, kernel.Pod, a.IfName)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]netip.Addr{}
+	for _, ip := range cni.IPsOf(prev, a.IfName, a.Netns) {
+		if p := cni.Prefix(ip.Address); slices.Contains(have, p) {
+			out[map[bool]string{true: four, false: six}[p.Addr().Is4()]] = p.Addr()
+		}
+	}
+	for _, family := range c.families {
+		if !out[family].IsValid() {
+			return nil, fmt.Errorf("the pod has no IPv%s address of the result's", family)
+		}
+	}
+	return out, nil
+}
+
+// read is the attachment and its configuration. Whoever may write to the socket
+// is not trusted with more than that.
+func (a Args) read() (at name.Attachment, c Conf, err error) {
+	args, _ := cni.ParseArgs(a.Args)
+	if err = conf.Read(a.StdinData, &c); err == nil {
+		err = c.Validate(args)
+	}
+	at = name.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName}
+	return at, c, errors.Join(err, cni.CheckAttachment(at))
+}

@@ -1,0 +1,234 @@
+package hostlocal
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/ipam/lease"
+	"github.com/catena-cni/catena/internal/plugin"
+)
+
+// Conf is what host-local reads of the configuration of the plugin that
+// delegates to it. Addresses are read as text, so that one which is wrong is
+// named by its key and does not hide the rest from a DEL.
+type Conf struct {
+	CNIVersion    string        `json:"cniVersion" doc:"version of the CNI specification that the configuration is written for"`
+	IPAM          IPAM          `json:"ipam" doc:"which addresses are given out"`
+	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs       Args          `json:"args" lint:"-" doc:"optional arguments"`
+
+	sets      []lease.Set
+	routes    []*cni.Route
+	requested []netip.Addr
+	identity  string // the values of stickyKey; "" where one is missing
+}
+
+// IPAM is host-local's own configuration.
+type IPAM struct {
+	Type       string         `json:"type" doc:"host-local"`
+	Subnet     string         `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
+	Start      string         `json:"rangeStart" doc:"first address of that range"`
+	End        string         `json:"rangeEnd" doc:"last address of that range"`
+	Gateway    string         `json:"gateway" doc:"gateway of that range"`
+	Ranges     [][]Range      `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
+	Routes     []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
+	DataDir    string         `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
+	Exclude    []string       `json:"exclude" doc:"addresses, and prefixes like 10.1.2.128/25, that are never given out, wherever they lie"`
+	StickyKey  string         `json:"stickyKey" doc:"keys of CNI_ARGS, with / between them, like K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses back while nobody else needs them"`
+	ResolvConf string         `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
+}
+
+// Range is a run of addresses in one subnet.
+type Range struct {
+	Subnet  string `json:"subnet" doc:"the subnet, as in 10.1.2.0/24"`
+	Start   string `json:"rangeStart" doc:"the first address; the subnet's second where it is not given"`
+	End     string `json:"rangeEnd" doc:"the last address; where it is not given the subnet's last, for IPv4 the last but one"`
+	Gateway string `json:"gateway" doc:"the gateway, which no pod gets; the subnet's second address where it is not given"`
+}
+
+// RuntimeConfig is the values of the capabilities that host-local looks at.
+type RuntimeConfig struct {
+	IPRanges [][]Range `json:"ipRanges" doc:"capability ipRanges: sets of ranges before all others"`
+	IPs      []string  `json:"ips" doc:"capability ips: addresses to give"`
+}
+
+// Args are the optional arguments that host-local looks at.
+type Args struct {
+	CNI struct {
+		IPs []string `json:"ips" doc:"addresses to give"`
+	} `json:"cni"`
+}
+
+const defaultDataDir = "/var/lib/cni/networks"
+
+// store is where the network's leases are. It needs no more of the
+// configuration than dataDir, and so it serves a DEL when the rest is wrong.
+func (c *Conf) store(network string) (*lease.Store, error) {
+	dir := c.IPAM.DataDir
+	if dir == "" {
+		dir = defaultDataDir
+	}
+	s, err := lease.Open(dir, network)
+	return s, cni.WithCode(cni.CodeConfig, err)
+}
+
+// Validate reads the sets, the routes and the requested addresses.
+func (c *Conf) Validate(at *plugin.At) error {
+	var errs [4]error
+	c.sets, errs[0] = c.readSets()
+	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
+	c.requested, errs[2] = c.readRequested(at.Args)
+	c.identity, errs[3] = c.readIdentity(at)
+	return errors.Join(errs[:]...)
+}
+
+// place is a set of ranges with the key that it stands under. The order of the
+// places numbers the files last_reserved_ip.N.
+type place struct {
+	key    string
+	ranges []Range
+	alone  bool // the key is that of the range itself
+}
+
+func (c *Conf) places() (all []place) {
+	for i, set := range c.RuntimeConfig.IPRanges {
+		all = append(all, place{key: fmt.Sprintf("runtimeConfig.ipRanges[%d]", i), ranges: set})
+	}
+	if c.IPAM.Subnet != "" {
+		own := Range{Subnet: c.IPAM.Subnet, Start: c.IPAM.Start, End: c.IPAM.End, Gateway: c.IPAM.Gateway}
+		all = append(all, place{key: "ipam", ranges: []Range{own}, alone: true})
+	}
+	for i, set := range c.IPAM.Ranges {
+		all = append(all, place{key: fmt.Sprintf("ipam.ranges[%d]", i), ranges: set})
+	}
+	return all
+}
+
+func (c *Conf) readSets() ([]lease.Set, error) {
+	places := c.places()
+	if len(places) == 0 {
+		return nil, errors.New("ipam has neither ranges nor a subnet: there is no address to give")
+	}
+	sets := make([][]lease.Range, len(places))
+	var errs []error
+	for i, p := range places {
+		if len(p.ranges) == 0 {
+			errs = append(errs, fmt.Errorf("%s is empty: a set has one range or more", p.key))
+		}
+		for j, r := range p.ranges {
+			key := fmt.Sprintf("%s[%d]", p.key, j)
+			if p.alone {
+				key = p.key
+			}
+			read, err := r.read(key)
+			errs = append(errs, err)
+			sets[i] = append(sets[i], read)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	exclude, err := c.readExclude()
+	if err != nil {
+		return nil, err
+	}
+	all, err := lease.Sets(sets, exclude)
+	if err != nil {
+		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
+	}
+	four := 0
+	for _, s := range all {
+		if s.Is4() {
+			four++
+		}
+	}
+	return all, plugin.HasRoom(c.CNIVersion, four, len(all)-four)
+}
+
+func (c *Conf) readExclude() (all []netip.Prefix, err error) {
+	var errs []error
+	for i, text := range c.IPAM.Exclude {
+		p, err := plugin.ReadPrefix(fmt.Sprintf("ipam.exclude[%d]", i), text)
+		if err == nil && p != p.Masked() {
+			err = fmt.Errorf("ipam.exclude[%d] is %s: write %s for the one address, or %s for all of them", i, text, p.Addr(), p.Masked())
+		}
+		errs = append(errs, err)
+		all = append(all, p)
+	}
+	return all, errors.Join(errs...)
+}
+
+func keys(places []place) string {
+	var all []string
+	for _, p := range places {
+		all = append(all, p.key)
+	}
+	return strings.Join(all, ", ")
+}
+
+// read turns a range's text into addresses, and fills in what is left out.
+func (r Range) read(key string) (lease.Range, error) {
+	if r.Subnet == "" {
+		return lease.Range{}, fmt.Errorf("%s has no subnet", key)
+	}
+	subnet, err := netip.ParsePrefix(r.Subnet)
+	if err != nil {
+		return lease.Range{}, fmt.Errorf("%s.subnet is %q: a subnet is written like 10.1.2.0/24", key, r.Subnet)
+	}
+	out := lease.Range{Subnet: subnet}
+	var errs [3]error
+	out.Start, errs[0] = plugin.ReadAddress(key+".rangeStart", r.Start)
+	out.End, errs[1] = plugin.ReadAddress(key+".rangeEnd", r.End)
+	out.Gateway, errs[2] = plugin.ReadAddress(key+".gateway", r.Gateway)
+	if err := errors.Join(errs[:]...); err != nil {
+		return lease.Range{}, err
+	}
+	out, err = out.Complete()
+	if err != nil {
+		return lease.Range{}, fmt.Errorf("%s: %w", key, err)
+	}
+	return out, nil
+}
+
+// readRequested gathers the addresses that are asked for, from everywhere.
+func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err error) {
+	var errs []error
+	add := func(key, text string, code uint) {
+		p, err := plugin.ReadPrefix(key, text) // its length means nothing: the range's own counts
+		errs = append(errs, cni.WithCode(code, err))
+		all = append(all, p.Addr().Unmap())
+	}
+	if text, ok := args["IP"]; ok {
+		add("IP in CNI_ARGS", text, cni.CodeEnvironment)
+	}
+	for i, text := range c.CNIArgs.CNI.IPs {
+		add(fmt.Sprintf("args.cni.ips[%d]", i), text, cni.CodeConfig)
+	}
+	for i, text := range c.RuntimeConfig.IPs {
+		add(fmt.Sprintf("runtimeConfig.ips[%d]", i), text, cni.CodeConfig)
+	}
+	return all, errors.Join(errs...)
+}
+
+// readIdentity gathers the values of the keys of CNI_ARGS that stickyKey names.
+// Each of the interfaces of one pod has an identity of its own.
+func (c *Conf) readIdentity(at *plugin.At) (string, error) {
+	if c.IPAM.StickyKey == "" {
+		return "", nil
+	}
+	values := []string{at.IfName}
+	for key := range strings.SplitSeq(c.IPAM.StickyKey, "/") {
+		if key == "" || strings.ContainsAny(key, "=; \t\n") {
+			return "", fmt.Errorf("ipam.stickyKey is %q: it names keys of CNI_ARGS, like K8S_POD_NAMESPACE/K8S_POD_NAME", c.IPAM.StickyKey)
+		}
+		values = append(values, at.Args[key])
+	}
+	if slices.Contains(values, "") {
+		return "", nil
+	}
+	return strings.Join(values, "\x00"), nil
+}

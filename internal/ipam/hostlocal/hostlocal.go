@@ -1,0 +1,188 @@
+// Package hostlocal is the plugin host-local: it gives out addresses of the
+// host's own ranges, which internal/ipam/lease keeps in files.
+package hostlocal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/ipam/lease"
+	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Plugin is host-local, as its program and those that it is a part of run it.
+var Plugin = plugin.IPAM{
+	Name: "host-local",
+	Args: []string{"IP"},
+	New:  func() plugin.Giver { return new(Conf) },
+}
+
+// Give takes an address of each set.
+func (c *Conf) Give(at plugin.At) (*cni.Result, error) { return c.result(at, (*lease.Store).Add) }
+
+// Foresee looks which addresses Give would take.
+func (c *Conf) Foresee(at plugin.At) (*cni.Result, error) {
+	return c.result(at, (*lease.Store).Preview)
+}
+
+// result reads everything that can be wrong before it takes an address.
+func (c *Conf) result(at plugin.At, take func(*lease.Store, lease.Request) ([]lease.Lease, error)) (*cni.Result, error) {
+	r := cni.NewResult()
+	r.Routes = c.routes
+	var err error
+	if r.DNS, err = c.dns(); err != nil {
+		return nil, err
+	}
+	s, err := c.store(at.Network)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := take(s, lease.Request{
+		Owner: owner(at.Attachment), Netns: at.Netns, Sets: c.sets, Requested: c.requested,
+		Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
+	})
+	if err != nil {
+		return nil, explain(err, s)
+	}
+	for _, l := range leases {
+		r.IPs = append(r.IPs, &cni.IPConfig{Address: cni.IPNet(l.Address), Gateway: l.Gateway.AsSlice()})
+	}
+	return r, nil
+}
+
+func owner(a name.Attachment) lease.Owner {
+	return lease.Owner{ContainerID: a.ContainerID, IfName: a.IfName}
+}
+
+// Free gives the attachment's addresses back.
+func (c *Conf) Free(at plugin.At) error {
+	s, err := c.store(at.Network)
+	if err != nil {
+		return err
+	}
+	return explain(s.Del(owner(at.Attachment)), s)
+}
+
+// Holds looks for the result's addresses that are of the ranges. Those of
+// others in the chain are not host-local's to judge.
+func (c *Conf) Holds(at plugin.At) error {
+	var want []netip.Addr
+	for _, ip := range at.IPs() {
+		if a := cni.Prefix(ip.Address).Addr(); c.gives(a) {
+			want = append(want, a)
+		}
+	}
+	s, err := c.store(at.Network)
+	if err != nil {
+		return err
+	}
+	err = s.Check(owner(at.Attachment), want)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = cni.WithCode(cni.CodeDrift, err)
+		return cni.Hint(err, "the lease is lost and another pod may get the address: detach (DEL) and attach (ADD) the pod again")
+	}
+	return explain(err, s)
+}
+
+func (c *Conf) gives(a netip.Addr) bool {
+	for _, s := range c.sets {
+		if s.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// Keep gives the addresses of those back that are not valid.
+func (c *Conf) Keep(network string, valid []name.Attachment) error {
+	s, err := c.store(network)
+	if err != nil {
+		return err
+	}
+	owners := make([]lease.Owner, len(valid))
+	for i, v := range valid {
+		owners[i] = owner(v)
+	}
+	return explain(s.GC(owners), s)
+}
+
+// FreeDead gives the addresses back whose pods are provably gone.
+func (c *Conf) FreeDead(network string) error {
+	s, err := c.store(network)
+	if err != nil {
+		return err
+	}
+	return explain(s.FreeDead(), s)
+}
+
+// Ready looks for a free address in each set, and whether a lease can be written.
+func (c *Conf) Ready(network string) error {
+	s, err := c.store(network)
+	if err != nil {
+		return err
+	}
+	_, dnsErr := c.dns()
+	return cni.WithCode(cni.CodeNotReady, errors.Join(explain(s.Status(c.sets), s), dnsErr))
+}
+
+// explain adds to an error of the store what to look at or do next.
+func explain(err error, s *lease.Store) error {
+	var alive *lease.AliveError
+	var inUse *lease.InUseError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &alive):
+		return cni.Hint(err, fmt.Sprintf("run DEL for %s before ADD; if nothing runs in %s any more, remove that namespace, and ADD takes the lease over", alive.Owner, alive.Netns))
+	case errors.As(err, &inUse):
+		return cni.Hint(err, fmt.Sprintf("ask for another address, or run DEL for its holder first; a holder that is gone is freed by GC, or by hand: rm %s", inUse.File))
+	case errors.Is(err, lease.ErrFull):
+		return cni.Hint(err, fmt.Sprintf("compare the files in %s with the containers that run, and let the runtime run DEL or GC for the others, or widen the range", s.Path()))
+	case errors.Is(err, lease.ErrInvalid):
+		return cni.WithCode(cni.CodeConfig, err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return cni.Hint(err, fmt.Sprintf("leases are files in %s: it must be writable for the user that the runtime runs plugins as, with room for a file", s.Path()))
+	}
+	return err
+}
+
+// dns reads the file that resolvConf names.
+func (c *Conf) dns() (d cni.DNS, err error) {
+	if c.IPAM.ResolvConf == "" {
+		return d, nil
+	}
+	text, err := file.Read(c.IPAM.ResolvConf)
+	if err != nil {
+		err = fmt.Errorf("ipam.resolvConf: %w", err)
+		return d, cni.Hint(err, "resolvConf names a file on the host, like /etc/resolv.conf: correct it, or leave it out")
+	}
+	return parseResolvConf(string(text)), nil
+}
+
+// parseResolvConf reads what results have room for (resolv.conf(5)).
+func parseResolvConf(text string) (d cni.DNS) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0][0] == '#' || words[0][0] == ';' {
+			continue
+		}
+		switch words[0] {
+		case "nameserver":
+			d.Nameservers = append(d.Nameservers, words[1])
+		case "domain":
+			d.Domain = words[1]
+		case "search":
+			d.Search = append(d.Search, words[1:]...)
+		case "options":
+			d.Options = append(d.Options, words[1:]...)
+		}
+	}
+	return d
+}

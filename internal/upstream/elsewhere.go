@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/json"
+	"github.com/catena-cni/catena/internal/state"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// The folders of libcni's results, named network-container-interface, and of
+// host-local's leases, one for each network.
+const (
+	results = "/var/lib/cni/results"
+	leases  = "/var/lib/cni/networks"
+)
+
+// elsewhere gives what tells whether a container is in another network than the
+// one. The folders are read once, when it is first asked.
+func elsewhere(network string) func(container string) bool {
+	read := sync.OnceValue(func() others { return readOthers(network) })
+	return func(container string) bool { return read().have(container) }
+}
+
+// others is what there is of other networks than the one.
+type others struct {
+	network string
+	// results are the names of libcni's. As all three parts may have a '-', only
+	// with a container at hand is it seen which network one is of.
+	results []string
+	// leased are the containers with a lease of another network's.
+	leased map[string]bool
+}
+
+func readOthers(network string) others {
+	o := others{network: network, leased: map[string]bool{}}
+	entries, _ := file.List(results)
+	for _, r := range entries {
+		o.results = append(o.results, r.Name)
+	}
+	networks, _ := file.List(leases)
+	for _, n := range networks {
+		if n.Name != network {
+			o.readLeases(filepath.Join(leases, n.Name))
+		}
+	}
+	return o
+}
+
+// readLeases notes the containers of a network's folder.
+func (o others) readLeases(dir string) {
+	entries, _ := file.List(dir)
+	for _, l := range entries {
+		if _, err := netip.ParseAddr(l.Name); err != nil || !l.Regular {
+			continue
+		}
+		if b, err := file.Read(filepath.Join(dir, l.Name)); err == nil {
+			id, _, _ := strings.Cut(string(b), "\r\n")
+			o.leased[strings.TrimSpace(id)] = true
+		}
+	}
+}
+
+// have reports whether a container is in another network.
+func (o others) have(container string) bool {
+	return o.leased[container] || slices.ContainsFunc(o.results, func(result string) bool {
+		return strings.Contains(result, "-"+container+"-") && !strings.HasPrefix(result, o.network+"-"+container+"-")
+	})
+}
+
+// CollectBackups is GC for the values that upstream's tuning has saved, in files
+// <containerID>_<ifname>.json that do not say whose network they are of: those of
+// a container that is in another network stay.
+func CollectBackups(folder state.Folder, network string, valid []name.Attachment) error {
+	keys, err := folder.Keys()
+	errs, isElsewhere := []error{err}, elsewhere(network)
+	for _, key := range keys {
+		file, isBackup := strings.CutSuffix(key, ".json")
+		if isBackup && unowned(folder, key) && !inUse(file, isElsewhere, valid) {
+			errs = append(errs, folder.Remove(key))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unowned tells upstream's files from ours.
+func unowned(folder state.Folder, key string) bool {
+	var ours struct{ Owner string }
+	b, err := folder.Read(key)
+	return err == nil && json.Unmarshal(b, &ours) == nil && ours.Owner == ""
+}
+
+// inUse tries every way in which a container and an interface may be joined.
+func inUse(file string, isElsewhere func(container string) bool, valid []name.Attachment) bool {
+	for i, c := range file {
+		if c != '_' {
+			continue
+		}
+		container, ifname := file[:i], file[i+1:]
+		if isElsewhere(container) || slices.ContainsFunc(valid, func(at name.Attachment) bool {
+			return at.ContainerID == container && at.IfName == ifname
+		}) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/firewall/iptables"
+	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Masquerade is the masquerading of a pod by upstream's bridge or ptp: rules of
+// the table inet cni_plugins_masquerade or, for Holds, of iptables.
+type Masquerade struct {
+	Owner name.Attachment
+	Pods  []netip.Prefix
+}
+
+// masquerading has a rule for each address of a pod in masq_checks. Its comment
+// begins with hashes of the network, the interface and the container.
+var masquerading = chains{
+	table: nft.Table{Family: unix.NFPROTO_INET, Name: "cni_plugins_masquerade"},
+	names: []string{"masq_checks"}, static: []string{"postrouting"},
+}
+
+// Holds looks for a rule for each address.
+func (m Masquerade) Holds() (bool, error) {
+	if there, err := iptables.Masquerades(m.Owner, m.Pods); err != nil || there {
+		return there, err
+	}
+	var wanted []func(nft.Rule) bool
+	for _, p := range m.Pods {
+		wanted = append(wanted, func(r nft.Rule) bool { return m.mine(r) && r.Names(p.Addr().AsSlice()) })
+	}
+	return masquerading.have(wanted...)
+}
+
+func (m Masquerade) mine(r nft.Rule) bool {
+	return strings.HasPrefix(r.Comment, m.Owner.UpstreamInstance())
+}
+
+// Remove takes the attachment's rules of nftables away.
+func (m Masquerade) Remove() error { return masquerading.remove(m.mine) }
+
+// CollectMasquerade is GC for them.
+func CollectMasquerade(network string, valid []name.Attachment) error {
+	var alive []string
+	for _, at := range valid {
+		alive = append(alive, at.UpstreamInstance())
+	}
+	return masquerading.remove(func(r nft.Rule) bool {
+		return strings.HasPrefix(r.Comment, name.UpstreamNetwork(network)) &&
+			!slices.ContainsFunc(alive, func(instance string) bool { return strings.HasPrefix(r.Comment, instance) })
+	})
+}
