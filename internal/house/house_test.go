@@ -45,6 +45,7 @@ var only = []struct {
 	{"github.com/containernetworking/cni/pkg/invoke", []string{"integration"}, "invoke draws OpenTelemetry, net/http and crypto/tls: delegation is internal/cni's"},
 	{"github.com/containernetworking/cni", []string{"internal/cni", "integration"}, "the protocol has one home, internal/cni"},
 	{"github.com/containernetworking/plugins", []string{"integration"}, "upstream is the peer, not a library"},
+	{"github.com/vishvananda/netlink", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
 	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/ipam/dhcp/client"}, "the messages of DHCP have one home"},
 	{"github.com/godbus/dbus", []string{"internal/firewall/firewalld"}, "firewalld alone is called over D-Bus"},

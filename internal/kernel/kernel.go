@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"runtime"
 
+	vishvananda "github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/file"
@@ -36,6 +38,8 @@ type Kernel struct {
 	pod     int // descriptor of the pod's namespace, or none
 	podPath string
 	conns   [2]*netlink.Conn
+	handles [2]*vishvananda.Handle
+	raws    [2]*nl.SocketHandle
 	links   [2]map[string]*Link
 	raised  [2]map[string]*Link // as they were before they came up
 	ours    func(*Link) bool    // see Doubt
@@ -99,6 +103,14 @@ func (k *Kernel) Close() {
 	for _, c := range k.conns {
 		if c != nil {
 			c.Close()
+		}
+	}
+	for s := range k.handles {
+		if h := k.handles[s]; h != nil {
+			h.Close()
+		}
+		if r := k.raws[s]; r != nil {
+			r.Close()
 		}
 	}
 	if k.pod != none {

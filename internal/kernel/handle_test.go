@@ -1,0 +1,48 @@
+package kernel_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+// TestHandles: each side's calls see that side alone, and a refusal has the
+// kernel's own words.
+func TestHandles(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run("ip link add hx type veth peer name px; ip link set px netns $POD")
+	k := s.Kernel()
+	for side, name := range map[kernel.Side]string{kernel.Host: "hx", kernel.Pod: "px"} {
+		h, err := k.Handle(side)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.LinkByName(name); err != nil {
+			t.Errorf("%v: %s: %v", side, name, err)
+		}
+		if again, _ := k.Handle(side); again != h {
+			t.Errorf("%v: a second handle was opened", side)
+		}
+		r := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
+		r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+		got, err := k.Execute(side, r, unix.RTM_NEWLINK)
+		if err != nil || len(got) != 1 || !strings.Contains(string(got[0]), name) {
+			t.Errorf("%v: %q %v", side, got, err)
+		}
+	}
+	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("no-such-kind"))
+	r.AddData(info)
+	if _, err := k.Execute(kernel.Pod, r, 0); !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "Unknown device type") {
+		t.Errorf("the refusal is %v", err)
+	}
+}
