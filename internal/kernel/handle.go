@@ -80,3 +80,17 @@ func (k *Kernel) raw(s Side) (*nl.SocketHandle, error) {
 	k.raws[s] = &nl.SocketHandle{Socket: socket}
 	return k.raws[s], nil
 }
+
+// attempts bounds how often a list is asked for that changes while it is read.
+const attempts = 10
+
+// List makes a call that lists something, again where the list has changed while
+// it was read: what the kernel has said until then may be torn.
+func List[T any](call func() ([]T, error)) (list []T, err error) {
+	for range attempts {
+		if list, err = call(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return nil, err
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -44,5 +45,22 @@ func TestHandles(t *testing.T) {
 	r.AddData(info)
 	if _, err := k.Execute(kernel.Pod, r, 0); !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "Unknown device type") {
 		t.Errorf("the refusal is %v", err)
+	}
+}
+
+// TestList: a list that was torn is asked for again, and one that stays so is an
+// error without a list.
+func TestList(t *testing.T) {
+	for torn, want := range map[int]error{0: nil, 3: nil, 99: netlink.ErrDumpInterrupted} {
+		calls := 0
+		got, err := kernel.List(func() ([]int, error) {
+			if calls++; calls <= torn {
+				return []int{calls}, netlink.ErrDumpInterrupted
+			}
+			return []int{calls}, nil
+		})
+		if !errors.Is(err, want) || (want == nil) != (len(got) == 1 && got[0] == torn+1) {
+			t.Errorf("torn %d times: %v %v", torn, got, err)
+		}
 	}
 }
