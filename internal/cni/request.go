@@ -16,7 +16,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -171,7 +170,7 @@ func (r *Request) checkEnvironment() error {
 		return Errorf(CodeEnvironment, "CNI_COMMAND is %q, and can be ADD, DEL, CHECK, GC, STATUS or VERSION", r.Verb)
 	}
 	have := map[string]string{"CNI_CONTAINERID": r.ContainerID, "CNI_NETNS": r.Netns, "CNI_IFNAME": r.IfName}
-	missing := lists.Without(need, func(v string) bool { return have[v] != "" })
+	missing := slices.DeleteFunc(slices.Clone(need), func(v string) bool { return have[v] != "" })
 	if len(missing) > 0 {
 		return Errorf(CodeEnvironment, "%s needs the environment variables %s", r.Verb, strings.Join(missing, ", "))
 	}

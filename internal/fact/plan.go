@@ -13,7 +13,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
@@ -36,7 +35,7 @@ type Plan []Fact
 func (p Plan) Add(k *kernel.Kernel) error {
 	for i, f := range p {
 		if err := f.Add(k); err != nil {
-			return errors.Join(about("", f, err), lists.Without(p[:i], Idle).Del(k))
+			return errors.Join(about("", f, err), slices.DeleteFunc(slices.Clone(p[:i]), Idle).Del(k))
 		}
 	}
 	return nil
@@ -108,7 +107,7 @@ func Made(f Fact, k *kernel.Kernel) (bool, error) {
 // Without is the plan less the facts that another one has. A fact's text, which
 // is for people, need not say all of it.
 func (p Plan) Without(other Plan) Plan {
-	return lists.Without(p, func(f Fact) bool {
+	return slices.DeleteFunc(slices.Clone(p), func(f Fact) bool {
 		return slices.ContainsFunc(other, func(has Fact) bool { return reflect.DeepEqual(f, has) })
 	})
 }

@@ -3,7 +3,7 @@ package kernel
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Doubt says that the path of the pod's namespace may lead to another pod's by
@@ -48,7 +48,7 @@ type PodID struct {
 // PodID is that of the namespace that is open, the zero value where none is.
 func (k *Kernel) PodID() (id PodID) {
 	var st unix.Stat_t
-	if !k.Has(Pod) || file.Again(func() error { return unix.Fstat(k.pod, &st) }) != nil {
+	if !k.Has(Pod) || retry.Do(func() error { return unix.Fstat(k.pod, &st) }) != nil {
 		return id
 	}
 	id.NetnsID = NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}

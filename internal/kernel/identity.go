@@ -3,11 +3,12 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // NetnsID tells one network namespace from every other of this boot: the
@@ -30,9 +31,9 @@ func Netns(path string) NetnsID {
 func LookNetns(path string) (NetnsID, error) {
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	err := file.Again(func() error { return unix.Statfs(path, &fs) })
+	err := retry.Do(func() error { return unix.Statfs(path, &fs) })
 	if err == nil {
-		err = file.Again(func() error { return unix.Stat(path, &st) })
+		err = retry.Do(func() error { return unix.Stat(path, &st) })
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT), err == nil && fs.Type != nsMagic:
@@ -52,7 +53,7 @@ func OwnNetns(path string) bool {
 // BootID is the kernel's name for the time since it was started. What was
 // recorded under another one describes a kernel that is gone.
 func BootID() (string, error) {
-	b, err := file.Read("/proc/sys/kernel/random/boot_id")
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("boot id: %w", err)
 	}

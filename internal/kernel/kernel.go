@@ -17,8 +17,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Side says in which of the two namespaces a thing lives.
@@ -79,14 +79,14 @@ const nsMagic = 0x6e736673
 // openNetns opens the network namespace at path and refuses every other file:
 // setns on a wrong one would say no more than "invalid argument".
 func openNetns(path string) (int, error) {
-	fd, err := file.Retry(func() (int, error) {
+	fd, err := retry.Call(func() (int, error) {
 		return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	})
 	if err != nil {
 		return none, fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	var st unix.Statfs_t
-	if err := file.Again(func() error { return unix.Fstatfs(fd, &st) }); err != nil || st.Type != nsMagic {
+	if err := retry.Do(func() error { return unix.Fstatfs(fd, &st) }); err != nil || st.Type != nsMagic {
 		unix.Close(fd)
 		return none, fmt.Errorf("network namespace %s: it is a file, but no namespace is mounted on it", path)
 	}
@@ -163,7 +163,7 @@ func (k *Kernel) HostFD() (int, error) { return openOwn() }
 
 // openOwn opens the namespace that the calling thread is in.
 func openOwn() (int, error) {
-	fd, err := file.Open("/proc/thread-self/ns/net", unix.O_RDONLY, 0)
+	fd, err := retry.Call(func() (int, error) { return unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return none, fmt.Errorf("open the host's network namespace: %w", err)
 	}

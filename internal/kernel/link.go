@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -138,7 +138,7 @@ func (k *Kernel) Links(s Side) ([]*Link, error) { return k.list(s) }
 // them.
 func (k *Kernel) Ports(s Side, master *Link) ([]*Link, error) {
 	some, err := k.list(s, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
-	return lists.Without(some, func(l *Link) bool { return l.Master != master.Index }), err
+	return slices.DeleteFunc(slices.Clone(some), func(l *Link) bool { return l.Master != master.Index }), err
 }
 
 func (k *Kernel) list(s Side, only ...netlink.Attr) ([]*Link, error) {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // lockWait bounds the wait for another plugin in the same pod, which holds the
@@ -23,7 +23,9 @@ func (k *Kernel) LockPod() (unlock func(), err error) {
 		return nil, ErrNoPod
 	}
 	// A lock belongs to an open file, so each caller needs one of its own.
-	fd, err := file.Open(fmt.Sprintf("/proc/self/fd/%d", k.pod), unix.O_RDONLY, 0)
+	fd, err := retry.Call(func() (int, error) {
+		return unix.Open(fmt.Sprintf("/proc/self/fd/%d", k.pod), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("lock the pod's network namespace: %w", err)
 	}
@@ -42,4 +44,4 @@ func (k *Kernel) LockPod() (unlock func(), err error) {
 	return func() { unix.Close(fd) }, nil
 }
 
-func flock(fd int) error { return file.Again(func() error { return unix.Flock(fd, unix.LOCK_EX) }) }
+func flock(fd int) error { return retry.Do(func() error { return unix.Flock(fd, unix.LOCK_EX) }) }

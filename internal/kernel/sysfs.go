@@ -3,13 +3,14 @@ package kernel
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 const sysfs = "/sys"
@@ -38,7 +39,7 @@ func OwnSysfs() (root string, done func(), err error) {
 // /sys without any link shows nothing.
 func ForeignSysfs(l *Link) bool {
 	of := func(link, what string) (string, error) {
-		text, err := file.Read(filepath.Join(sysfs, "class/net", link, what))
+		text, err := os.ReadFile(filepath.Join(sysfs, "class/net", link, what))
 		return string(bytes.TrimSpace(text)), err
 	}
 	if index, err := of(l.Name, "ifindex"); err == nil {
@@ -52,15 +53,15 @@ func ForeignSysfs(l *Link) bool {
 // ownSysfs mounts a sysfs of this namespace and gives its root, which is nowhere
 // in the tree of files.
 func ownSysfs() (int, error) {
-	fs, err := file.Retry(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
+	fs, err := retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
 	if err != nil {
 		return none, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fs)
-	if err := file.Again(func() error { return unix.FsconfigCreate(fs) }); err != nil {
+	if err := retry.Do(func() error { return unix.FsconfigCreate(fs) }); err != nil {
 		return none, fmt.Errorf("fsconfig: %w", err)
 	}
-	root, err := file.Retry(func() (int, error) { return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
+	root, err := retry.Call(func() (int, error) { return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
 	if err != nil {
 		return none, fmt.Errorf("fsmount: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Ear hears the frames that pass the host's links from Listen on.
@@ -59,7 +59,7 @@ func (e Ear) Hears(link string, frame []byte) map[string]bool {
 
 // receive takes a frame. A signal does not end the wait.
 func (e Ear) receive(frame []byte) (n int, from unix.Sockaddr, err error) {
-	n, err = file.Retry(func() (n int, err error) {
+	n, err = retry.Call(func() (n int, err error) {
 		n, from, err = unix.Recvfrom(e.fd, frame, 0)
 		return n, err
 	})

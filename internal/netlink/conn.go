@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Conn is a netlink socket. It belongs to the network namespace that the
@@ -110,7 +110,7 @@ func (c *Conn) Send(b []byte) error {
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)+64<<10)
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16*len(b))
 	}
-	err := file.Again(func() error { return unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
+	err := retry.Do(func() error { return unix.Sendto(c.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}

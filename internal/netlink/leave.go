@@ -3,7 +3,7 @@ package netlink
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // leave closes a netfilter socket without waiting for it.
@@ -20,7 +20,7 @@ func leave(fd int) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
 		// Where this is refused, both are closed in the usual way.
-		_ = file.Again(func() error { return unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(fd, pair[1]), nil, 0) })
+		_ = retry.Do(func() error { return unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(fd, pair[1]), nil, 0) })
 		_ = unix.Close(pair[1])
 		// The close of a Unix socket calls the collector, so it comes last.
 		defer func() { _ = unix.Close(pair[0]) }()

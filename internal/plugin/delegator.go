@@ -6,11 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -196,7 +196,7 @@ func (p Delegator[C]) gc(r *cni.Request, valid []name.Attachment) error {
 func (p Delegator[C]) gcDead(r *cni.Request) error {
 	c, _ := p.read(r)
 	all, err := delegated.Stale(p.Folder(c), r.Network, nil)
-	return p.collect(r, c, lists.Without(all, delegated.Record.Alive), err)
+	return p.collect(r, c, slices.DeleteFunc(slices.Clone(all), delegated.Record.Alive), err)
 }
 
 func (p Delegator[C]) collect(r *cni.Request, c C, stale []delegated.Record, err error) error {

@@ -17,7 +17,6 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state/name"
 	"github.com/catena-cni/catena/internal/upstream"
 )
@@ -482,7 +481,7 @@ func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name
 		return nil
 	}
 	present, err := p.Present(k)
-	stale := lists.Without(present, func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
+	stale := slices.DeleteFunc(slices.Clone(present), func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
 	return errors.Join(err, p.undo(k, stale, c))
 }
 
@@ -509,7 +508,7 @@ func (p Plugin[C]) gcDead(r *cni.Request) error {
 	}
 	defer k.Close()
 	dead, err := p.dead(k, c)
-	dead = lists.Without(dead, func(a name.Attachment) bool { return a.Network != r.Network })
+	dead = slices.DeleteFunc(slices.Clone(dead), func(a name.Attachment) bool { return a.Network != r.Network })
 	return errors.Join(err, p.undo(k, dead, c), p.delegate(r, cni.GC))
 }
 
@@ -527,7 +526,7 @@ func (p Plugin[C]) dead(k *kernel.Kernel, c C) (dead []name.Attachment, err erro
 	if p.Present != nil {
 		present, perr := p.Present(k)
 		err = errors.Join(err, perr)
-		dead = append(dead, lists.Without(present, func(a name.Attachment) bool { return !upstream.Departed(a) })...)
+		dead = append(dead, slices.DeleteFunc(slices.Clone(present), func(a name.Attachment) bool { return !upstream.Departed(a) })...)
 	}
 	return unique(dead), err
 }

@@ -3,7 +3,6 @@
 package state
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,17 +12,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
-	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Folder is a folder of small files, named by its path. It is made, with mode
 // 0700, when something is first written to it; one that is there keeps its mode.
 type Folder string
 
-// keyMax is the longest file name that Linux filesystems take, less room for
-// the temporary name that a file is written under.
-const keyMax = 255 - 32
+const (
+	// keyMax is the longest file name that Linux filesystems take, less room for
+	// the temporary name that a file is written under.
+	keyMax = 255 - 32
+	// sizeMax is many times what the largest file of ours has.
+	sizeMax = 4 << 20
+)
 
 // path contains a key in the folder: it is one file name, never a path.
 func (f Folder) path(key string) (string, error) {
@@ -36,18 +38,21 @@ func (f Folder) path(key string) (string, error) {
 	return filepath.Join(string(f), key), nil
 }
 
-// Claim writes a file that must not be there yet: os.ErrExist says who was first.
+// Claim writes a file that must not be there yet: fs.ErrExist says who was first.
+// Until it has its name it has none, so that nothing is left of it when this
+// process is killed (open(2), O_TMPFILE). Some filesystems have no such files.
 func (f Folder) Claim(key string, content []byte) error {
 	path, err := f.path(key)
 	if err != nil {
 		return err
 	}
-	if fd, err := f.nameless(); err == nil {
-		defer unix.Close(fd)
-		if err := file.WriteTo(fd, path, content); err != nil {
+	nameless, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) })
+	if err == nil {
+		defer nameless.Close()
+		if _, err := nameless.Write(content); err != nil {
 			return err
 		}
-		return give(fd, path)
+		return link(nameless, path)
 	}
 	temp, err := f.temporary(content)
 	if err != nil {
@@ -55,6 +60,18 @@ func (f Folder) Claim(key string, content []byte) error {
 	}
 	defer os.Remove(temp)
 	return os.Link(temp, path)
+}
+
+// link gives a nameless file a name that nobody else has.
+func link(f *os.File, path string) error {
+	from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	err := retry.Do(func() error {
+		return unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	})
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: from, New: path, Err: err}
+	}
+	return nil
 }
 
 // Replace writes a file, in place of the one that may be there.
@@ -67,7 +84,7 @@ func (f Folder) Replace(key string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := file.Rename(temp, path); err != nil {
+	if err := os.Rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
 	return nil
@@ -76,41 +93,36 @@ func (f Folder) Replace(key string, content []byte) error {
 // temporary writes content to a file of its own beside the others. Its name
 // begins with a dot, which no key does.
 func (f Folder) temporary(content []byte) (string, error) {
-	var chance [16]byte
-	if _, err := unix.Getrandom(chance[:], 0); err != nil {
-		return "", fmt.Errorf("find a name for a new file in %s: %w", string(f), err)
-	}
-	temp := filepath.Join(string(f), ".new-"+hex.EncodeToString(chance[:]))
-	fd, err := f.making(func() (int, error) { return file.Open(temp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600) })
+	temp, err := f.making(func() (*os.File, error) { return os.CreateTemp(string(f), ".new-") })
 	if err != nil {
 		return "", err
 	}
-	err = file.WriteTo(fd, temp, content)
-	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return "", errors.Join(err, os.Remove(temp))
+	_, err = temp.Write(content)
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(temp.Name()))
 	}
-	return temp, nil
+	return temp.Name(), nil
 }
 
 // making opens a file in the folder, which it makes where it is missing.
-func (f Folder) making(open func() (fd int, err error)) (fd int, err error) {
-	fd, err = open()
+func (f Folder) making(open func() (*os.File, error)) (*os.File, error) {
+	file, err := open()
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := file.MakeFolder(string(f), 0o700); err != nil {
-			return fd, err
+		if err := os.MkdirAll(string(f), 0o700); err != nil {
+			return nil, err
 		}
-		fd, err = open()
+		file, err = open()
 	}
-	return fd, err
+	return file, err
 }
 
-// Read gives a file's content, or os.ErrNotExist.
+// Read gives a file's content, or fs.ErrNotExist. It follows no link.
 func (f Folder) Read(key string) ([]byte, error) {
 	path, err := f.path(key)
 	if err != nil {
 		return nil, err
 	}
-	return file.Read(path)
+	return read(path, sizeMax, unix.O_NOFOLLOW)
 }
 
 // Remove removes a file. One that is not there is success.
@@ -135,12 +147,13 @@ func (f Folder) Rename(key, other string) error {
 	if err != nil {
 		return err
 	}
-	return file.Rename(from, to)
+	return os.Rename(from, to)
 }
 
-// Keys lists the files in the folder. A folder that is not there has none.
+// Keys lists the plain files in the folder in their order. A folder that is not
+// there has none.
 func (f Folder) Keys() ([]string, error) {
-	entries, err := file.List(string(f))
+	entries, err := os.ReadDir(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -149,20 +162,24 @@ func (f Folder) Keys() ([]string, error) {
 	}
 	var keys []string
 	for _, e := range entries {
-		if e.Regular && !strings.HasPrefix(e.Name, ".") {
-			keys = append(keys, e.Name)
+		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
+			keys = append(keys, e.Name())
 		}
 	}
-	return lists.Ascending(keys), nil
+	return keys, nil
 }
 
 // Writable looks whether the folder, or the nearest parent that is there, takes
-// new files. It writes nothing.
+// new files. It writes nothing: for root it is a question of the mount, of which
+// a read-only one takes none.
 func (f Folder) Writable() error {
 	for dir := filepath.Clean(string(f)); ; dir = filepath.Dir(dir) {
-		err := access(dir)
-		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
-			return err
+		err := retry.Do(func() error { return unix.Access(dir, unix.W_OK|unix.X_OK) })
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, fs.ErrNotExist), dir == "/", dir == ".":
+			return fmt.Errorf("folder %s takes no files: %w", dir, err)
 		}
 	}
 }

@@ -3,12 +3,12 @@ package upstream
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -40,14 +40,14 @@ type others struct {
 
 func readOthers(network string) others {
 	o := others{network: network, leased: map[string]bool{}}
-	entries, _ := file.List(results)
+	entries, _ := os.ReadDir(results)
 	for _, r := range entries {
-		o.results = append(o.results, r.Name)
+		o.results = append(o.results, r.Name())
 	}
-	networks, _ := file.List(leases)
+	networks, _ := os.ReadDir(leases)
 	for _, n := range networks {
-		if n.Name != network {
-			o.readLeases(filepath.Join(leases, n.Name))
+		if n.Name() != network {
+			o.readLeases(filepath.Join(leases, n.Name()))
 		}
 	}
 	return o
@@ -55,12 +55,12 @@ func readOthers(network string) others {
 
 // readLeases notes the containers of a network's folder.
 func (o others) readLeases(dir string) {
-	entries, _ := file.List(dir)
+	entries, _ := os.ReadDir(dir)
 	for _, l := range entries {
-		if _, err := netip.ParseAddr(l.Name); err != nil || !l.Regular {
+		if _, err := netip.ParseAddr(l.Name()); err != nil || !l.Type().IsRegular() {
 			continue
 		}
-		if b, err := file.Read(filepath.Join(dir, l.Name)); err == nil {
+		if b, err := os.ReadFile(filepath.Join(dir, l.Name())); err == nil {
 			id, _, _ := strings.Cut(string(b), "\r\n")
 			o.leased[strings.TrimSpace(id)] = true
 		}

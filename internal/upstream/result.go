@@ -1,9 +1,9 @@
 package upstream
 
 import (
+	"os"
 	"path/filepath"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -20,7 +20,7 @@ type kept struct {
 
 // keptOf is empty where nothing is kept.
 func keptOf(at name.Attachment) (k kept) {
-	b, err := file.Read(filepath.Join(results, at.Network+"-"+at.ContainerID+"-"+at.IfName))
+	b, err := os.ReadFile(filepath.Join(results, at.Network+"-"+at.ContainerID+"-"+at.IfName))
 	if err != nil || json.Unmarshal(b, &k) != nil {
 		return kept{}
 	}

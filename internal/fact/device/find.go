@@ -10,7 +10,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Selector says which of the host's devices is meant. Of several that are given
@@ -125,7 +124,7 @@ func (s Selector) look(k *kernel.Kernel) (*kernel.Link, error) {
 // that of a device below them, so of several that is meant which has it from
 // its maker, is hardware, or stands on none of the others.
 func byMAC(links []*kernel.Link, mac net.HardwareAddr) (*kernel.Link, error) {
-	having := lists.Without(links, func(l *kernel.Link) bool { return l.MAC.String() != mac.String() })
+	having := slices.DeleteFunc(slices.Clone(links), func(l *kernel.Link) bool { return l.MAC.String() != mac.String() })
 	if len(having) == 0 {
 		return nil, fmt.Errorf("no link of the host has hwaddr %v: %w", mac, fs.ErrNotExist)
 	}

@@ -9,9 +9,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Where sysfs has the devices, and the buses' links to them.
@@ -48,14 +46,14 @@ func (s Selector) bus() (folder string, isPCI bool, err error) {
 		return "", false, fmt.Errorf("%q is no name of a device", id)
 	}
 	folder = filepath.Join(pci, strings.ToLower(id))
-	if _, err := file.ModeOf(folder); err == nil {
+	if _, err := os.Stat(folder); err == nil {
 		return folder, true, nil
 	}
 	if s.DeviceID == "" {
 		return "", false, fmt.Errorf("there is no PCI device %s: %w", id, fs.ErrNotExist)
 	}
 	folder = filepath.Join(auxiliary, id)
-	if _, err := file.ModeOf(folder); err == nil {
+	if _, err := os.Stat(folder); err == nil {
 		return folder, false, nil
 	}
 	return "", false, fmt.Errorf("device %s is neither on the PCI nor on the auxiliary bus: %w", id, fs.ErrNotExist)
@@ -97,7 +95,7 @@ func linkIn(k *kernel.Kernel, folder string) (*kernel.Link, error) {
 	if !below(real, devices) {
 		return nil, fmt.Errorf("device %s is %s, which is not below %s", folder, real, devices)
 	}
-	found := lists.Without(linksOf(real), func(n string) bool { return elsewhere(k, n) })
+	found := slices.DeleteFunc(slices.Clone(linksOf(real)), func(n string) bool { return elsewhere(k, n) })
 	if len(found) == 0 {
 		// /sys may be another namespace's, and show that one's links.
 		if root, done, err := kernel.OwnSysfs(); err == nil {
@@ -137,13 +135,14 @@ func elsewhere(k *kernel.Kernel, link string) bool {
 // netIn lists the links of a device by name, less those that only stand for what is
 // behind a virtual function (representors).
 func netIn(folder string) (out []string) {
-	entries, _ := file.List(folder)
+	entries, _ := os.ReadDir(folder)
 	for _, e := range entries {
-		port, _ := file.Read(filepath.Join(folder, e.Name, "phys_port_name"))
+		port, _ := os.ReadFile(filepath.Join(folder, e.Name(), "phys_port_name"))
 		if p := string(port); strings.HasPrefix(p, "pf") && (strings.Contains(p, "vf") || strings.Contains(p, "sf")) {
 			continue
 		}
-		out = append(out, e.Name)
+		out = append(out, e.Name())
 	}
-	return lists.Ascending(out)
+	slices.Sort(out)
+	return out
 }

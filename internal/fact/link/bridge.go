@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
 )
@@ -160,7 +160,7 @@ func drifts(k *kernel.Kernel, bridge *kernel.Link) bool {
 		return err == nil && (len(ports) == 0 || slices.ContainsFunc(ports, func(p *kernel.Link) bool { return bytes.Equal(p.MAC, bridge.MAC) }))
 	}
 	defer done()
-	how, err := file.Read(root + "/class/net/" + bridge.Name + "/addr_assign_type")
+	how, err := os.ReadFile(root + "/class/net/" + bridge.Name + "/addr_assign_type")
 	return err == nil && string(how) != set
 }
 

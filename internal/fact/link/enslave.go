@@ -3,13 +3,13 @@ package link
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -28,7 +28,7 @@ func belongingsOf(k *kernel.Kernel, l *kernel.Link, table int) (b belongings, er
 		return b, err
 	}
 	b.routes, err = route.Keep(k, kernel.Pod, l.Index)
-	b.routes = lists.Without(b.routes, func(r route.Kept) bool {
+	b.routes = slices.DeleteFunc(slices.Clone(b.routes), func(r route.Kept) bool {
 		return r.Table == table && (r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA)
 	})
 	for i, r := range b.routes {

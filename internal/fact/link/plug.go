@@ -7,9 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Plug is a port of one of the host's bridges that this process puts frames
@@ -73,7 +73,7 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 
 // Send puts an Ethernet frame into the bridge.
 func (p *Plug) Send(frame []byte) error {
-	if _, err := file.Retry(func() (int, error) { return unix.Write(p.file, frame) }); err != nil {
+	if _, err := retry.Call(func() (int, error) { return unix.Write(p.file, frame) }); err != nil {
 		return fmt.Errorf("send into the bridge: %w", err)
 	}
 	return nil

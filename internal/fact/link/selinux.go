@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // A tap device has the SELinux label of the thread that makes it, and a thread
@@ -28,7 +28,7 @@ const inheritedFile = 3
 // selinux reports whether the host has SELinux.
 func selinux() bool {
 	var st unix.Statfs_t
-	return file.Again(func() error { return unix.Statfs("/sys/fs/selinux", &st) }) == nil && uint32(st.Type) == unix.SELINUX_MAGIC
+	return retry.Do(func() error { return unix.Statfs("/sys/fs/selinux", &st) }) == nil && uint32(st.Type) == unix.SELINUX_MAGIC
 }
 
 // labelled runs f on a thread whose children are started under a label. A
@@ -37,12 +37,12 @@ func selinux() bool {
 func labelled(label string, f func() error) error {
 	const attribute = "/proc/thread-self/attr/exec"
 	runtime.LockOSThread()
-	if err := file.Write(attribute, []byte(label)); err != nil {
+	if err := os.WriteFile(attribute, []byte(label), 0); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("selinuxContext %s: %w", label, err)
 	}
 	err := f()
-	if file.Write(attribute, []byte{0}) == nil {
+	if os.WriteFile(attribute, []byte{0}, 0) == nil {
 		runtime.UnlockOSThread()
 	}
 	return err

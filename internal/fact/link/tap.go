@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Tap is a link in the pod whose frames a program reads and writes, such as a
@@ -104,7 +104,7 @@ func (t Tap) open(k *kernel.Kernel) (file int, err error) {
 
 // openTun opens a device that is none yet.
 func openTun() (int, error) {
-	tun, err := file.Retry(func() (int, error) { return unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0) })
+	tun, err := retry.Call(func() (int, error) { return unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
 		return tun, fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
@@ -151,11 +151,11 @@ func setIff(tun int, link string, flags uint16, label string) error {
 }
 
 func ioctl(tun int, request uint, value int) error {
-	return file.Again(func() error { return unix.IoctlSetInt(tun, request, value) })
+	return retry.Do(func() error { return unix.IoctlSetInt(tun, request, value) })
 }
 
 func ioctlIfreq(tun int, request uintptr, r *unix.Ifreq) error {
-	return file.Again(func() error {
+	return retry.Do(func() error {
 		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(tun), request, uintptr(unsafe.Pointer(r))); e != 0 {
 			return e
 		}

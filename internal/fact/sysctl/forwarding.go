@@ -3,9 +3,9 @@ package sysctl
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -35,13 +35,13 @@ func (f Forwarding) Add(k *kernel.Kernel) error {
 // keepListening lets the interfaces that accept router advertisements accept
 // them from a host that forwards too (accept_ra=2 in ip-sysctl).
 func keepListening() error {
-	interfaces, err := file.List("/proc/sys/net/ipv6/conf")
+	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
 	if err != nil {
 		return err
 	}
 	for _, i := range interfaces {
-		key := filepath.Join("net/ipv6/conf", i.Name, "accept_ra")
-		if i.Name == "all" || i.Name == "default" || i.Name == "lo" {
+		key := filepath.Join("net/ipv6/conf", i.Name(), "accept_ra")
+		if i.Name() == "all" || i.Name() == "default" || i.Name() == "lo" {
 			continue
 		}
 		if now, err := Read(key); err != nil || now != "1" {

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Order sorts keys so that what is for all comes before what is for one: to
@@ -19,7 +19,7 @@ func (p Pairs) Order() {
 	for _, one := range p {
 		ordered = append(ordered, &one)
 	}
-	lists.Sort(ordered, func(a, b *Pair) int {
+	slices.SortFunc(ordered, func(a, b *Pair) int {
 		return cmp.Or(cmp.Compare(strings.Count(a.Key, "/"), strings.Count(b.Key, "/")), cmp.Compare(a.Key, b.Key))
 	})
 	for i, one := range ordered {
@@ -60,13 +60,13 @@ func podMayWrite(key string) error {
 	if err != nil {
 		return err
 	}
-	m, err := file.ModeOf(at)
+	m, err := os.Stat(at)
 	switch {
 	case err != nil:
 		return fmt.Errorf("a pod's network namespace has no such setting as %s: it is the whole machine's, or its module or interface is missing: %w", key, fs.ErrNotExist)
-	case m.IsFolder():
+	case m.IsDir():
 		return fmt.Errorf("sysctl %s is a group of settings", key)
-	case m&0o222 == 0:
+	case m.Mode()&0o222 == 0:
 		return fmt.Errorf("sysctl %s can only be read in a pod: %w", key, fs.ErrPermission)
 	}
 	return nil

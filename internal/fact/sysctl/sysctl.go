@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -103,7 +103,7 @@ func Read(key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := file.Read(at)
+	b, err := os.ReadFile(at)
 	if err != nil {
 		return "", fmt.Errorf("sysctl: %w", err)
 	}
@@ -120,7 +120,12 @@ func Write(key, value string) error {
 		return err
 	}
 	// The line's end makes a write of an empty value, which would else be none.
-	if err := file.Write(at, []byte(value+"\n")); err != nil {
+	f, err := os.OpenFile(at, os.O_WRONLY, 0) // os.WriteFile would make one that is missing
+	if err == nil {
+		_, err = f.WriteString(value + "\n")
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", key, value, err)
 	}
 	return nil

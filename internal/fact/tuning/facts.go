@@ -8,13 +8,13 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -327,7 +327,7 @@ type Features struct {
 
 func (f Features) String() string {
 	words := []string{"tune pod", f.Link}
-	for _, feature := range lists.Keys(f.Wanted) {
+	for _, feature := range slices.Sorted(maps.Keys(f.Wanted)) {
 		words = append(words, fmt.Sprintf("%s=%t", feature, f.Wanted[feature]))
 	}
 	return strings.Join(words, " ")

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // formerFeatures reads what is asked of those features that are to be changed,
@@ -37,7 +37,7 @@ func featuresOf(link string, wanted map[string]bool, on func(ethtool.FeatureStat
 		return nil, fmt.Errorf("features of %s: %w", link, gone(err))
 	}
 	now := map[string]bool{}
-	for _, feature := range lists.Keys(wanted) {
+	for _, feature := range slices.Sorted(maps.Keys(wanted)) {
 		state, known := all[feature]
 		if !known {
 			return nil, fmt.Errorf("%s has no feature %q: ethtool -k shows those it has", link, feature)

@@ -17,7 +17,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/netlink"
 )
 
@@ -66,7 +65,7 @@ type Stale struct{ Flows []Flow }
 func Forget(flows []Flow) Stale { return Stale{connectionless(flows)} }
 
 func connectionless(flows []Flow) []Flow {
-	return lists.Without(flows, func(f Flow) bool {
+	return slices.DeleteFunc(slices.Clone(flows), func(f Flow) bool {
 		return f.Protocol != unix.IPPROTO_UDP && f.Protocol != unix.IPPROTO_SCTP
 	})
 }

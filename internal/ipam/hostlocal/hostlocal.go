@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/ipam/lease"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -158,7 +158,7 @@ func (c *Conf) dns() (d cni.DNS, err error) {
 	if c.IPAM.ResolvConf == "" {
 		return d, nil
 	}
-	text, err := file.Read(c.IPAM.ResolvConf)
+	text, err := os.ReadFile(c.IPAM.ResolvConf)
 	if err != nil {
 		err = fmt.Errorf("ipam.resolvConf: %w", err)
 		return d, cni.Hint(err, "resolvConf names a file on the host, like /etc/resolv.conf: correct it, or leave it out")

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -164,7 +164,7 @@ func (c *Conf) setGateways(texts []string) error {
 			}
 		}
 	}
-	c.unused = lists.Without(gateways, func(gw netip.Addr) bool { return used[gw] })
+	c.unused = slices.DeleteFunc(slices.Clone(gateways), func(gw netip.Addr) bool { return used[gw] })
 	return errors.Join(errs...)
 }
 

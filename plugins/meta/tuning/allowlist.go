@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/file"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // allowlistFile is where an administrator says which settings may be changed.
@@ -19,7 +19,7 @@ const allowlistFile = "/etc/cni/tuning/allowlist.conf"
 // allowlist reads the file: a regular expression a line. Where there is none,
 // everything below net is allowed; an empty one allows nothing.
 func allowlist() (allowed []*regexp.Regexp, exists bool, err error) {
-	text, err := file.Read(allowlistFile)
+	text, err := os.ReadFile(allowlistFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -59,7 +59,7 @@ func (c *Conf) permitted(ifname string) error {
 		return err
 	}
 	for _, m := range []map[string]string{c.Sysctl, c.CNIArgs.CNI.Sysctl} {
-		for _, written := range lists.Keys(m) {
+		for _, written := range slices.Sorted(maps.Keys(m)) {
 			if !matches(allowed, written, ifname) {
 				err := cni.Errorf(cni.CodeConfig, "sysctl %s is not allowed by %s", written, allowlistFile)
 				return cni.Hint(err, "add a line that matches the whole of it, or leave it out of the configuration")

@@ -3,12 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/fact/tuning"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state"
 )
@@ -91,12 +92,12 @@ func (c *Conf) features() error {
 
 // pairs merges settings, those of the arguments over the configuration's, in an
 // order that does not depend on chance.
-func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
+func pairs(ifname string, levels ...map[string]string) (sysctl.Pairs, error) {
 	merged := map[string]string{}
 	var errs []error
-	for _, m := range maps {
+	for _, m := range levels {
 		from := map[string]string{}
-		for _, written := range lists.Keys(m) {
+		for _, written := range slices.Sorted(maps.Keys(m)) {
 			key, err := path(written, ifname)
 			if other, twice := from[key]; twice && err == nil {
 				err = fmt.Errorf("sysctl %q stands there a second time, as %q", other, written)
@@ -110,7 +111,7 @@ func pairs(ifname string, maps ...map[string]string) (sysctl.Pairs, error) {
 		}
 	}
 	var out sysctl.Pairs
-	for _, key := range lists.Keys(merged) {
+	for _, key := range slices.Sorted(maps.Keys(merged)) {
 		out = append(out, sysctl.Pair{Key: key, Value: merged[key]})
 	}
 	out.Order()

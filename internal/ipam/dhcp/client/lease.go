@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // Lease is an address that a server has lent, and what it told with it.
@@ -114,7 +112,7 @@ func usable(a netip.Addr) error {
 // names keeps those of a server's domain names that are some: what it says ends
 // in files of the pod, a line of which a line break would begin.
 func names(all []string) []string {
-	return lists.Without(all, func(n string) bool { return !isName(n) })
+	return slices.DeleteFunc(slices.Clone(all), func(n string) bool { return !isName(n) })
 }
 
 const nameMax = 253 // RFC 1035 section 2.3.4, as text

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // socket is one that a reader leaves when its time is over or its context ends.
@@ -68,7 +68,7 @@ func (s *socket) receive(ctx context.Context, until time.Time) (b []byte, from u
 	var n int
 	rerr := s.raw.Read(func(fd uintptr) bool {
 		// The poller is told of a packet once: what is here is not waited for again.
-		n, err = file.Retry(func() (n int, err error) {
+		n, err = retry.Call(func() (n int, err error) {
 			n, from, err = unix.Recvfrom(int(fd), s.read, 0)
 			return n, err
 		})
@@ -88,7 +88,7 @@ func (s *socket) receive(ctx context.Context, until time.Time) (b []byte, from u
 // send sends one packet. A queue that is full loses it, as a network may.
 func (s *socket) send(b []byte, control []byte, to unix.Sockaddr) (err error) {
 	cerr := s.raw.Control(func(fd uintptr) {
-		err = file.Again(func() error { return unix.Sendmsg(int(fd), b, control, to, 0) })
+		err = retry.Do(func() error { return unix.Sendmsg(int(fd), b, control, to, 0) })
 	})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
 		err = nil

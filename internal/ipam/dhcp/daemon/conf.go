@@ -11,7 +11,6 @@ import (
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -116,7 +115,7 @@ const (
 func (c *Conf) readFamilies() error {
 	c.families = []string{four}
 	if len(c.IPAM.Family) > 0 {
-		c.families = slices.Compact(lists.Ascending(slices.Clone(c.IPAM.Family)))
+		c.families = slices.Compact(slices.Sorted(slices.Values(slices.Clone(c.IPAM.Family))))
 	}
 	for _, f := range c.families {
 		if f != four && f != six {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
 )
 
 // listen gives the socket that systemd has opened for this process
@@ -65,7 +65,7 @@ func lock(folder string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := file.Again(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
+	if err := retry.Do(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("another daemon keeps the leases in %s: %w", folder, err)
 	}
