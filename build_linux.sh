@@ -69,7 +69,8 @@ command -v go >/dev/null || die "go is neither in PATH nor in /usr/local/go/bin:
 export GOOS=${GOOS:-linux} CGO_ENABLED=${CGO_ENABLED:-0}
 
 # The tree may belong to another user than the one who builds (sudo, a container), which git refuses to read unless told.
-version=$(git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null) || version=unknown
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+version=$(git describe --tags --always --dirty 2>/dev/null) || version=unknown
 module=$(go list -m)
 
 packages=()
@@ -86,38 +87,10 @@ mapfile -t names < <(printf '%s\n' "${names[@]}" | sort)
 twice=$(printf '%s\n' "${names[@]}" | uniq -d)
 [[ -z $twice ]] || die "two packages are both named ${twice//$'\n'/, }"
 
-# The version of git's making is stamped by us and the rest of what go would write about the working tree is left out,
-# so that the same sources give the same bytes wherever they lie.
-#
-# Functions are called and not copied into their callers (-l), neither ours nor those of libraries that are on no way
-# that has to be fast: a plugin runs for milliseconds, and there are twenty of them to store and to load.
-#
-# Nor does it live to see its garbage collected. The collector of Go 1.26 is made for large heaps, and each span of a small
-# one pays for it with a page; where the toolchain still has the one before, that is taken.
-if [[ -z ${GOEXPERIMENT:-} ]] && GOEXPERIMENT=nogreenteagc go list runtime >/dev/null 2>&1; then
-	export GOEXPERIMENT=nogreenteagc
-fi
-small=()
-for package in "$module/..." "github.com/containernetworking/..." golang.org/x/sys/unix encoding/json fmt internal/sync net/netip reflect regexp regexp/syntax strings time; do
-	small+=("-gcflags=$package=-l")
-done
-
-# Nor are functions put at addresses that suit long loops, where the linker can be told so.
-if [[ $(go env GOARCH) == amd64 && $(go tool link -help 2>&1) == *-funcalign* ]]; then
-	ldflags=" -funcalign=4$ldflags"
-fi
-
-# Everything that the plugins are compiled of has one name, which stands in each of them twice: for itself, and in the head
-# of the file for others. A plugin that has another one's code in it need not execute that one where the names are the same.
-build=$(
-	{
-		go list -trimpath "${small[@]}" "${args[@]}" -export -deps -f '{{.BuildID}}' "${packages[@]}" | sed 's:.*/::' | sort
-		echo "$ldflags"
-	} | sha256sum | cut -c 1-40
-)
 mkdir -p bin
-go build -trimpath -buildvcs=false "${small[@]}" -o bin/ "${args[@]}" \
-	-ldflags "-s -w -buildid=$build -X $module/internal/program.Build=$build -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
+# Go records git's revision: by it bridge and the like know the programs of their own build. What GOFLAGS says of that
+# does not count.
+go build -trimpath -buildvcs=auto -o bin/ "${args[@]}" -ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
 
 sizes=()
 for name in "${names[@]}"; do

@@ -37,7 +37,7 @@ func main() { println(plugin.Version, extra); select {} }
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		must(t, os.WriteFile(path, []byte(text), 0o755))
 	}
-	run(t, dir, "sh", "-c", "git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm x && git tag v1.2.3")
+	run(t, dir, "sh", "-c", "export GIT_AUTHOR_DATE=@1700000000+0000 GIT_COMMITTER_DATE=@1700000000+0000; git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm x && git tag v1.2.3")
 	return dir
 }
 

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/json"
-	"github.com/catena-cni/catena/internal/program"
 )
 
 // Inside are the plugins that are part of this program, by their names: each
@@ -27,13 +27,13 @@ func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if work := r.Inside[plugin]; work != nil && program.SameBuild(path) {
+	if work := r.Inside[plugin]; work != nil && sameBuild(path) {
 		as := *r
 		as.Verb = verb
 		printed, err := work(&as)
 		return printed, saidBy(plugin, err)
 	}
-	printed, err := program.Call{Path: path, Env: r.environment(verb)}.Run(r.Stdin)
+	printed, err := run(path, nil, r.environment(verb), r.Stdin)
 	return answer(plugin, printed, err)
 }
 
@@ -66,7 +66,7 @@ func (r *Request) Ask(plugin, argument string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	printed, err := program.Call{Path: path, Args: []string{argument}, Env: r.environment("")}.Run(r.Stdin)
+	printed, err := run(path, []string{argument}, r.environment(""), r.Stdin)
 	return answer(plugin, printed, err)
 }
 
@@ -97,7 +97,7 @@ func Find(plugin, path string) (string, error) {
 	if path == "" {
 		return "", Errorf(CodeEnvironment, "CNI_PATH is empty: the plugin %s is to be found in it", plugin)
 	}
-	if file, found := program.Look(plugin, path); found {
+	if file, found := look(plugin, path); found {
 		return file, nil
 	}
 	err := Errorf(CodeMissing, "find plugin %q in path %s: there is none: %w", plugin, path, fs.ErrNotExist)
@@ -106,7 +106,7 @@ func Find(plugin, path string) (string, error) {
 
 // answer is what a plugin has to say that was executed.
 func answer(plugin string, printed []byte, err error) ([]byte, error) {
-	if ended := program.Ended(""); errors.As(err, &ended) {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return nil, printedBy(plugin, printed, err)
 	}
 	return printed, err

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,9 +11,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
-
-// headMax is how much of a program says of which build it is.
-const headMax = 4096
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -24,12 +22,34 @@ func must(t *testing.T, err error) {
 // builtin are the plugins that are part of bridge.
 var builtin = []string{"host-local", "static"}
 
+// committed builds bridge and the plugins that are part of it from the sources as
+// they are, as those of one commit: another build has no name to be known by.
+func committed(t *testing.T) (bin, sources string) {
+	t.Helper()
+	bin, sources = t.TempDir(), t.TempDir()
+	shell(t, "../../..", `git ls-files -co --exclude-standard -z | while IFS= read -rd '' f; do
+			[ ! -e "$f" ] || cp --parents "$f" '`+sources+`'
+		done
+		cd '`+sources+`' && git init -q && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm x`)
+	shell(t, sources, fmt.Sprintf(build, bin))
+	return bin, sources
+}
+
+const build = "CGO_ENABLED=0 go build -trimpath -buildvcs=true -ldflags '-s -w' -o %s ./plugins/main/bridge ./plugins/ipam/host-local ./plugins/ipam/static"
+
+func shell(t *testing.T, dir, script string) {
+	t.Helper()
+	c := exec.Command("bash", "-ec", script)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+}
+
 // folders are two of plugins. In the one the plugins for addresses are those of
-// bridge's own build, of which nothing is there but the head: who executes them
-// fails. In the other they are programs of somebody else, which note that they
-// were executed.
-func folders(t *testing.T) (same, other, executed string) {
-	built := kerneltest.Build(t, "plugins/main/bridge", "plugins/builtin/host-local", "plugins/ipam/static")
+// bridge's own build, but cannot begin: who executes them fails. In the other they
+// are programs of somebody else, which note that they were executed.
+func folders(t *testing.T, built string) (same, other, executed string) {
 	same, other, executed = t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "executed")
 	for _, dir := range []string{same, other} {
 		must(t, os.Symlink(filepath.Join(built, "bridge"), filepath.Join(dir, "bridge")))
@@ -37,11 +57,17 @@ func folders(t *testing.T) (same, other, executed string) {
 	for _, name := range builtin {
 		program, err := os.ReadFile(filepath.Join(built, name))
 		must(t, err)
-		must(t, os.WriteFile(filepath.Join(same, name), program[:headMax], 0o755))
+		must(t, os.WriteFile(filepath.Join(same, name), withoutEntry(program), 0o755))
 		script := fmt.Sprintf("#!/bin/sh\necho %s $CNI_COMMAND >>%s\nexec %s \"$@\"\n", name, executed, filepath.Join(built, name))
 		must(t, os.WriteFile(filepath.Join(other, name), []byte(script), 0o755))
 	}
 	return same, other, executed
+}
+
+// withoutEntry is a program whose first instruction is nowhere (elf(5), e_entry).
+func withoutEntry(program []byte) []byte {
+	clear(program[24:32])
+	return program
 }
 
 const (
@@ -96,10 +122,18 @@ func history(t *testing.T, bin string) (told []string) {
 	return told
 }
 
-// TestInside: a plugin for addresses that is part of this one does to the letter
-// what it does as a program of its own, and is that wherever CNI_PATH has another.
+// TestInside is about the plugins for addresses that are part of this one.
 func TestInside(t *testing.T) {
-	same, other, executed := folders(t)
+	bin, sources := committed(t)
+	t.Run("the same", func(t *testing.T) { theSame(t, bin) })
+	t.Run("installed", func(t *testing.T) { installed(t, bin) })
+	t.Run("other builds", func(t *testing.T) { otherBuilds(t, bin, sources) })
+}
+
+// theSame: such a plugin does to the letter what it does as a program of its own,
+// and is that wherever CNI_PATH has another.
+func theSame(t *testing.T, bin string) {
+	same, other, executed := folders(t, bin)
 	within, apart := history(t, same), history(t, other)
 	for i, c := range calls {
 		if within[i] != apart[i] {
@@ -115,14 +149,33 @@ func TestInside(t *testing.T) {
 	}
 }
 
-// TestInsideIsInstalled: what is not in CNI_PATH, or not to be executed, is not
+// installed: what is not in CNI_PATH, or not to be executed, is not
 // used either.
-func TestInsideIsInstalled(t *testing.T) {
-	same, _, _ := folders(t)
+func installed(t *testing.T, bin string) {
+	same, _, _ := folders(t, bin)
 	s := kerneltest.New(t)
 	c := kerneltest.Call{Bin: same, Plugin: "bridge", Conf: headOfInside + localIPAM + `}}`}
 	must(t, os.Chmod(filepath.Join(same, "host-local"), 0o644))
 	s.Refuses(c, 103, "host-local", "permission denied")
 	must(t, os.Remove(filepath.Join(same, "host-local")))
 	s.Refuses(c, 102, "host-local", "there is none")
+}
+
+// otherBuilds: a program of changed sources, or of another commit's, is
+// executed: bridge does not know what it would do.
+func otherBuilds(t *testing.T, bin, sources string) {
+	changed, later := t.TempDir(), t.TempDir()
+	shell(t, sources, "echo >>README.md; "+fmt.Sprintf(build, changed))
+	shell(t, sources, "git -c user.name=t -c user.email=t@example.org commit -qam y; "+fmt.Sprintf(build, later))
+	for what, folders := range map[string][2]string{"changed sources": {changed, changed}, "another commit": {bin, later}} {
+		mixed := t.TempDir()
+		must(t, os.Symlink(filepath.Join(folders[0], "bridge"), filepath.Join(mixed, "bridge")))
+		program, err := os.ReadFile(filepath.Join(folders[1], "host-local"))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(mixed, "host-local"), withoutEntry(program), 0o755))
+		a := kerneltest.New(t).Call(kerneltest.Call{Bin: mixed, Plugin: "bridge", Verb: "ADD", Conf: headOfInside + localIPAM + `}}`})
+		if a.Exit == 0 || !strings.Contains(a.Msg, "signal") {
+			t.Errorf("%s: host-local was not executed: %d %s", what, a.Exit, a.Msg)
+		}
+	}
 }
