@@ -1,17 +1,14 @@
 package tc
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Bands is a band for what is exempt beside the one that has the shaper
@@ -43,13 +40,7 @@ func (b Bands) String() string {
 	return fmt.Sprintf("prio %v exempt %v %s", b.On, b.End, texts(b.Exempt))
 }
 
-func texts(prefixes []netip.Prefix) string {
-	var words []string
-	for _, p := range prefixes {
-		words = append(words, p.String())
-	}
-	return strings.Join(words, " ")
-}
+func texts(prefixes []netip.Prefix) string { return strings.Trim(fmt.Sprint(prefixes), "[]") }
 
 // Idle says that nothing is exempt.
 func (b Bands) Idle() bool { return len(b.Exempt) == 0 }
@@ -63,14 +54,15 @@ func (b Bands) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	// struct tc_prio_qopt: two bands, and what no filter knows is in the second.
-	options := binary.NativeEndian.AppendUint32(nil, 2)
-	options = append(options, slices.Repeat([]byte{1}, 16)...)
-	if err := t.taken(root, t.make("prio", bandsID, root, netlink.Bytes(unix.TCA_OPTIONS, options))); err != nil {
+	bands := &netlink.Prio{QdiscAttrs: t.attrs(bandsID, Root), Bands: 2}
+	for n := range bands.PriorityMap {
+		bands.PriorityMap[n] = 1 // what no filter knows is in the second
+	}
+	if err := t.taken(Root, t.add(bands)); err != nil {
 		return err
 	}
 	if err := t.exempt(bandsID, bandsPriority, exemptBand, b.End, b.Exempt); err != nil {
-		return errors.Join(err, t.remove(bandsID, root))
+		return errors.Join(err, t.remove(bandsID, Root))
 	}
 	return nil
 }
@@ -82,12 +74,12 @@ func (b Bands) Made(k *kernel.Kernel) (bool, error) {
 }
 
 func (d discipline) ours() bool {
-	return d.kind == "prio" && d.handle == bandsID || d.kind == "tbf" && d.handle == shaperID && parseShaping(d.options).ours
+	return d.kind == "prio" && d.handle == bandsID || d.kind == "tbf" && d.handle == shaperID && d.shaping().ours
 }
 
 func (b Bands) former(k *kernel.Kernel) (t target, there discipline, err error) {
 	if t, err = b.On.find(k); err == nil {
-		there, err = t.at(root)
+		there, err = t.at(Root)
 	}
 	return t, there, err
 }
@@ -99,7 +91,7 @@ func (b Bands) Del(k *kernel.Kernel) error {
 	if err != nil || !there.ours() {
 		return gone(err)
 	}
-	return t.remove(there.handle, root)
+	return t.remove(there.handle, Root)
 }
 
 // Check looks for the bands, and for a filter for each subnet.
@@ -107,16 +99,12 @@ func (b Bands) Check(k *kernel.Kernel) error {
 	if b.Idle() {
 		return nil
 	}
-	t, err := b.On.find(k)
-	if err != nil {
+	t, there, err := b.former(k)
+	switch {
+	case err != nil:
 		return err
-	}
-	there, err := t.at(root)
-	if err != nil {
-		return err
-	}
-	if there.kind != "prio" || there.handle != bandsID {
-		return fmt.Errorf("%s has %s %v instead", t.link.Name, there.kind, there.handle)
+	case there.kind != "prio" || there.handle != bandsID:
+		return there.instead(t)
 	}
 	return t.exempts(bandsID, bandsPriority, b.End, b.Exempt)
 }

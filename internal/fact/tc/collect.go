@@ -51,13 +51,13 @@ func Orphans(k *kernel.Kernel) error {
 		return err
 	}
 	for _, l := range links {
-		all, err := target{k, kernel.Host, l}.filters(receive)
+		all, err := target{k, kernel.Host, l}.filters(received)
 		if err != nil {
 			return err // who cannot see every filter cannot tell
 		}
 		for _, f := range all {
-			if f.redirect {
-				delete(orphans, f.to)
+			if to, is := redirect(f); is {
+				delete(orphans, to)
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func finished(k *kernel.Kernel) (map[int]*kernel.Link, error) {
 		if _, err := name.Parse(l.Alias); err == nil || l.Kind != "ifb" || !isName(l.Name) {
 			continue
 		}
-		there, err := target{k, kernel.Host, l}.at(root)
+		there, err := target{k, kernel.Host, l}.at(Root)
 		if err := gone(err); err != nil {
 			return nil, err
 		}

@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"net"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -89,7 +89,7 @@ func (i IFB) Made(k *kernel.Kernel) (bool, error) {
 	return err == nil && l.Alias == i.Owner.Alias(), gone(err)
 }
 
-// Through is the device as a Place.
+// Through is the device as the link that packets are shaped on.
 type Through struct{ IFB IFB }
 
 func (t Through) String() string { return t.IFB.Name() }
@@ -108,11 +108,15 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	attrs := []netlink.Attr{netlink.U32(unix.IFLA_MTU, uint32(end.link.MTU)), netlink.Bytes(unix.IFLA_ADDRESS, i.MAC())}
-	made := ""
+	h, err := k.Handle(kernel.Host)
+	if err != nil {
+		return err
+	}
+	device := &netlink.Ifb{LinkAttrs: netlink.NewLinkAttrs()}
+	device.MTU, device.HardwareAddr = end.link.MTU, i.MAC()
 	for _, candidate := range i.names() {
-		made = candidate
-		err = k.CreateLink(kernel.Host, candidate, "ifb", nil, attrs...)
+		device.Name = candidate
+		err = h.LinkAdd(device)
 		if !errors.Is(err, fs.ErrExist) {
 			break
 		}
@@ -124,9 +128,9 @@ func (i IFB) Add(k *kernel.Kernel) error {
 		return lacks("ifb", err)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", made, err)
+		return fmt.Errorf("%s: %w", device.Name, kernel.Cause(err))
 	}
-	if err := i.raise(k, made); err != nil {
+	if err := i.raise(k, h, device); err != nil {
 		return errors.Join(err, i.Del(k))
 	}
 	return nil
@@ -134,16 +138,15 @@ func (i IFB) Add(k *kernel.Kernel) error {
 
 // raise names the device's owner and brings it up. It has no packets of its own
 // to send, which IPv6 would: of the pod's share.
-func (i IFB) raise(k *kernel.Kernel, device string) error {
-	l, err := k.Link(kernel.Host, device)
-	if err != nil {
-		return err
-	}
-	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device + "/disable_ipv6", Value: "1"}}
+func (i IFB) raise(k *kernel.Kernel, h *netlink.Handle, device *netlink.Ifb) error {
+	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}
 	if err := (sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}).Add(k); err != nil {
 		return err
 	}
-	return k.SetUp(kernel.Host, l, netlink.String(unix.IFLA_IFALIAS, i.Owner.Alias()))
+	if err := h.LinkSetAlias(device, i.Owner.Alias()); err != nil {
+		return kernel.Cause(err)
+	}
+	return kernel.Cause(h.LinkSetUp(device))
 }
 
 // Del removes the device.

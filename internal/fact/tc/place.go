@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -61,27 +60,18 @@ func (h HostEnd) find(k *kernel.Kernel) (target, error) {
 	if owner, err := name.Parse(t.link.Alias); err == nil && owner != h.Owner {
 		return t, fmt.Errorf("the other end of %s, %s, is %v's by its alias: %w", pod.Name, t.link.Name, owner, fs.ErrNotExist)
 	}
-	if h.leads(t) {
-		k.Prove(pod)
+	if !k.Certain() {
+		// What comes from the attachment's pod goes to the attachment's IFB.
+		if ifb, err := (IFB{Owner: h.Owner}).Find(k); err == nil {
+			if led, err := t.redirects(ifb); led && err == nil {
+				k.Prove(pod)
+			}
+		}
 	}
 	if !k.Ours(pod) {
 		return h.byName(k)
 	}
 	return t, nil
-}
-
-// leads reports, where the pod may be another's, whether what comes from it goes
-// to the attachment's IFB.
-func (h HostEnd) leads(t target) bool {
-	if t.k.Certain() {
-		return false // and nobody asks
-	}
-	ifb, err := IFB{Owner: h.Owner}.Find(t.k)
-	if err != nil {
-		return false
-	}
-	all, err := t.filters(receive)
-	return err == nil && slices.ContainsFunc(all, func(f filter) bool { return f.redirect && f.to == ifb.Index })
 }
 
 func (h HostEnd) byName(k *kernel.Kernel) (target, error) {

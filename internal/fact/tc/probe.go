@@ -2,68 +2,93 @@ package tc
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
-// Ready looks whether the kernel has what shaping takes: each is asked for on
-// lo, in a way that the kernel refuses for another reason than not knowing it.
-// Nothing is made, and modules are loaded that can be.
-func Ready(k *kernel.Kernel, exempt bool) error {
-	what := []string{"tbf", "clsact", "ifb", "mirred"}
+// configs are the kernel's names for what it can be built without.
+var configs = map[string]string{
+	"tbf": "CONFIG_NET_SCH_TBF", "clsact": "CONFIG_NET_SCH_INGRESS", "prio": "CONFIG_NET_SCH_PRIO",
+	"fq_codel": "CONFIG_NET_SCH_FQ_CODEL", "mirred": "CONFIG_NET_ACT_MIRRED", "u32": "CONFIG_NET_CLS_U32", "ifb": "CONFIG_IFB",
+}
+
+// errLacks is the class of errors about what this kernel does not have.
+var errLacks = errors.New("this kernel does not have")
+
+func lacks(what string, cause error) error {
+	return cni.Hint(fmt.Errorf("%w %s (%s): %w", errLacks, what, configs[what], cause),
+		"load the module, or use a kernel that has it; many distributions keep it in a package of extra modules")
+}
+
+// Ready looks whether the kernel has what shaping takes. Modules are loaded that
+// can be.
+func Ready(exempt bool) error {
+	what := []string{"tbf", "clsact", "u32", "mirred", "ifb"}
 	if exempt {
 		what = append(what, "prio")
 	}
+	return lacking(what...)
+}
+
+// lacking says which of those things the kernel does not have. Each is made in an
+// empty network namespace, which nobody sees and which goes with its thread. A
+// message that makes nothing could not tell about u32: the kernel looks for a
+// filter's place before its kind.
+func lacking(what ...string) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- rehearse(what)
+	}()
+	return <-done
+}
+
+func rehearse(what []string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace to try in: %w", kernel.Cause(err))
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
+	defer h.Close()
+	const lo = 1
+	// A discipline without numbers is refused, but for another reason.
+	qdisc := func(kind string, parent uint32) error {
+		return h.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lo, Parent: parent}, QdiscType: kind})
+	}
+	filter := func(actions ...netlink.Action) error {
+		hook := qdisc("clsact", netlink.HANDLE_CLSACT)
+		place := netlink.FilterAttrs{LinkIndex: lo, Parent: received, Priority: 1, Protocol: unix.ETH_P_ALL}
+		if hook == nil || errors.Is(hook, fs.ErrExist) {
+			return h.FilterAdd(&netlink.U32{FilterAttrs: place, Actions: actions})
+		}
+		return nil // as far as can be told
+	}
 	var errs []error
 	for _, w := range what {
-		errs = append(errs, has(k, kernel.Host, w))
+		switch w {
+		case "clsact":
+			err = qdisc(w, netlink.HANDLE_CLSACT)
+		case "u32":
+			err = filter()
+		case "mirred":
+			err = filter(netlink.NewMirredAction(lo))
+		case "ifb":
+			err = h.LinkAdd(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "probe"}})
+		default:
+			err = qdisc(w, Root)
+		}
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+			errs = append(errs, lacks(w, err))
+		}
 	}
 	return errors.Join(errs...)
-}
-
-// has is nil for what the kernel has, and for what cannot be told.
-func has(k *kernel.Kernel, side kernel.Side, what string) error {
-	c, err := k.Conn(side)
-	if err != nil {
-		return err
-	}
-	lo, err := k.Link(side, "lo")
-	if err != nil {
-		return err
-	}
-	_, err = c.Request(impossible(what, lo))
-	switch {
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
-		return lacks(what, err)
-	case errors.Is(err, unix.EPERM):
-		return kernel.Cause(err)
-	}
-	return nil
-}
-
-// impossible is a message that no kernel does: a token bucket or bands without
-// any number, a hook that shares its filters with number 0, a device with an
-// address of one byte, an action without options.
-func impossible(what string, lo *kernel.Link) netlink.Message {
-	const blockZero = unix.TCA_INGRESS_BLOCK
-	m := netlink.Message{Type: unix.RTM_NEWQDISC, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL}
-	kind := netlink.String(unix.TCA_KIND, what)
-	switch what {
-	case "ifb":
-		m.Type = unix.RTM_NEWLINK
-		info := netlink.Nest(unix.IFLA_LINKINFO, netlink.String(unix.IFLA_INFO_KIND, what))
-		m.Body = append(make([]byte, unix.SizeofIfInfomsg), netlink.Join(info, netlink.Bytes(unix.IFLA_ADDRESS, []byte{0}))...)
-	case "mirred":
-		const actions = 1 // TCA_ACT_TAB
-		m.Type = unix.RTM_NEWACTION
-		m.Body = append(make([]byte, 4), netlink.Nest(actions, netlink.Nest(1, netlink.String(actKind, what)))...)
-	case "clsact":
-		m.Body = append(header(lo, hookID, hook, 0), netlink.Join(kind, netlink.U32(blockZero, 0))...)
-	default:
-		m.Body = append(header(lo, shaperID, root, 0), kind...)
-	}
-	return m
 }

@@ -1,17 +1,67 @@
 package tc
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
+
+// Hook is where filters on what a link receives hang (tc-bpf(8), clsact). Others
+// use it too, so it stays until the link goes.
+type Hook struct {
+	On    Place
+	Asked bool
+}
+
+func (h Hook) String() string { return fmt.Sprintf("hook %v clsact", h.On) }
+
+// Idle says that it is not needed.
+func (h Hook) Idle() bool { return !h.Asked }
+
+// Add makes the hook where it is missing. One of the older kind, ingress, is as
+// good; what upstream's DEL leaves on it would drop every packet.
+func (h Hook) Add(k *kernel.Kernel) error {
+	if h.Idle() {
+		return nil
+	}
+	t, err := h.On.find(k)
+	if err != nil {
+		return err
+	}
+	clsact := &netlink.Clsact{QdiscAttrs: t.attrs(hookID, netlink.HANDLE_CLSACT)}
+	if err := t.add(clsact); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := t.unmatchUpstreams(0); err != nil {
+		return err
+	}
+	if err := t.add(clsact); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// Del does nothing: see Hook.
+func (h Hook) Del(*kernel.Kernel) error { return nil }
+
+// Check looks for the hook.
+func (h Hook) Check(k *kernel.Kernel) error {
+	if h.Idle() {
+		return nil
+	}
+	t, err := h.On.find(k)
+	if err == nil {
+		_, err = t.at(netlink.HANDLE_CLSACT)
+	}
+	return err
+}
 
 // Redirect sends what the pod sends through its IFB, less what goes to an exempt
 // subnet.
@@ -32,6 +82,9 @@ func (r Redirect) String() string {
 // Idle says that the pod's sending is not limited.
 func (r Redirect) Idle() bool { return r.IFB.Idle() }
 
+// received is the parent of the filters on what a link receives.
+const received = netlink.HANDLE_MIN_INGRESS
+
 // Add makes the filters, the exemptions first.
 func (r Redirect) Add(k *kernel.Kernel) error {
 	if r.Idle() {
@@ -42,12 +95,13 @@ func (r Redirect) Add(k *kernel.Kernel) error {
 		return err
 	}
 	// A filter without an action ends the search; its class is not looked at here.
-	err = t.exempt(receive, exemptPriority, shaperClass, Destination, r.Exempt)
+	err = t.exempt(received, exemptPriority, shaperClass, Destination, r.Exempt)
 	if err == nil {
-		err = t.match(receive, redirectPriority, unix.ETH_P_ALL, anyPacket(), redirectTo(ifb))
+		all := netlink.U32{Actions: []netlink.Action{netlink.NewMirredAction(ifb.Index)}}
+		err = t.match(received, redirectPriority, unix.ETH_P_ALL, all)
 	}
 	if err != nil {
-		return errors.Join(err, t.unmatch(receive, ours(ifb.Index)))
+		return errors.Join(err, t.unmatch(received, ours(ifb.Index)))
 	}
 	return nil
 }
@@ -60,31 +114,60 @@ func (r Redirect) ends(k *kernel.Kernel) (from target, to *kernel.Link, err erro
 	return from, to, err
 }
 
-// redirectTo is the action that sends a packet out by a link.
-func redirectTo(l *kernel.Link) netlink.Attr {
-	parms := make([]byte, mirredSize)
-	binary.NativeEndian.PutUint32(parms[mirredThen:], actStolen)
-	binary.NativeEndian.PutUint32(parms[mirredHow:], egressRedirect)
-	binary.NativeEndian.PutUint32(parms[mirredTo:], uint32(l.Index))
-	return netlink.Nest(u32Actions, netlink.Nest(1,
-		netlink.String(actKind, "mirred"), netlink.Nest(actOptions, netlink.Bytes(mirredParms, parms))))
+// redirect reports whether a filter redirects packets, and to which link: 0 is
+// one that has gone. Upstream's filter has the action twice, and the first takes
+// the packet.
+func redirect(f netlink.Filter) (link int, is bool) {
+	if u, ok := f.(*netlink.U32); ok {
+		for _, action := range u.Actions {
+			if m, ok := action.(*netlink.MirredAction); ok && m.MirredAction == netlink.TCA_EGRESS_REDIR {
+				return m.Ifindex, true
+			}
+		}
+	}
+	return 0, false
 }
 
-// leads reports whether the filter leads to the link of a number, or to one that
-// is none any more.
-func (f filter) leads(to int) bool { return f.redirect && (f.to == 0 || f.to == to) }
+// leads reports whether a filter redirects to a link, or to one that has gone.
+func leads(f netlink.Filter, link int) bool {
+	to, is := redirect(f)
+	return is && (to == 0 || to == link)
+}
 
-// ours tells the filters that Add makes for the IFB of a number.
-func ours(ifb int) func(filter) bool {
-	return func(f filter) bool {
-		switch f.priority {
+// ours tells the filters that Add makes for an IFB.
+func ours(ifb int) func(netlink.Filter) bool {
+	return func(f netlink.Filter) bool {
+		switch f.Attrs().Priority {
 		case redirectPriority:
-			return f.leads(ifb)
+			return leads(f, ifb)
 		case exemptPriority, exemptPriority + 1:
-			return f.class == shaperClass && !f.redirect
+			u, ok := f.(*netlink.U32)
+			return ok && u.ClassId == shaperClass && len(u.Actions) == 0
 		}
 		return false
 	}
+}
+
+// unmatchUpstreams removes the filter of upstream's plugin where it leads to a
+// link, or to one that has gone, and the hook where it was alone there: upstream
+// has made that for itself.
+func (t target) unmatchUpstreams(link int) error {
+	there, err := t.at(netlink.HANDLE_INGRESS)
+	if err != nil || there.kind != "ingress" {
+		return gone(err)
+	}
+	all, err := t.filters(received)
+	if err != nil {
+		return err
+	}
+	theirs := func(f netlink.Filter) bool { return f.Attrs().Priority == upstreamPriority && leads(f, link) }
+	switch {
+	case !slices.ContainsFunc(all, theirs):
+		return nil
+	case slices.ContainsFunc(all, func(f netlink.Filter) bool { return !theirs(f) }):
+		return t.unmatch(received, theirs)
+	}
+	return t.remove(hookID, netlink.HANDLE_INGRESS)
 }
 
 // Del removes the filters, ours and upstream's: a link that goes on without its
@@ -94,14 +177,14 @@ func (r Redirect) Del(k *kernel.Kernel) error {
 	if err != nil {
 		return gone(err)
 	}
-	if _, err := t.at(hook); err != nil {
+	if _, err := t.at(netlink.HANDLE_CLSACT); err != nil {
 		return gone(err)
 	}
 	number := 0
 	if ifb, err := r.IFB.Find(k); err == nil {
 		number = ifb.Index
 	}
-	return errors.Join(t.unmatch(receive, ours(number)), t.unmatchUpstreams(number))
+	return errors.Join(t.unmatch(received, ours(number)), t.unmatchUpstreams(number))
 }
 
 // Check looks for a filter that leads to the IFB, and for the exemptions.
@@ -113,13 +196,17 @@ func (r Redirect) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	all, err := t.filters(receive)
-	if err != nil {
-		return err
+	if reached, err := t.redirects(ifb); err != nil || !reached {
+		return errors.Join(err, fmt.Errorf("no filter of %s leads to %s", t.link.Name, ifb.Name))
 	}
-	leads := func(f filter) bool { return f.redirect && f.to == ifb.Index }
-	if !slices.ContainsFunc(all, leads) {
-		return fmt.Errorf("no filter of %s leads to %s", t.link.Name, ifb.Name)
-	}
-	return t.exempts(receive, exemptPriority, Destination, r.Exempt)
+	return t.exempts(received, exemptPriority, Destination, r.Exempt)
+}
+
+// redirects reports whether what the link receives goes to another one.
+func (t target) redirects(link *kernel.Link) (bool, error) {
+	all, err := t.filters(received)
+	return slices.ContainsFunc(all, func(f netlink.Filter) bool {
+		to, is := redirect(f)
+		return is && to == link.Index
+	}), err
 }

@@ -14,7 +14,7 @@ import (
 var bandwidth = plugin.Plugin[Conf]{
 	Name: "bandwidth", Chained: true, Renews: true,
 	Validate: validate, Complete: complete, Report: report, Want: want,
-	Ready:   func(k *kernel.Kernel, c Conf) error { return tc.Ready(k, len(c.exempt) > 0) },
+	Ready:   func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
 	Present: tc.Attachments,
 	Collect: func(string, func(string) bool, Conf) error {
 		k := kernel.OpenHost("")
@@ -50,23 +50,23 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) fact.Pla
 	if l.Rate == 0 {
 		exempt = nil
 	}
-	below := tc.Root
+	below := uint32(tc.Root)
 	if len(exempt) > 0 {
 		below = tc.ShapedBand
 	}
 	return slices.Concat(
 		fact.Plan{
 			tc.Bands{On: on, Exempt: exempt, End: end},
-			tc.Queue{On: on, Below: tc.Exempt, Limit: l, Asked: len(exempt) > 0},
+			tc.Queue{On: on, Below: tc.Exempt, Asked: len(exempt) > 0},
 		},
 		shaper(on, below, l),
 	)
 }
 
-func shaper(on tc.Place, below tc.Handle, l tc.Limit) fact.Plan {
+func shaper(on tc.Place, below uint32, l tc.Limit) fact.Plan {
 	return fact.Plan{
 		tc.Shaper{On: on, Below: below, Limit: l},
-		tc.Queue{On: on, Below: tc.Shaped, Limit: l, Asked: l.Rate != 0},
+		tc.Queue{On: on, Below: tc.Shaped, Asked: l.Rate != 0},
 	}
 }
 

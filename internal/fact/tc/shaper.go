@@ -2,17 +2,15 @@ package tc
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Limit is how much may pass. Its zero value is no limit.
@@ -36,12 +34,12 @@ const (
 	packetTime = time.Millisecond
 	// frameHeader is Ethernet's, with a VLAN's tag.
 	frameHeader = 18
-	// queueTime is what upstream's plugin gives the queue inside the shaper. Ours
-	// waits in a queue of its own, and has the number for upstream's CHECK.
+	// queueTime is what upstream's plugin gives the queue inside the shaper, and
+	// looks for in CHECK.
 	queueTime = 25 * time.Millisecond
 	// peakRate is above every rate, in bytes per second. The kernel cuts packets
 	// only to a size that is given with a peak rate, so there is one, which takes
-	// no time.
+	// no time. It also tells our shapers from others'.
 	peakRate = 1 << 62
 	// tick is the unit of a burst in struct tc_tbf_qopt (PSCHED_SHIFT of
 	// net/pkt_sched.h).
@@ -66,9 +64,9 @@ func worth(bytesPerSecond uint64, d time.Duration) uint64 {
 	return bytesPerSecond / uint64(time.Second/d)
 }
 
-// buffer is a burst as the time that it takes, in ticks and rounded as upstream
-// does it. There are rates at which it is more than the kernel's field holds.
-func (l Limit) buffer(burst uint64) uint64 {
+// ticks is a burst as the time that it takes, rounded as upstream does it. There
+// are rates at which it is more than the kernel's field holds.
+func (l Limit) ticks(burst uint64) uint64 {
 	us := math.Floor(float64(burst) * 1e6 / float64(l.bytesPerSecond()))
 	return uint64(us * float64(time.Microsecond) / float64(tick))
 }
@@ -76,15 +74,15 @@ func (l Limit) buffer(burst uint64) uint64 {
 // Shaper is a token bucket filter (tc-tbf(8)).
 type Shaper struct {
 	On    Place
-	Below Handle // Root, or a band
+	Below uint32 // Root, or ShapedBand
 	Limit Limit
 }
 
 // Root is where a shaper stands that is alone.
-const Root = root
+const Root = netlink.HANDLE_ROOT
 
 func (s Shaper) String() string {
-	text := fmt.Sprintf("tbf %v below %v rate %d bit/s", s.On, s.Below, s.Limit.Rate)
+	text := fmt.Sprintf("tbf %v below %s rate %d bit/s", s.On, netlink.HandleStr(s.Below), s.Limit.Rate)
 	if s.Limit.Burst != 0 {
 		text += fmt.Sprintf(" burst %d bit", s.Limit.Burst)
 	}
@@ -94,7 +92,9 @@ func (s Shaper) String() string {
 // Idle says that there is no limit.
 func (s Shaper) Idle() bool { return s.Limit.Rate == 0 }
 
-// Add makes the shaper in one message.
+// Add makes the shaper. The message is by hand: netlink.Tbf cannot say a burst in
+// bytes, and without that a burst of one frame has no room for it when it is
+// rounded to ticks.
 func (s Shaper) Add(k *kernel.Kernel) error {
 	if s.Idle() {
 		return nil
@@ -103,58 +103,36 @@ func (s Shaper) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	return t.taken(s.Below, t.make("tbf", shaperID, s.Below, netlink.Nest(unix.TCA_OPTIONS, s.Limit.attributes(t.link.MTU)...)))
+	r := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	r.AddData(&nl.TcMsg{Ifindex: int32(t.link.Index), Handle: shaperID, Parent: s.Below})
+	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("tbf")))
+	r.AddData(s.Limit.options(t.link.MTU))
+	_, err = k.Execute(t.side, r, 0)
+	return t.taken(s.Below, made("tbf", err))
 }
 
-// taken says what is there in the place of a discipline that is to be made.
-func (t target) taken(below Handle, err error) error {
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	there, lerr := t.at(below)
-	if lerr != nil {
-		return err
-	}
-	err = cni.Taken("%s has a queueing discipline already, %s %v", t.link.Name, there.kind, there.handle)
-	return cni.Hint(err, "detach (DEL) the container first; where it is another program's, one of the two can shape this link")
-}
-
-// Attributes of the filter (linux/pkt_sched.h).
-const (
-	tbfParms  = 1 // TCA_TBF_PARMS
-	tbfRate   = 4 // TCA_TBF_RATE64
-	tbfPeak   = 5 // TCA_TBF_PRATE64
-	tbfBurst  = 6 // TCA_TBF_BURST
-	tbfPacket = 7 // TCA_TBF_PBURST
-
-	rateSize = 12              // struct tc_ratespec
-	qoptSize = 2*rateSize + 12 // struct tc_tbf_qopt
-)
-
-func (l Limit) attributes(mtu int) []netlink.Attr {
+// options are those of the filter on a link of an MTU.
+func (l Limit) options(mtu int) *nl.RtAttr {
+	const tbfBurst = 6 // TCA_TBF_BURST of linux/pkt_sched.h, which nl does not have
 	rate, frame := l.bytesPerSecond(), uint64(mtu)+frameHeader
 	burst := l.burst(frame)
-	ticks := l.buffer(burst)
-	attrs := []netlink.Attr{
-		netlink.Bytes(tbfRate, binary.NativeEndian.AppendUint64(nil, rate)),
-		netlink.Bytes(tbfPeak, binary.NativeEndian.AppendUint64(nil, peakRate)),
-		netlink.U32(tbfPacket, uint32(min(max(worth(rate, packetTime), frame), math.MaxUint32))),
+	ticks := l.ticks(burst)
+	parms := nl.TcTbfQopt{
+		Rate: nl.TcRateSpec{Rate: clamp(rate)}, Peakrate: nl.TcRateSpec{Rate: math.MaxUint32},
+		Limit: clamp(worth(rate, queueTime) + burst), Buffer: clamp(ticks),
 	}
-	// Rounded to ticks a burst of one frame may have no room for it, so that one
-	// is given in bytes, as is what the field of ticks cannot hold.
+	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
+	options.AddRtAttr(nl.TCA_TBF_PARMS, parms.Serialize())
+	options.AddRtAttr(nl.TCA_TBF_RATE64, nl.Uint64Attr(rate))
+	options.AddRtAttr(nl.TCA_TBF_PRATE64, nl.Uint64Attr(peakRate))
+	options.AddRtAttr(nl.TCA_TBF_PBURST, nl.Uint32Attr(clamp(max(worth(rate, packetTime), frame))))
 	if ticks > math.MaxUint32 || burst != l.Burst/8 || burst < 2*frame {
-		attrs = append(attrs, netlink.U32(tbfBurst, uint32(burst)))
+		options.AddRtAttr(tbfBurst, nl.Uint32Attr(clamp(burst)))
 	}
-	qopt := make([]byte, qoptSize)
-	put := func(at int, n uint64) { binary.NativeEndian.PutUint32(qopt[at:], uint32(min(n, math.MaxUint32))) }
-	const linkLayer, ethernet, rateAt = 1, 1, 8 // in struct tc_ratespec
-	qopt[linkLayer], qopt[rateSize+linkLayer] = ethernet, ethernet
-	put(rateAt, rate)
-	put(rateSize+rateAt, peakRate)
-	put(2*rateSize, worth(rate, queueTime)+burst)
-	put(2*rateSize+4, ticks)
-	return append(attrs, netlink.Bytes(tbfParms, qopt))
+	return options
 }
+
+func clamp(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 
 // shaping is what the kernel says of a shaper.
 type shaping struct {
@@ -163,17 +141,18 @@ type shaping struct {
 	ours  bool
 }
 
-func parseShaping(options []byte) (s shaping) {
-	qopt := netlink.Find(options, tbfParms)
-	if len(qopt) < qoptSize {
+func (d discipline) shaping() (s shaping) {
+	attrs, err := nl.ParseRouteAttrAsMap(d.options)
+	parms := attrs[nl.TCA_TBF_PARMS].Value
+	if err != nil || len(parms) < nl.SizeofTcTbfQopt {
 		return s
 	}
-	s.rate = uint64(netlink.Uint32(qopt[8:]))
-	if wide := netlink.Find(options, tbfRate); len(wide) == 8 {
+	qopt := nl.DeserializeTcTbfQopt(parms)
+	s.rate, s.ticks = uint64(qopt.Rate.Rate), qopt.Buffer
+	if wide := attrs[nl.TCA_TBF_RATE64].Value; len(wide) == 8 {
 		s.rate = binary.NativeEndian.Uint64(wide)
 	}
-	s.ticks = netlink.Uint32(qopt[2*rateSize+4:])
-	peak := netlink.Find(options, tbfPeak)
+	peak := attrs[nl.TCA_TBF_PRATE64].Value
 	s.ours = len(peak) == 8 && binary.NativeEndian.Uint64(peak) == peakRate
 	return s
 }
@@ -186,11 +165,8 @@ func (s Shaper) Del(k *kernel.Kernel) error {
 		return gone(err)
 	}
 	there, err := t.at(s.Below)
-	if err != nil {
+	if err != nil || there.kind != "tbf" || there.handle != shaperID || s.Idle() && !there.shaping().ours {
 		return gone(err)
-	}
-	if there.kind != "tbf" || there.handle != shaperID || s.Idle() && !parseShaping(there.options).ours {
-		return nil
 	}
 	return t.remove(shaperID, s.Below)
 }
@@ -204,20 +180,29 @@ func (s Shaper) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	now, err := t.shaping(s.Below)
-	if err != nil {
-		return err
+	there, err := t.at(s.Below)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s has no shaper: %w", t.link.Name, err)
+	case there.kind != "tbf" || there.handle != shaperID:
+		return there.instead(t)
 	}
+	now := there.shaping()
 	if now.rate != s.Limit.bytesPerSecond() {
 		return fmt.Errorf("its rate is %d byte/s", now.rate)
 	}
 	// Upstream rounds a burst in a way of its own, and sets one that is too large
 	// to something else.
-	burst := s.Limit.burst(uint64(t.link.MTU) + frameHeader)
-	if want := uint32(s.Limit.buffer(burst)); now.ours && !near(now.ticks, want) {
+	want := uint32(s.Limit.ticks(s.Limit.burst(uint64(t.link.MTU) + frameHeader)))
+	if now.ours && !near(now.ticks, want) {
 		return fmt.Errorf("its burst is worth %v, not %v", time.Duration(now.ticks)*tick, time.Duration(want)*tick)
 	}
 	return nil
+}
+
+// instead says what is in the place of a discipline of ours.
+func (d discipline) instead(t target) error {
+	return fmt.Errorf("%s has %s %s instead", t.link.Name, d.kind, netlink.HandleStr(d.handle))
 }
 
 // near allows for the rounding of a microsecond. Both have wrapped around alike.
@@ -225,16 +210,4 @@ func near(a, b uint32) bool {
 	const ticks = int32(2 * time.Microsecond / tick)
 	d := int32(a - b)
 	return -ticks <= d && d <= ticks
-}
-
-// shaping reads the shaper below a parent.
-func (t target) shaping(below Handle) (shaping, error) {
-	there, err := t.at(below)
-	if err != nil {
-		return shaping{}, fmt.Errorf("%s has no shaper: %w", t.link.Name, err)
-	}
-	if there.kind != "tbf" || there.handle != shaperID {
-		return shaping{}, fmt.Errorf("%s has %s %v instead", t.link.Name, there.kind, there.handle)
-	}
-	return parseShaping(there.options), nil
 }
