@@ -1,0 +1,320 @@
+// Package wire speaks nf_tables: batches of messages that come true as a whole,
+// and questions for one thing by its name.
+//
+// The socket and the attributes are vishvananda/netlink/nl's. The messages are
+// ours: google/nftables 0.3 cannot create an element exclusively, ask for one
+// element, hold a batch to a generation of the ruleset, or say which message of a
+// batch was refused. What a host port costs, and who holds it, hang on these.
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/retry"
+)
+
+// Message is one message of a batch, or one question.
+type Message struct {
+	Kind   uint16 // NFT_MSG_*
+	Flags  uint16
+	Family uint8
+	Body   []Attr
+}
+
+// Conn is a netfilter socket. It belongs to the network namespace that the
+// calling thread was in when it was opened, and is for one goroutine.
+type Conn struct {
+	socket *nl.NetlinkSocket
+	seq    uint32 // of the message that was sent last
+}
+
+// patience bounds the wait for one answer. The kernel holds locks that all its
+// users share; longer than this no runtime waits for a plugin.
+const patience = 30 * time.Second
+
+// Dial opens a socket.
+func Dial() (*Conn, error) {
+	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, Missing(fmt.Errorf("netlink socket: %w", err))
+	}
+	limit := unix.NsecToTimeval(int64(patience))
+	err = errors.Join(
+		s.SetExtAck(true), s.SetReceiveTimeout(&limit), s.SetSendTimeout(&limit),
+		unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
+	)
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
+	return &Conn{socket: s}, nil
+}
+
+// Missing says what a kernel without nf_tables lacks.
+func Missing(err error) error {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("the kernel lacks nftables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET): %w", err)
+	}
+	return err
+}
+
+// encode appends a message with its headers: nlmsghdr and nfgenmsg.
+func encode(b []byte, kind, flags uint16, family uint8, resource uint16, seq uint32, body ...Attr) []byte {
+	size := nl.SizeofNfgenmsg
+	for _, a := range body {
+		size += len(a)
+	}
+	b = binary.NativeEndian.AppendUint32(b, uint32(unix.SizeofNlMsghdr+size))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = binary.NativeEndian.AppendUint16(b, flags|unix.NLM_F_REQUEST)
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = binary.NativeEndian.AppendUint32(b, 0)
+	b = binary.BigEndian.AppendUint16(append(b, family, unix.NFNETLINK_V0), resource)
+	for _, a := range body {
+		b = append(b, a...)
+	}
+	return b
+}
+
+func (m Message) encode(b []byte, flags uint16, seq uint32) []byte {
+	return encode(b, unix.NFNL_SUBSYS_NFTABLES<<8|m.Kind, m.Flags|flags, m.Family, 0, seq, m.Body...)
+}
+
+// send sends encoded messages at once: nl sends one request at a time.
+func (c *Conn) send(b []byte) error {
+	if len(b) > 16<<10 {
+		// The default buffers are smaller than a batch of a thousand ports, and
+		// than as many refusals of it, which take some 1 KiB each.
+		_ = unix.SetsockoptInt(c.socket.GetFd(), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b)+64<<10)
+		_ = c.socket.SetReceiveBufferSize(16*len(b), true)
+	}
+	err := retry.Do(func() error {
+		return unix.Sendto(c.socket.GetFd(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	})
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	return nil
+}
+
+// receive reads what the kernel sent at once, and gives each message to read
+// until one is the last.
+func (c *Conn) receive(read func(m syscall.NetlinkMessage) (last bool)) error {
+	for {
+		var from *unix.SockaddrNetlink
+		messages, err := retry.Call(func() (m []syscall.NetlinkMessage, err error) {
+			m, from, err = c.socket.Receive()
+			return m, err
+		})
+		if errors.Is(err, unix.EAGAIN) {
+			err = fmt.Errorf("no answer: %w", os.ErrDeadlineExceeded)
+		}
+		if err != nil {
+			return fmt.Errorf("nftables: %w", err)
+		}
+		if from.Pid != 0 {
+			continue // only the kernel is listened to
+		}
+		for _, m := range messages {
+			if read(m) {
+				return nil
+			}
+		}
+	}
+}
+
+// refusal is what an acknowledgement, or the end of a list, says: nil, or an
+// errno with the kernel's words.
+func refusal(m syscall.NetlinkMessage) error {
+	if m.Header.Type != unix.NLMSG_ERROR && m.Header.Type != unix.NLMSG_DONE || len(m.Data) < 4 {
+		return nil
+	}
+	errno := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
+	if errno == 0 {
+		return nil
+	}
+	err := error(errno)
+	const header = 4 + unix.SizeofNlMsghdr // the errno and the request's header
+	if m.Header.Flags&unix.NLM_F_ACK_TLVS != 0 && len(m.Data) > header {
+		if words := Text(Find(m.Data[header:], unix.NLMSGERR_ATTR_MSG)); words != "" {
+			err = fmt.Errorf("%s: %w", words, errno)
+		}
+	}
+	switch errno {
+	case unix.EOPNOTSUPP:
+		return fmt.Errorf("this kernel's nftables lacks a feature that is needed: %w", err)
+	case unix.EPERM:
+		return fmt.Errorf("changing nftables needs CAP_NET_ADMIN: %w", err)
+	}
+	return err
+}
+
+// Refused is the kernel's answer to the message of a batch at Index, or to the
+// whole of it where Index is less than 0.
+type Refused struct {
+	Index int
+	Err   error
+}
+
+func (e Refused) Error() string { return e.Err.Error() }
+func (e Refused) Unwrap() error { return e.Err }
+
+// Commit sends a batch. All of it comes true or nothing does. A generation that
+// is not 0 makes the kernel refuse the batch (ERESTART) where anybody changed
+// the ruleset since.
+func (c *Conn) Commit(batch []Message, generation uint32) error {
+	return c.batch(batch, generation, true)
+}
+
+// Rehearse sends a batch without its end. The kernel looks at every message
+// and then forgets them all.
+func (c *Conn) Rehearse(batch []Message) error { return c.batch(batch, 0, false) }
+
+// batch sends messages. One answer, to the last, is enough where all is well; the
+// kernel answers to the batch as a whole under number 0.
+func (c *Conn) batch(batch []Message, generation uint32, end bool) error {
+	var held []Attr
+	if generation != 0 {
+		held = []Attr{U32(unix.NFNL_BATCH_GENID, generation)}
+	}
+	b := encode(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, unix.NFNL_SUBSYS_NFTABLES, 0, held...)
+	before := c.seq
+	last := before + uint32(len(batch))
+	for i, m := range batch {
+		var flags uint16
+		if i == len(batch)-1 {
+			flags = unix.NLM_F_ACK
+		}
+		c.seq++
+		b = m.encode(b, flags, c.seq)
+	}
+	if end {
+		c.seq++
+		b = encode(b, unix.NFNL_MSG_BATCH_END, 0, 0, unix.NFNL_SUBSYS_NFTABLES, c.seq)
+	}
+	if err := c.send(b); err != nil {
+		return err
+	}
+	var first error
+	err := c.receive(func(m syscall.NetlinkMessage) bool {
+		if err := refusal(m); err != nil && first == nil {
+			first = Refused{int(m.Header.Seq) - int(before) - 1, err}
+		}
+		return m.Header.Seq == last || m.Header.Seq == 0
+	})
+	return errors.Join(err, first)
+}
+
+var errInterrupted = errors.New("the list changed while it was read")
+
+// Ask sends one question and gives the bodies of the answers. A list that
+// changed while it was read is asked for again.
+func (c *Conn) Ask(m Message) (answers [][]byte, err error) {
+	return c.ask(func(seq uint32) []byte { return m.encode(nil, unix.NLM_F_ACK, seq) })
+}
+
+// Hooks lists what the kernel runs at a hook of a family
+// (linux/netfilter/nfnetlink_hook.h, CONFIG_NETFILTER_NETLINK_HOOK).
+func (c *Conn) Hooks(family uint8, hook uint32) ([][]byte, error) {
+	const subsysHook, get, number = 12, 0, 1 // NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET, NFNLA_HOOK_HOOKNUM
+	return c.ask(func(seq uint32) []byte {
+		return encode(nil, subsysHook<<8|get, unix.NLM_F_ACK|unix.NLM_F_DUMP, family, 0, seq, U32(number, hook))
+	})
+}
+
+func (c *Conn) ask(question func(seq uint32) []byte) (answers [][]byte, err error) {
+	for range 10 {
+		answers = nil
+		c.seq++
+		if err := c.send(question(c.seq)); err != nil {
+			return nil, err
+		}
+		var said error
+		err = c.receive(func(m syscall.NetlinkMessage) bool {
+			switch {
+			case m.Header.Seq != c.seq:
+				return false
+			case m.Header.Flags&unix.NLM_F_DUMP_INTR != 0:
+				said = errInterrupted
+				return true
+			case m.Header.Type == unix.NLMSG_DONE, m.Header.Type == unix.NLMSG_ERROR:
+				said = refusal(m)
+				return true
+			}
+			answers = append(answers, body(m))
+			return false
+		})
+		if err = errors.Join(err, said); !errors.Is(err, errInterrupted) {
+			break
+		}
+	}
+	return answers, err
+}
+
+// body is what follows the nfgenmsg header.
+func body(m syscall.NetlinkMessage) []byte { return m.Data[min(nl.SizeofNfgenmsg, len(m.Data)):] }
+
+// atOnce is how many questions are sent before the first answer is read. The
+// socket's buffer has room for their answers.
+const atOnce = 32
+
+// AskEach asks questions that have one answer each. Of what is not there it is
+// nil.
+func (c *Conn) AskEach(questions []Message) ([][]byte, error) {
+	out := make([][]byte, len(questions))
+	var first error
+	for from := 0; from < len(questions); from += atOnce {
+		to := min(from+atOnce, len(questions))
+		before := c.seq
+		var b []byte
+		for _, q := range questions[from:to] {
+			c.seq++
+			b = q.encode(b, 0, c.seq)
+		}
+		if err := c.send(b); err != nil {
+			return nil, err
+		}
+		left := to - from
+		err := c.receive(func(m syscall.NetlinkMessage) bool {
+			i := from + int(m.Header.Seq) - int(before) - 1
+			if i < from || i >= to {
+				return false
+			}
+			switch err := refusal(m); {
+			case err == nil:
+				out[i] = body(m)
+			case !errors.Is(err, unix.ENOENT) && first == nil:
+				first = err
+			}
+			left--
+			return left == 0
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, first
+}
+
+// Generation is the number that the kernel counts up at every change of the
+// namespace's ruleset.
+func (c *Conn) Generation() (uint32, error) {
+	answers, err := c.Ask(Message{Kind: unix.NFT_MSG_GETGEN})
+	if err != nil {
+		return 0, fmt.Errorf("nftables' generation: %w", err)
+	}
+	for _, a := range answers {
+		if id := Find(a, unix.NFTA_GEN_ID); len(id) == 4 {
+			return Uint32(id), nil
+		}
+	}
+	return 0, errors.New("nftables' generation: the kernel did not say")
+}

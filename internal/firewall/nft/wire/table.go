@@ -1,0 +1,94 @@
+package wire
+
+import "golang.org/x/sys/unix"
+
+// Table is a table by its family (unix.NFPROTO_*) and name.
+type Table struct {
+	Family uint8
+	Name   string
+}
+
+// Chain is a chain of a table.
+type Chain struct {
+	Name string
+	Hook *Hook // nil for a chain that others jump to
+}
+
+// Hook says where the kernel enters a chain.
+type Hook struct {
+	Type     string // filter or nat
+	Number   uint32
+	Priority int32
+}
+
+// Rule is a list of expressions. Where it looks into anonymous sets, those are
+// made before it.
+type Rule struct {
+	Exprs     []Expr
+	Anonymous []Anonymous
+}
+
+// Match is a rule of the expressions of its parts.
+func Match(parts ...[]Expr) Rule {
+	var r Rule
+	for _, p := range parts {
+		r.Exprs = append(r.Exprs, p...)
+	}
+	return r
+}
+
+// One is expressions as a part of a rule.
+func One(e ...Expr) []Expr { return e }
+
+func (t Table) message(kind, flags uint16, body ...Attr) Message {
+	return Message{kind, flags, t.Family, body}
+}
+
+// NewTable makes the table.
+func (t Table) NewTable(comment string) Message {
+	return t.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(tableUserdata, Comment(comment)))
+}
+
+// NewChain makes a chain.
+func (t Table) NewChain(c Chain) Message {
+	body := []Attr{String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, c.Name)}
+	if c.Hook != nil {
+		body = append(body, String(unix.NFTA_CHAIN_TYPE, c.Hook.Type), Nest(unix.NFTA_CHAIN_HOOK,
+			U32(unix.NFTA_HOOK_HOOKNUM, c.Hook.Number), U32(unix.NFTA_HOOK_PRIORITY, uint32(c.Hook.Priority))))
+	}
+	return t.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, body...)
+}
+
+// DeleteChain removes a chain that is empty and that nothing jumps to.
+func (t Table) DeleteChain(name string) Message {
+	return t.message(unix.NFT_MSG_DELCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+}
+
+// GetChain asks for a chain.
+func (t Table) GetChain(name string) Message {
+	return t.message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+}
+
+// Flush removes the rules of a chain.
+func (t Table) Flush(chain string) Message {
+	return t.message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain))
+}
+
+// NewRules adds rules at the end of a chain.
+func (t Table) NewRules(chain string, rules ...Rule) (batch []Message) {
+	for _, r := range rules {
+		batch = append(batch, t.newRule(unix.NLM_F_APPEND, chain, r)...)
+	}
+	return batch
+}
+
+// NewFirstRule adds a rule at the head of a chain.
+func (t Table) NewFirstRule(chain string, r Rule) []Message { return t.newRule(0, chain, r) }
+
+func (t Table) newRule(flags uint16, chain string, r Rule) (batch []Message) {
+	for _, a := range r.Anonymous {
+		batch = append(batch, t.newAnonymous(a)...)
+	}
+	return append(batch, t.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|flags,
+		String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain), Nest(unix.NFTA_RULE_EXPRESSIONS, r.Exprs...)))
+}
