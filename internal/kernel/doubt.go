@@ -52,8 +52,9 @@ func (k *Kernel) PodID() (id PodID) {
 		return id
 	}
 	id.NetnsID = NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}
-	if c, err := k.Conn(Pod); err == nil {
-		id.Cookie = c.NetnsCookie()
+	if r, err := k.rtnetlink(Pod); err == nil {
+		// Kernels before 5.14 do not say it.
+		id.Cookie, _ = unix.GetsockoptUint64(r.raw.Socket.GetFd(), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	}
 	return id
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -14,71 +15,104 @@ import (
 // users share; longer than this no runtime waits for a plugin.
 const patience = 30 * time.Second
 
-// Handle is the side's rtnetlink in vishvananda/netlink's typed calls. It is
-// opened inside Do: the library's own way into a namespace gives a thread that
-// cannot come home back to the Go runtime.
+// rtnetlink is how one side's links, addresses and routes are reached.
+type rtnetlink struct {
+	handle *netlink.Handle
+	// raw is for Execute: the handle's own socket cannot be had, and is not asked
+	// for the kernel's words.
+	raw *nl.SocketHandle
+}
+
+// Handle is the side's rtnetlink in vishvananda/netlink's typed calls.
 func (k *Kernel) Handle(s Side) (*netlink.Handle, error) {
-	if h := k.handles[s]; h != nil {
-		return h, nil
-	}
-	var h *netlink.Handle
-	err := k.Do(s, func() (err error) {
-		if h, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-			return err
-		}
-		// Kernels before 4.20 know no strict checks: they answer more, which is
-		// sorted out here.
-		if err := h.SetStrictCheck(true); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
-			h.Close()
-			return err
-		}
-		if err = h.SetSocketTimeout(patience); err != nil {
-			h.Close()
-		}
-		return err
-	})
+	r, err := k.rtnetlink(s)
 	if err != nil {
-		return nil, fmt.Errorf("%v: netlink socket: %w", s, err)
+		return nil, err
 	}
-	k.handles[s] = h
-	return h, nil
+	return r.handle, nil
 }
 
 // Execute makes a request that no typed call can say, on a socket of the side's,
 // and gives the bodies of the answers of one type. An error is the kernel's
 // errno, with its own words where it has some.
 func (k *Kernel) Execute(s Side, r *nl.NetlinkRequest, answers uint16) ([][]byte, error) {
-	raw, err := k.raw(s)
+	own, err := k.rtnetlink(s)
 	if err != nil {
 		return nil, err
 	}
-	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: raw}
+	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: own.raw}
 	return r.Execute(unix.NETLINK_ROUTE, answers)
 }
 
-// raw is the socket of Execute. A handle's own socket cannot be had, and it is
-// not asked for the kernel's words.
-func (k *Kernel) raw(s Side) (*nl.SocketHandle, error) {
-	if r := k.raws[s]; r != nil {
+// rtnetlink opens both sockets inside Do: the library's own way into a namespace
+// gives a thread that cannot come home back to the Go runtime.
+func (k *Kernel) rtnetlink(s Side) (*rtnetlink, error) {
+	if r := k.rtnetlinks[s]; r != nil {
 		return r, nil
 	}
-	var socket *nl.NetlinkSocket
+	r := &rtnetlink{}
+	if err := k.Do(s, r.open); err != nil {
+		r.close()
+		return nil, fmt.Errorf("%v: netlink socket: %w", s, err)
+	}
+	k.rtnetlinks[s] = r
+	return r, nil
+}
+
+func (r *rtnetlink) open() (err error) {
+	if r.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return err
+	}
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	r.raw = &nl.SocketHandle{Socket: socket}
+	// Kernels before 4.20 know no strict checks: they answer more, which is
+	// sorted out here.
+	if err := r.handle.SetStrictCheck(true); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		return err
+	}
+	limit := unix.NsecToTimeval(int64(patience))
+	return errors.Join(r.handle.SetSocketTimeout(patience), socket.SetExtAck(true), socket.SetSendTimeout(&limit), socket.SetReceiveTimeout(&limit))
+}
+
+func (r *rtnetlink) close() {
+	if r.handle != nil {
+		r.handle.Close()
+	}
+	if r.raw != nil {
+		r.raw.Close()
+	}
+}
+
+// Await looks, and looks again at each event of a group (unix.RTNLGRP_*), until
+// what is looked for is there. The time being over is os.ErrDeadlineExceeded.
+// The subscription is older than the first look, so no event is missed.
+func (k *Kernel) Await(s Side, group uint, limit time.Duration, look func() (there bool, err error)) error {
+	var events *nl.NetlinkSocket
 	err := k.Do(s, func() (err error) {
-		if socket, err = nl.Subscribe(unix.NETLINK_ROUTE); err != nil {
-			return err
-		}
-		limit := unix.NsecToTimeval(int64(patience))
-		err = errors.Join(socket.SetExtAck(true), socket.SetSendTimeout(&limit), socket.SetReceiveTimeout(&limit))
-		if err != nil {
-			socket.Close()
-		}
+		events, err = nl.Subscribe(unix.NETLINK_ROUTE, group)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%v: netlink socket: %w", s, err)
+		return fmt.Errorf("%v: netlink socket: %w", s, err)
 	}
-	k.raws[s] = &nl.SocketHandle{Socket: socket}
-	return k.raws[s], nil
+	defer events.Close()
+	for deadline := time.Now().Add(limit); ; {
+		if there, err := look(); there || err != nil {
+			return err
+		}
+		left := unix.NsecToTimeval(int64(max(time.Until(deadline), time.Microsecond)))
+		_ = events.SetReceiveTimeout(&left) // it is only kept, for Receive
+		_, _, err := events.Receive()
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return os.ErrDeadlineExceeded
+		case err != nil && !errors.Is(err, unix.ENOBUFS): // events that were lost count as one
+			return fmt.Errorf("read the %v's events: %w", s, err)
+		}
+	}
 }
 
 // attempts bounds how often a list is asked for that changes while it is read.

@@ -13,8 +13,6 @@ import (
 	"io/fs"
 	"runtime"
 
-	vishvananda "github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/netlink"
@@ -35,15 +33,14 @@ func (s Side) String() string { return [...]string{"host", "pod"}[s] }
 // Kernel is one call's view of the kernel. The pod's side is absent where the
 // namespace is gone: then everything in it is gone with it.
 type Kernel struct {
-	pod     int // descriptor of the pod's namespace, or none
-	podPath string
-	conns   [2]*netlink.Conn
-	handles [2]*vishvananda.Handle
-	raws    [2]*nl.SocketHandle
-	links   [2]map[string]*Link
-	raised  [2]map[string]*Link // as they were before they came up
-	ours    func(*Link) bool    // see Doubt
-	proven  map[int]bool        // what it has said, by the links' numbers
+	pod        int // descriptor of the pod's namespace, or none
+	podPath    string
+	conns      [2]*netlink.Conn
+	rtnetlinks [2]*rtnetlink
+	links      [2]map[string]*Link
+	raised     [2]map[string]*Link // as they were before they came up
+	ours       func(*Link) bool    // see Doubt
+	proven     map[int]bool        // what it has said, by the links' numbers
 }
 
 const none = -1
@@ -105,12 +102,9 @@ func (k *Kernel) Close() {
 			c.Close()
 		}
 	}
-	for s := range k.handles {
-		if h := k.handles[s]; h != nil {
-			h.Close()
-		}
-		if r := k.raws[s]; r != nil {
-			r.Close()
+	for _, r := range k.rtnetlinks {
+		if r != nil {
+			r.close()
 		}
 	}
 	if k.pod != none {

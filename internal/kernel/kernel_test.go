@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -91,15 +92,21 @@ func TestOwnNetns(t *testing.T) {
 	}
 }
 
-// TestWords: the kernel's own words are in the error.
-func TestWords(t *testing.T) {
+func veth(name string) *netlink.Veth {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	return netlink.NewVeth(attrs)
+}
+
+// TestRefused: a name that is taken, and a kind that the kernel does not have.
+func TestRefused(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run("ip link add hx type veth peer name px")
 	k := s.Kernel()
-	if err := k.CreateLink(kernel.Host, "hx", "veth", nil); !errors.Is(err, fs.ErrExist) {
+	if err := k.Create(kernel.Host, veth("hx")); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v", err)
 	}
-	if err := k.CreateLink(kernel.Host, "x", "nosuchkind", nil); err == nil || !errors.Is(err, unix.EOPNOTSUPP) {
+	if err := k.Create(kernel.Host, &netlink.GenericLink{LinkAttrs: veth("x").LinkAttrs, LinkType: "nosuchkind"}); err == nil || !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("%v", err)
 	}
 }
@@ -141,7 +148,7 @@ func TestRemoveTogether(t *testing.T) {
 	var many [n]*kernel.Kernel
 	for i := range many {
 		many[i] = s.Kernel()
-		if _, err := many[i].Conn(kernel.Host); err != nil { // of this thread's namespace
+		if _, err := many[i].Handle(kernel.Host); err != nil { // of this thread's namespace
 			t.Fatal(err)
 		}
 	}

@@ -1,18 +1,15 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"slices"
 	"strings"
-	"time"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Link is what the kernel says of an interface.
@@ -37,9 +34,8 @@ type Link struct {
 	// ParentAway says that the parent is in another namespace.
 	ParentAway bool
 	TxQLen     int
-	// Info and PortInfo are the attributes of its kind, and of its being a port
-	// of its master's.
-	Info, PortInfo []byte
+	// Typed is the library's own view, which has what belongs to the kind alone.
+	Typed netlink.Link
 }
 
 // Up reports whether an administrator wants the link up.
@@ -48,50 +44,41 @@ func (l *Link) Up() bool { return l.Flags&unix.IFF_UP != 0 }
 // Running reports whether the link has a carrier.
 func (l *Link) Running() bool { return l.Flags&unix.IFF_LOWER_UP != 0 }
 
-// Numbers that golang.org/x/sys does not have (linux/if_link.h).
-const (
-	infoSlaveKind = 4
-	infoSlaveData = 5
-	operUp        = 6 // IF_OPER_UP
-	// skipStats leaves the counters out of an answer (RTEXT_FILTER_SKIP_STATS).
-	skipStats = 1 << 3
-)
-
-// ifinfo is the header of a message about a link.
-func ifinfo(index int, flags, change uint32) []byte {
-	b := make([]byte, unix.SizeofIfInfomsg)
-	binary.NativeEndian.PutUint32(b[4:], uint32(index))
-	binary.NativeEndian.PutUint32(b[8:], flags)
-	binary.NativeEndian.PutUint32(b[12:], change)
-	return b
-}
-
-// BridgeHeader is the header of a message about a link as a bridge's port.
-func BridgeHeader(index int) []byte {
-	b := ifinfo(index, 0, 0)
-	b[0] = unix.AF_BRIDGE
-	return b
-}
-
-// HeaderIndex is the number of the link that an answer is about, 0 for none.
-func HeaderIndex(answer []byte) int {
-	if len(answer) < unix.SizeofIfInfomsg {
-		return 0
+// Table is a VRF's routing table, 0 for links of other kinds.
+func (l *Link) Table() int {
+	if vrf, is := l.Typed.(*netlink.Vrf); is {
+		return int(vrf.Table)
 	}
-	return int(binary.NativeEndian.Uint32(answer[4:]))
+	return 0
+}
+
+// view makes a Link of the library's.
+func view(typed netlink.Link) *Link {
+	a := typed.Attrs()
+	l := &Link{
+		Index: a.Index, Name: a.Name, Kind: typed.Type(), Alias: a.Alias, MTU: a.MTU, MAC: a.HardwareAddr, PermMAC: a.PermHWAddr,
+		Flags: a.RawFlags, Operational: a.OperState == netlink.OperUp,
+		Master: a.MasterIndex, Parent: a.ParentIndex, ParentAway: a.NetNsID >= 0, TxQLen: a.TxQLen, Typed: typed,
+	}
+	switch typed.(type) {
+	case *netlink.Device:
+		l.Kind = ""
+	case *netlink.Tuntap:
+		l.Kind = "tun" // as the kernel has it
+	}
+	if l.MAC == nil && l.Flags&unix.IFF_LOOPBACK != 0 {
+		l.MAC = make(net.HardwareAddr, 6) // the library takes zeros for no address
+	}
+	return l
 }
 
 // Link finds a link by its name, or another name that it goes by, and remembers
-// it for this call. A missing one is os.ErrNotExist.
+// it for this call. A missing one is fs.ErrNotExist.
 func (k *Kernel) Link(s Side, name string) (*Link, error) {
 	if l := k.links[s][name]; l != nil {
 		return l, nil
 	}
-	by := netlink.String(unix.IFLA_IFNAME, name)
-	if len(name) >= unix.IFNAMSIZ {
-		by = netlink.String(unix.IFLA_ALT_IFNAME, name)
-	}
-	l, err := k.look(s, 0, by)
+	l, err := k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByName(name) })
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", name, err)
 	}
@@ -101,7 +88,7 @@ func (k *Kernel) Link(s Side, name string) (*Link, error) {
 
 // LinkAt finds a link by index, as it is now.
 func (k *Kernel) LinkAt(s Side, index int) (*Link, error) {
-	l, err := k.look(s, index)
+	l, err := k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByIndex(index) })
 	if err != nil {
 		return nil, fmt.Errorf("link number %d: %w", index, err)
 	}
@@ -109,20 +96,16 @@ func (k *Kernel) LinkAt(s Side, index int) (*Link, error) {
 	return l, nil
 }
 
-func (k *Kernel) look(s Side, index int, by ...netlink.Attr) (*Link, error) {
-	c, err := k.Conn(s)
+func (k *Kernel) look(s Side, ask func(*netlink.Handle) (netlink.Link, error)) (*Link, error) {
+	h, err := k.Handle(s)
 	if err != nil {
 		return nil, err
 	}
-	by = append(by, netlink.U32(unix.IFLA_EXT_MASK, skipStats))
-	answer, err := c.Get(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(index, 0, 0), netlink.Join(by...)...)})
+	typed, err := ask(h)
 	if err != nil {
 		return nil, Cause(err)
 	}
-	if len(answer) < unix.SizeofIfInfomsg {
-		return nil, errors.New("the kernel gave no answer")
-	}
-	return parseLink(answer), nil
+	return view(typed), nil
 }
 
 // Forget drops what is remembered of a link that has changed or gone.
@@ -132,74 +115,46 @@ func (k *Kernel) Forget(s Side, name string) {
 }
 
 // Links lists every link of a side. It is for GC and CHECK alone.
-func (k *Kernel) Links(s Side) ([]*Link, error) { return k.list(s) }
-
-// Ports lists the links that are enslaved to another one. The kernel chooses
-// them.
-func (k *Kernel) Ports(s Side, master *Link) ([]*Link, error) {
-	some, err := k.list(s, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
-	return slices.DeleteFunc(slices.Clone(some), func(l *Link) bool { return l.Master != master.Index }), err
-}
-
-func (k *Kernel) list(s Side, only ...netlink.Attr) ([]*Link, error) {
-	c, err := k.Conn(s)
+func (k *Kernel) Links(s Side) ([]*Link, error) {
+	h, err := k.Handle(s)
 	if err != nil {
 		return nil, err
 	}
-	only = append(only, netlink.U32(unix.IFLA_EXT_MASK, skipStats))
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETLINK, Body: append(ifinfo(0, 0, 0), netlink.Join(only...)...)})
+	list, err := List(h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list the %v's links: %w", s, err)
 	}
-	var out []*Link
-	for _, a := range answers {
-		if len(a) >= unix.SizeofIfInfomsg {
-			out = append(out, parseLink(a))
-		}
+	out := make([]*Link, 0, len(list))
+	for _, typed := range list {
+		out = append(out, view(typed))
 	}
 	return out, nil
 }
 
-func parseLink(b []byte) *Link {
-	l := &Link{Index: int(binary.NativeEndian.Uint32(b[4:])), Flags: binary.NativeEndian.Uint32(b[8:])}
-	for kind, data := range netlink.Attrs(b[unix.SizeofIfInfomsg:]) {
-		switch kind {
-		case unix.IFLA_IFNAME:
-			l.Name = netlink.Text(data)
-		case unix.IFLA_IFALIAS:
-			l.Alias = netlink.Text(data)
-		case unix.IFLA_MTU:
-			l.MTU = int(netlink.Uint32(data))
-		case unix.IFLA_ADDRESS:
-			l.MAC = net.HardwareAddr(data)
-		case unix.IFLA_PERM_ADDRESS:
-			l.PermMAC = net.HardwareAddr(data)
-		case unix.IFLA_OPERSTATE:
-			l.Operational = len(data) > 0 && data[0] == operUp
-		case unix.IFLA_MASTER:
-			l.Master = int(netlink.Uint32(data))
-		case unix.IFLA_LINK:
-			l.Parent = int(netlink.Uint32(data))
-		case unix.IFLA_LINK_NETNSID:
-			l.ParentAway = true
-		case unix.IFLA_TXQLEN:
-			l.TxQLen = int(netlink.Uint32(data))
-		case unix.IFLA_LINKINFO:
-			l.Kind = netlink.Text(netlink.Find(data, unix.IFLA_INFO_KIND))
-			l.Info = netlink.Find(data, unix.IFLA_INFO_DATA)
-			l.PortInfo = netlink.Find(data, infoSlaveData)
+// Ports lists the links that are enslaved to another one.
+func (k *Kernel) Ports(s Side, master *Link) (ports []*Link, err error) {
+	links, err := k.Links(s)
+	for _, l := range links {
+		if l.Master == master.Index {
+			ports = append(ports, l)
 		}
 	}
-	return l
+	return ports, err
 }
 
-// CreateLink makes a link of a kind. One of that name that is there already is
-// os.ErrExist. The attributes, and what info says of its kind, come true in the
-// same message.
-func (k *Kernel) CreateLink(s Side, name, kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
-	err := k.newLink(s, name, kind, info, attrs...)
-	// It is the answer to an unknown kind, to an option that the kernel was built
-	// without, and to a link below that cannot carry one.
+// Create makes a link. One of that name that is there already is fs.ErrExist.
+func (k *Kernel) Create(s Side, wanted netlink.Link) error {
+	h, err := k.Handle(s)
+	if err != nil {
+		return err
+	}
+	return k.Created(wanted.Type(), h.LinkAdd(wanted))
+}
+
+// Created gives the kernel's answer to a new link of a kind its meaning.
+// EOPNOTSUPP is the answer to an unknown kind, to an option that the kernel was
+// built without, and to a link below that cannot carry one.
+func (k *Kernel) Created(kind string, err error) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		if missing := k.HasKind(kind); missing != nil {
 			return missing
@@ -209,40 +164,29 @@ func (k *Kernel) CreateLink(s Side, name, kind string, info []netlink.Attr, attr
 	return Cause(err)
 }
 
-func (k *Kernel) newLink(s Side, name, kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
-	c, err := k.Conn(s)
-	if err != nil {
-		return err
-	}
-	linkinfo := []netlink.Attr{netlink.String(unix.IFLA_INFO_KIND, kind)}
-	if info != nil {
-		linkinfo = append(linkinfo, netlink.Nest(unix.IFLA_INFO_DATA, info...))
-	}
-	attrs = append(attrs, netlink.String(unix.IFLA_IFNAME, name), netlink.Nest(unix.IFLA_LINKINFO, linkinfo...))
-	_, err = c.Request(netlink.Message{
-		Type: unix.RTM_NEWLINK, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: append(ifinfo(0, 0, 0), netlink.Join(attrs...)...),
-	})
-	return err
-}
+// NoName is a name that no link can have: a new link that asks for it is
+// refused, and the reason tells what the kernel knows. It loads a module that
+// can be loaded.
+const NoName = "no/name"
 
-// Rehearse asks for a link of a kind under a name that no link can have, and
-// gives what the kernel says to that. Nothing is made, and a module is loaded
-// that can be.
-func (k *Kernel) Rehearse(kind string, info []netlink.Attr, attrs ...netlink.Attr) error {
-	return k.newLink(Host, "no/name", kind, info, attrs...)
-}
-
-// kinds are the options of the kernel that links of a kind need, where it is
-// not one of the kind's own name.
-var kinds = map[string]string{"vlan": "VLAN_8021Q", "vrf": "NET_VRF"}
+// options are those of the kernel that links of a kind need, where it is not one
+// of the kind's own name.
+var options = map[string]string{"vlan": "VLAN_8021Q", "vrf": "NET_VRF"}
 
 // HasKind looks whether the kernel has links of a kind. The address of one byte
 // keeps it from making the other end of a pair.
 func (k *Kernel) HasKind(kind string) error {
-	err := k.Rehearse(kind, nil, netlink.Bytes(unix.IFLA_ADDRESS, []byte{0}))
+	h, err := k.Handle(Host)
+	if err != nil {
+		return err
+	}
+	a := netlink.NewLinkAttrs()
+	a.Name, a.HardwareAddr = NoName, net.HardwareAddr{0}
+	a.ParentIndex = 1 // without one the library does not ask for an ipvlan
+	err = h.LinkAdd(&netlink.GenericLink{LinkAttrs: a, LinkType: kind})
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		option, known := kinds[kind]
+		option, known := options[kind]
 		if !known {
 			option = strings.ToUpper(kind)
 		}
@@ -253,42 +197,27 @@ func (k *Kernel) HasKind(kind string) error {
 	return nil // it was refused for another reason
 }
 
-// Peer is the other end of a veth pair in CreateLink's info: its attributes.
-func Peer(attrs ...netlink.Attr) netlink.Attr {
-	const vethInfoPeer = 1 // VETH_INFO_PEER of linux/veth.h
-	return netlink.Bytes(vethInfoPeer|unix.NLA_F_NESTED, append(ifinfo(0, 0, 0), netlink.Join(attrs...)...))
-}
-
-// PortInfo are attributes of a link as a port of its master's kind.
-func PortInfo(kind string, attrs ...netlink.Attr) netlink.Attr {
-	return netlink.Nest(unix.IFLA_LINKINFO, netlink.String(infoSlaveKind, kind), netlink.Nest(infoSlaveData, attrs...))
-}
-
-// KindInfo are attributes that belong to a link's kind.
-func KindInfo(kind string, attrs ...netlink.Attr) netlink.Attr {
-	return netlink.Nest(unix.IFLA_LINKINFO, netlink.String(unix.IFLA_INFO_KIND, kind), netlink.Nest(unix.IFLA_INFO_DATA, attrs...))
-}
-
-// SetLink changes a link: those of its flags that change names, and attributes,
-// all in one message.
-func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...netlink.Attr) error {
-	c, err := k.Conn(s)
-	if err != nil {
-		return err
-	}
+// SetLink changes a link in one message: those of its flags that change names,
+// and attributes. The library's typed calls say one thing each; a fact that is
+// several would be half true where the second call fails.
+func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...nl.NetlinkRequestData) error {
 	k.Forget(s, l.Name)
-	if l.Index == 0 {
-		attrs = append(attrs, netlink.String(unix.IFLA_IFNAME, l.Name))
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index, header.Flags, header.Change = int32(l.Index), flags, change
+	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	r.AddData(header)
+	for _, a := range attrs {
+		r.AddData(a)
 	}
-	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWLINK, Body: append(ifinfo(l.Index, flags, change), netlink.Join(attrs...)...)})
+	if l.Index == 0 {
+		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.Name)))
+	}
+	_, err := k.Execute(s, r, 0)
 	return Cause(err)
 }
 
-// Named is a link of which no more is known than its name, for SetLink.
-func Named(name string) *Link { return &Link{Name: name} }
-
 // SetUp brings a link up, with attributes that come true in the same message.
-func (k *Kernel) SetUp(s Side, l *Link, attrs ...netlink.Attr) error {
+func (k *Kernel) SetUp(s Side, l *Link, attrs ...nl.NetlinkRequestData) error {
 	err := k.SetLink(s, l, unix.IFF_UP, unix.IFF_UP, attrs...)
 	if err == nil && l.Index != 0 {
 		k.raised[s][l.Name] = l
@@ -305,52 +234,12 @@ func (k *Kernel) Lasting(s Side, name string) (*Link, error) {
 	return k.Link(s, name)
 }
 
-// RemoveLink deletes a link. One that is not there is success.
-func (k *Kernel) RemoveLink(s Side, l *Link) error {
-	k.Forget(s, l.Name)
-	return k.deleteLinks(s, l.Index)
-}
-
-// deleteLinks deletes the link with an index, or those with an attribute.
-func (k *Kernel) deleteLinks(s Side, index int, attrs ...netlink.Attr) error {
-	c, err := k.Conn(s)
-	if err != nil {
-		return err
-	}
-	_, err = c.Request(netlink.Message{Type: unix.RTM_DELLINK, Body: append(ifinfo(index, 0, 0), netlink.Join(attrs...)...)})
-	if err = Cause(err); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// RemoveLinks deletes links, however many, in about the time that one takes:
-// nearly all of that is a wait for grace periods of RCU, and the links of a group
-// wait together (rtnl_group_dellink of the kernel's rtnetlink.c). What is not
-// there is success. Calls of RemoveLink at the same time wait together too, as
-// the kernel's lock is free by then.
-func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
-	// People number groups from 0 on. A group of a call that died does no harm.
-	group := netlink.U32(unix.IFLA_GROUP, 1<<31|uint32(time.Now().UnixNano()))
-	some := false
-	for _, l := range links {
-		err := k.SetLink(s, l, 0, 0, group)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		some = some || err == nil
-	}
-	if !some {
-		return nil
-	}
-	return k.deleteLinks(s, 0, group)
-}
-
 // Cause gives an error of the kernel the meaning that errors.Is knows: what says
-// that there is no such thing is os.ErrNotExist.
+// that there is no such thing is fs.ErrNotExist.
 func Cause(err error) error {
+	var missing netlink.LinkNotFoundError
 	switch {
-	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+	case errors.As(err, &missing), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("there is none: %w", fs.ErrNotExist)
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("this kernel does not support it: %w", err)

@@ -17,6 +17,12 @@ import (
 // Attr is one attribute, encoded.
 type Attr []byte
 
+// Len and Serialize let it go into a request of vishvananda/netlink's.
+func (a Attr) Len() int { return len(a) }
+
+// Serialize gives the bytes.
+func (a Attr) Serialize() []byte { return a }
+
 // Bytes is an attribute with any content. Every other attribute is made by it:
 // copied into each place that asks for one, it would make plugins larger by 40 kB.
 //

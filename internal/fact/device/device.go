@@ -17,7 +17,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -82,9 +81,7 @@ func (d Device) Add(k *kernel.Kernel) error {
 // first, and refuses the name afterwards.
 func (d Device) move(k *kernel.Kernel, l *kernel.Link) error {
 	err := k.SetLink(kernel.Host, l, 0, 0,
-		netlink.U32(unix.IFLA_NET_NS_FD, uint32(k.PodFD())),
-		netlink.String(unix.IFLA_IFNAME, d.Owner.IfName),
-		alias(l.Name))
+		kernel.NetnsFD(k.PodFD()), kernel.Name(d.Owner.IfName), kernel.Alias(l.Name))
 	k.Forget(kernel.Pod, d.Owner.IfName)
 	if errors.Is(err, unix.EINVAL) {
 		err = fmt.Errorf("%s%s cannot leave its network namespace: %w", l.Name, kindText(l), err)
@@ -102,9 +99,6 @@ func kindText(l *kernel.Link) string {
 	}
 	return ""
 }
-
-// alias sets a link's alias. An empty one is none.
-func alias(text string) netlink.Attr { return netlink.Bytes(unix.IFLA_IFALIAS, []byte(text)) }
 
 // Del brings the device home. Where it is nowhere, it is success: it was
 // virtual and died with the pod, or was pulled out.

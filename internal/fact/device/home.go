@@ -8,11 +8,11 @@ import (
 	"os"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // bringHome finds the device wherever it is and makes it again what it was.
@@ -96,26 +96,19 @@ var errAway = errors.New("somebody holds its namespace open")
 // its namespace goes. Where it does not, although it is plugged in, somebody
 // holds that namespace open.
 func (r record) awaitOnHost(k *kernel.Kernel) (*kernel.Link, error) {
-	// The subscription is older than the first look, so no event is missed.
-	events, err := k.Dial(kernel.Host, unix.RTNLGRP_LINK)
-	if err != nil {
-		return nil, err
-	}
-	defer events.Close()
-	for deadline := time.Now().Add(homeWait); ; {
+	var l *kernel.Link
+	err := k.Await(kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
 		k.Forget(kernel.Host, r.Name)
-		l, err := r.find(k, kernel.Host, r.Name)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || !r.pluggedIn() {
-			return l, err
+		l, err = r.find(k, kernel.Host, r.Name)
+		if errors.Is(err, fs.ErrNotExist) && r.pluggedIn() {
+			return false, nil
 		}
-		err = events.Await(time.Until(deadline))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, errAway
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the host's link events: %w", err)
-		}
+		return true, err
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, errAway
 	}
+	return l, err
 }
 
 // pluggedIn reports whether the device is hardware that the host has, with a
@@ -145,7 +138,7 @@ func (r record) takeOut(k *kernel.Kernel, l *kernel.Link) (bool, error) {
 	}
 	defer unix.Close(host)
 	own, taken := r.freeName(k, 0)
-	err = k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_NET_NS_FD, uint32(host)), netlink.String(unix.IFLA_IFNAME, own), alias(r.Alias))
+	err = k.SetLink(kernel.Pod, l, 0, 0, kernel.NetnsFD(host), kernel.Name(own), kernel.Alias(r.Alias))
 	if err != nil {
 		return false, fmt.Errorf("move %s home as %s: %w", l.Name, own, err)
 	}
@@ -166,7 +159,7 @@ func (r record) rename(k *kernel.Kernel, l *kernel.Link) (bool, error) {
 		}
 	}
 	if own != l.Name || l.Alias != r.Alias {
-		if err := k.SetLink(kernel.Host, l, 0, 0, netlink.String(unix.IFLA_IFNAME, own), alias(r.Alias)); err != nil {
+		if err := k.SetLink(kernel.Host, l, 0, 0, kernel.Name(own), kernel.Alias(r.Alias)); err != nil {
 			return false, fmt.Errorf("rename %s to %s: %w", l.Name, own, err)
 		}
 		k.Forget(kernel.Host, own)
@@ -215,12 +208,12 @@ func wrap(own string, err error) error {
 
 // restoreLink restores what messages about links set. A device that is up stays up.
 func (r record) restoreLink(k *kernel.Kernel, l *kernel.Link) error {
-	var attrs []netlink.Attr
+	var attrs []nl.NetlinkRequestData
 	if mac, err := net.ParseMAC(r.MAC); err == nil && mac.String() != l.MAC.String() {
-		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, mac))
+		attrs = append(attrs, kernel.MAC(mac))
 	}
 	if r.MTU != 0 && r.MTU != l.MTU {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(r.MTU)))
+		attrs = append(attrs, kernel.MTU(r.MTU))
 	}
 	var lost error
 	if r.Master != "" {
@@ -228,7 +221,7 @@ func (r record) restoreLink(k *kernel.Kernel, l *kernel.Link) error {
 		if err != nil {
 			lost = fmt.Errorf("master: %w", err)
 		} else if master.Index != l.Master {
-			attrs = append(attrs, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
+			attrs = append(attrs, kernel.Master(master.Index))
 		}
 	}
 	var raise uint32

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Announce has the kernel tell everybody on the segment again behind which
@@ -29,7 +28,11 @@ func (a Announce) Add(k *kernel.Kernel) error {
 	if err != nil || len(l.MAC) != 6 {
 		return err
 	}
-	err = k.SetLink(kernel.Pod, l, 0, 0, netlink.Bytes(unix.IFLA_ADDRESS, l.MAC))
+	h, err := k.Handle(kernel.Pod)
+	if err != nil {
+		return err
+	}
+	err = kernel.Cause(h.LinkSetHardwareAddr(l.Typed, l.MAC))
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) {
 		return nil
 	}

@@ -9,12 +9,13 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Bridge is a bridge of the host. It is shared: Del leaves it.
@@ -50,7 +51,7 @@ func (b Bridge) Add(k *kernel.Kernel) (err error) {
 	}
 	l, err := k.Link(kernel.Host, b.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		l, err = b.make(k)
+		l, err = b.create(k)
 	}
 	if err != nil {
 		return err
@@ -61,26 +62,15 @@ func (b Bridge) Add(k *kernel.Kernel) (err error) {
 	return b.reconcile(k, l)
 }
 
-// Attributes of a bridge that golang.org/x/sys does not have (linux/if_link.h).
-const (
-	bridgeVLANFiltering = 7  // IFLA_BR_VLAN_FILTERING
-	bridgeVLANProtocol  = 8  // IFLA_BR_VLAN_PROTOCOL
-	bridgeDefaultPVID   = 39 // IFLA_BR_VLAN_DEFAULT_PVID
-)
-
-// make creates the bridge with an address of its own: one that it takes from
+// create makes the bridge with an address of its own: one that it takes from
 // its ports changes as pods come and go, and breaks every neighbour's cache.
-func (b Bridge) make(k *kernel.Kernel) (*kernel.Link, error) {
-	attrs := []netlink.Attr{netlink.Bytes(unix.IFLA_ADDRESS, randomMAC())}
-	if b.MTU != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
-	}
-	var info []netlink.Attr
+func (b Bridge) create(k *kernel.Kernel) (*kernel.Link, error) {
+	wanted := &netlink.Bridge{LinkAttrs: newAttrs(b.Name, b.MTU, randomMAC())}
 	if b.VLANFiltering {
-		info = append(info, netlink.U8(bridgeVLANFiltering, 1))
+		wanted.VlanFiltering = &b.VLANFiltering
 	}
 	// Where another pod's ADD was first, its bridge is as good.
-	err := k.CreateLink(kernel.Host, b.Name, "bridge", info, attrs...)
+	err := k.Create(kernel.Host, wanted)
 	if errors.Is(err, unix.EOPNOTSUPP) && b.VLANFiltering {
 		return nil, errors.Join(k.HasKind("bridge"), noVLANs(k))
 	}
@@ -90,25 +80,18 @@ func (b Bridge) make(k *kernel.Kernel) (*kernel.Link, error) {
 	return k.Link(kernel.Host, b.Name)
 }
 
-func randomMAC() net.HardwareAddr {
-	m := make(net.HardwareAddr, 6)
-	_, _ = unix.Getrandom(m, 0) // it never fails for six bytes: getrandom(2)
-	m[0] = m[0]&^0x01 | 0x02
-	return m
-}
-
 // reconcile changes what differs, and brings the bridge up.
 func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 	var flags, change uint32
-	var attrs []netlink.Attr
+	var attrs []nl.NetlinkRequestData
 	if b.MTU != 0 && l.MTU != b.MTU {
 		if err := b.leavesIPv6(k, l); err != nil {
 			return err
 		}
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(b.MTU)))
+		attrs = append(attrs, kernel.MTU(b.MTU))
 	}
 	if drifts(k, l) {
-		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, l.MAC))
+		attrs = append(attrs, kernel.MAC(l.MAC))
 	}
 	if b.Promisc != nil && *b.Promisc != promiscuous(l) {
 		change |= unix.IFF_PROMISC
@@ -183,9 +166,14 @@ func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
 	if !canFilter(l) {
 		return errNoVLANFiltering
 	}
-	err := k.SetLink(kernel.Host, l, 0, 0, kernel.KindInfo("bridge", netlink.U8(bridgeVLANFiltering, 1)))
-	if err == nil {
-		l, err = k.Link(kernel.Host, b.Name)
+	h, err := k.Handle(kernel.Host)
+	if err != nil {
+		return err
+	}
+	on := &netlink.Bridge{LinkAttrs: newAttrs(b.Name, 0, nil), VlanFiltering: &b.VLANFiltering}
+	on.Index = l.Index
+	if err = kernel.Cause(h.LinkModify(on)); err == nil {
+		l, err = k.LinkAt(kernel.Host, l.Index)
 	}
 	if err != nil {
 		return fmt.Errorf("turn VLAN filtering on: %w", err)
@@ -200,21 +188,14 @@ var errNoVLANFiltering = errors.New("this kernel's bridges do not filter VLANs: 
 
 // canFilter reports whether the kernel's bridges can tell VLANs apart: one of
 // those has a default VLAN.
-func canFilter(l *kernel.Link) bool { return len(netlink.Find(l.Info, bridgeDefaultPVID)) == 2 }
-
-// noVLANs looks whether the kernel's bridges can, where there is none yet: only
-// those refuse a protocol of tags that there is not.
-func noVLANs(k *kernel.Kernel) error {
-	err := k.Rehearse("bridge", []netlink.Attr{netlink.U16(bridgeVLANProtocol, 1)})
-	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EPERM) {
-		return nil
-	}
-	return errNoVLANFiltering
+func canFilter(l *kernel.Link) bool {
+	bridge, is := l.Typed.(*netlink.Bridge)
+	return is && bridge.VlanDefaultPVID != nil
 }
 
 func filters(l *kernel.Link) bool {
-	on := netlink.Find(l.Info, bridgeVLANFiltering)
-	return len(on) > 0 && on[0] != 0
+	bridge, is := l.Typed.(*netlink.Bridge)
+	return is && bridge.VlanFiltering != nil && *bridge.VlanFiltering
 }
 
 // promiscuous is what an administrator asked for, not what sniffers do.

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"net"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Dummy is a link in the pod that leads nowhere.
@@ -23,11 +22,7 @@ func (d Dummy) String() string {
 
 // Add makes the link in the pod.
 func (d Dummy) Add(k *kernel.Kernel) error {
-	attrs := []netlink.Attr{netlink.Bytes(unix.IFLA_ADDRESS, d.MAC)}
-	if d.MTU != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(d.MTU)))
-	}
-	return k.CreateLink(kernel.Pod, d.Link, "dummy", nil, attrs...)
+	return k.Create(kernel.Pod, &netlink.Dummy{LinkAttrs: newAttrs(d.Link, d.MTU, d.MAC)})
 }
 
 // Del removes it.

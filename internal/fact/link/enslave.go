@@ -5,12 +5,12 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -58,8 +58,8 @@ func (b belongings) settle(k *kernel.Kernel, l *kernel.Link) error {
 	return s.Add(k)
 }
 
-func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...netlink.Attr) error {
-	return k.SetLink(kernel.Pod, l, 0, 0, append(attrs, netlink.U32(unix.IFLA_MASTER, uint32(master)))...)
+func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...nl.NetlinkRequestData) error {
+	return k.SetLink(kernel.Pod, l, 0, 0, append(attrs, kernel.Master(master))...)
 }
 
 // enslave puts an interface of the pod into a VRF with its routes, or leaves it
@@ -69,9 +69,9 @@ func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int, owner name.Attach
 	if err != nil {
 		return err
 	}
-	var alias []netlink.Attr
+	var alias []nl.NetlinkRequestData
 	if l.Alias == "" {
-		alias = append(alias, netlink.String(unix.IFLA_IFALIAS, owner.Alias()))
+		alias = append(alias, kernel.Alias(owner.Alias()))
 	}
 	if err := setMaster(k, l, vrf.Index, alias...); err != nil {
 		return err

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/route"
@@ -53,6 +56,14 @@ func isKind(l *kernel.Link, kind string) error {
 		return fmt.Errorf("link %s is a device, not a %s", l.Name, kind)
 	}
 	return fmt.Errorf("link %s is a %s, not a %s", l.Name, l.Kind, kind)
+}
+
+// newAttrs are those of a link that is to be made. 0 and nil leave the MTU and
+// the address to the kernel.
+func newAttrs(name string, mtu int, mac net.HardwareAddr) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name, a.MTU, a.HardwareAddr = name, mtu, mac
+	return a
 }
 
 // AutoMTU stands for the MTU of the interface that the host's default route

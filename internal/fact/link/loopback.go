@@ -9,7 +9,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -27,7 +26,7 @@ func (l Loopback) Add(k *kernel.Kernel) error {
 	if err != nil || i.Up() {
 		return err
 	}
-	return k.SetUp(kernel.Pod, i, netlink.String(unix.IFLA_IFALIAS, l.Owner.Alias()))
+	return k.SetUp(kernel.Pod, i, kernel.Alias(l.Owner.Alias()))
 }
 
 // Del takes it down, as it was in the new namespace, and as runtimes that keep
@@ -47,7 +46,7 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 	if err != nil || used {
 		return err
 	}
-	return k.SetLink(kernel.Pod, i, 0, unix.IFF_UP, netlink.String(unix.IFLA_IFALIAS, ""))
+	return k.SetLink(kernel.Pod, i, 0, unix.IFF_UP, kernel.Alias(""))
 }
 
 func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {

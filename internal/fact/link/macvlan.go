@@ -1,22 +1,19 @@
 package link
 
 import (
-	"encoding/binary"
 	"fmt"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
-// Attributes of a macvlan (linux/if_link.h).
-const (
-	macvlanMode        = 1 // IFLA_MACVLAN_MODE
-	macvlanQueueLength = 7 // IFLA_MACVLAN_BC_QUEUE_LEN
-)
-
-// MacvlanModes are the kernel's numbers of the modes (enum macvlan_mode).
-var MacvlanModes = map[string]uint32{"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+// MacvlanModes are the modes by their names.
+var MacvlanModes = map[string]netlink.MacvlanMode{
+	"private": netlink.MACVLAN_MODE_PRIVATE, "vepa": netlink.MACVLAN_MODE_VEPA,
+	"bridge": netlink.MACVLAN_MODE_BRIDGE, "passthru": netlink.MACVLAN_MODE_PASSTHRU,
+}
 
 // Macvlan is a link with a hardware address of its own on a master.
 type Macvlan struct {
@@ -36,11 +33,9 @@ func (m Macvlan) String() string {
 
 // Add makes the link in the pod.
 func (m Macvlan) Add(k *kernel.Kernel) error {
-	info := []netlink.Attr{netlink.U32(macvlanMode, MacvlanModes[m.Mode])}
-	if m.QueueLength != 0 {
-		info = append(info, netlink.U32(macvlanQueueLength, m.QueueLength))
-	}
-	return m.add(k, "macvlan", info...)
+	return m.add(k, func(a netlink.LinkAttrs) netlink.Link {
+		return &netlink.Macvlan{LinkAttrs: a, Mode: MacvlanModes[m.Mode], BCQueueLen: m.QueueLength}
+	})
 }
 
 // Del removes it.
@@ -52,16 +47,24 @@ func (m Macvlan) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if mode := netlink.Uint32(netlink.Find(l.Info, macvlanMode)); mode != MacvlanModes[m.Mode] {
-		return fmt.Errorf("its mode is number %d", mode)
-	}
-	return nil
+	return isMode(MacvlanModes, m.Mode, l.Typed.(*netlink.Macvlan).Mode)
 }
 
-// IpvlanModes are the kernel's numbers of the modes (enum ipvlan_mode).
-var IpvlanModes = map[string]uint16{"l2": 0, "l3": 1, "l3s": 2}
+// isMode compares a link's mode with the one that is wanted.
+func isMode[M comparable](modes map[string]M, wanted string, is M) error {
+	if is == modes[wanted] {
+		return nil
+	}
+	for name, mode := range modes {
+		if mode == is {
+			return fmt.Errorf("its mode is %s", name)
+		}
+	}
+	return fmt.Errorf("its mode is number %v", is)
+}
 
-const ipvlanMode = 1 // IFLA_IPVLAN_MODE
+// IpvlanModes are the modes by their names.
+var IpvlanModes = map[string]netlink.IPVlanMode{"l2": netlink.IPVLAN_MODE_L2, "l3": netlink.IPVLAN_MODE_L3, "l3s": netlink.IPVLAN_MODE_L3S}
 
 // Ipvlan is a link that shares its master's hardware address.
 type Ipvlan struct {
@@ -73,7 +76,9 @@ func (i Ipvlan) String() string { return i.text("ipvlan") + " mode " + i.Mode }
 
 // Add makes the link in the pod.
 func (i Ipvlan) Add(k *kernel.Kernel) error {
-	return i.add(k, "ipvlan", netlink.U16(ipvlanMode, IpvlanModes[i.Mode]))
+	return i.add(k, func(a netlink.LinkAttrs) netlink.Link {
+		return &netlink.IPVlan{LinkAttrs: a, Mode: IpvlanModes[i.Mode]}
+	})
 }
 
 // Del removes it.
@@ -85,14 +90,8 @@ func (i Ipvlan) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	mode := netlink.Find(l.Info, ipvlanMode)
-	if len(mode) == 2 && binary.NativeEndian.Uint16(mode) != IpvlanModes[i.Mode] {
-		return fmt.Errorf("its mode is number %d", binary.NativeEndian.Uint16(mode))
-	}
-	return nil
+	return isMode(IpvlanModes, i.Mode, l.Typed.(*netlink.IPVlan).Mode)
 }
-
-const vlanID = 1 // IFLA_VLAN_ID
 
 // VLAN is a link for the frames of one VLAN (802.1Q) of its master.
 type VLAN struct {
@@ -107,7 +106,7 @@ func (v VLAN) Add(k *kernel.Kernel) error {
 	if err := v.Usable(k); err != nil {
 		return err
 	}
-	return v.add(k, "vlan", netlink.U16(vlanID, v.ID))
+	return v.add(k, func(a netlink.LinkAttrs) netlink.Link { return &netlink.Vlan{LinkAttrs: a, VlanId: int(v.ID)} })
 }
 
 // Usable looks whether the master is up: before that none of its VLANs can be.
@@ -128,8 +127,8 @@ func (v VLAN) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if id := netlink.Find(l.Info, vlanID); len(id) == 2 && binary.NativeEndian.Uint16(id) != v.ID {
-		return fmt.Errorf("its VLAN is %d", binary.NativeEndian.Uint16(id))
+	if id := l.Typed.(*netlink.Vlan).VlanId; id != int(v.ID) {
+		return fmt.Errorf("its VLAN is %d", id)
 	}
 	return nil
 }

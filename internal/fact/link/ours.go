@@ -1,7 +1,6 @@
 package link
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,11 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -96,12 +95,13 @@ func hostPeer(k *kernel.Kernel, l *kernel.Link) *kernel.Link {
 // sharesMAC reports whether a link has the hardware address of its master, as
 // all on that master may.
 func sharesMAC(l *kernel.Link) bool {
-	switch l.Kind {
-	case "ipvlan", "ipvtap", "vlan":
+	switch typed := l.Typed.(type) {
+	case *netlink.IPVlan, *netlink.IPVtap, *netlink.Vlan:
 		return true
-	case "macvlan", "macvtap":
-		mode := netlink.Find(l.Info, macvlanMode)
-		return len(mode) == 4 && binary.NativeEndian.Uint32(mode) == MacvlanModes["passthru"]
+	case *netlink.Macvlan:
+		return typed.Mode == netlink.MACVLAN_MODE_PASSTHRU
+	case *netlink.Macvtap:
+		return typed.Mode == netlink.MACVLAN_MODE_PASSTHRU
 	}
 	return false
 }

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/retry"
 )
 
@@ -51,7 +50,7 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 	if err != nil {
 		return err
 	}
-	if err := ioctlIfreq(p.file, unix.TUNGETIFF, r); err != nil {
+	if err := retry.Do(func() error { return unix.IoctlIfreq(p.file, unix.TUNGETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNGETIFF: %w", err)
 	}
 	l, err := k.Link(kernel.Host, r.Name())
@@ -59,10 +58,10 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 		return err
 	}
 	// The smallest MTU of its ports is a bridge's.
-	if err := k.SetLink(kernel.Host, l, 0, 0, netlink.U32(unix.IFLA_MTU, uint32(master.MTU)), netlink.Bytes(unix.IFLA_ADDRESS, plugMAC)); err != nil {
+	if err := k.SetLink(kernel.Host, l, 0, 0, kernel.MTU(master.MTU), kernel.MAC(plugMAC)); err != nil {
 		return err
 	}
-	if err := k.SetUp(kernel.Host, l, netlink.U32(unix.IFLA_MASTER, uint32(master.Index))); err != nil {
+	if err := k.SetUp(kernel.Host, l, kernel.Master(master.Index)); err != nil {
 		return err
 	}
 	if access == 0 {
@@ -85,12 +84,12 @@ func (p *Plug) Close() { _ = unix.Close(p.file) }
 // AccessVLAN is the VLAN that a bridge's port's untagged frames are in, 0 where
 // the bridge does not filter VLANs.
 func AccessVLAN(k *kernel.Kernel, bridge, port *kernel.Link) (uint16, error) {
-	if on := netlink.Find(bridge.Info, bridgeVLANFiltering); len(on) == 0 || on[0] == 0 {
+	if !filters(bridge) {
 		return 0, nil
 	}
 	have, err := vlansOf(k, port)
-	for id, flags := range have {
-		if flags&vlanPVID != 0 {
+	for id, vlan := range have {
+		if vlan.PortVID() {
 			return id, err
 		}
 	}

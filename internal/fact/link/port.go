@@ -1,15 +1,14 @@
 package link
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Port is how a bridge treats one of its ports. It dies with the link.
@@ -23,26 +22,26 @@ func (p Port) String() string {
 	return fmt.Sprintf("port host %s hairpin=%t isolated=%t", p.Link, p.Hairpin, p.Isolated)
 }
 
-// Attributes of a bridge's port that golang.org/x/sys does not have
-// (linux/if_link.h).
-const (
-	portHairpin  = 4  // IFLA_BRPORT_MODE
-	portIsolated = 33 // IFLA_BRPORT_ISOLATED
-)
-
 // Add sets what differs from a new port, for which both are off.
 func (p Port) Add(k *kernel.Kernel) error {
-	var attrs []netlink.Attr
-	if p.Hairpin {
-		attrs = append(attrs, netlink.U8(portHairpin, 1))
-	}
-	if p.Isolated {
-		attrs = append(attrs, netlink.U8(portIsolated, 1))
-	}
-	if attrs == nil {
+	if !p.Hairpin && !p.Isolated {
 		return nil
 	}
-	return k.SetLink(kernel.Host, kernel.Named(p.Link), 0, 0, kernel.PortInfo("bridge", attrs...))
+	h, err := k.Handle(kernel.Host)
+	if err != nil {
+		return err
+	}
+	l, err := k.Link(kernel.Host, p.Link)
+	if err != nil {
+		return err
+	}
+	if p.Hairpin {
+		err = h.LinkSetHairpin(l.Typed, true)
+	}
+	if p.Isolated && err == nil {
+		err = h.LinkSetIsolated(l.Typed, true)
+	}
+	return kernel.Cause(err)
 }
 
 // Del does nothing: see Port.
@@ -50,19 +49,14 @@ func (p Port) Del(*kernel.Kernel) error { return nil }
 
 // Check compares both settings.
 func (p Port) Check(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Host, p.Link)
-	if err != nil {
-		return err
-	}
-	is := func(kind uint16) bool {
-		on := netlink.Find(l.PortInfo, kind)
-		return len(on) > 0 && on[0] != 0
-	}
+	is, err := portAttrs(k, p.Link)
 	switch {
-	case is(portHairpin) != p.Hairpin:
-		return fmt.Errorf("hairpin is %t", is(portHairpin))
-	case is(portIsolated) != p.Isolated:
-		return fmt.Errorf("isolated is %t", is(portIsolated))
+	case err != nil:
+		return fmt.Errorf("link %s: %w", p.Link, err)
+	case is[nl.IFLA_BRPORT_MODE] != p.Hairpin:
+		return fmt.Errorf("hairpin is %t", !p.Hairpin)
+	case is[nl.IFLA_BRPORT_ISOLATED] != p.Isolated:
+		return fmt.Errorf("isolated is %t", !p.Isolated)
 	}
 	return nil
 }
@@ -104,22 +98,6 @@ func (v VLANs) String() string {
 	return strings.Join(words, " ")
 }
 
-// Attributes of a port's VLANs that golang.org/x/sys does not have
-// (linux/if_bridge.h).
-const (
-	vlanInfo       = 2 // IFLA_BRIDGE_VLAN_INFO
-	vlanPVID       = 1 << 1
-	vlanUntagged   = 1 << 2
-	vlanRangeBegin = 1 << 3
-	vlanRangeEnd   = 1 << 4
-	onlyVLANs      = 1 << 1 // RTEXT_FILTER_BRVLAN
-)
-
-// entry is struct bridge_vlan_info.
-func entry(flags, id uint16) netlink.Attr {
-	return netlink.Bytes(vlanInfo, binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, flags), id))
-}
-
 // Add takes the port out of the default VLAN and into its own.
 func (v VLANs) Add(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Host, v.Link)
@@ -130,34 +108,32 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if byDefault != 0 && byDefault != v.Access && !v.KeepDefault {
-		if err := change(k, unix.RTM_DELLINK, l, entry(0, byDefault)); err != nil {
-			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, err)
-		}
-	}
-	var entries []netlink.Attr
-	for _, r := range v.Trunk {
-		if r.First == r.Last {
-			entries = append(entries, entry(0, r.First))
-			continue
-		}
-		entries = append(entries, entry(vlanRangeBegin, r.First), entry(vlanRangeEnd, r.Last))
-	}
-	if v.Access != 0 { // last, as a trunk with the same VLAN would take its flags away
-		entries = append(entries, entry(vlanPVID|vlanUntagged, v.Access))
-	}
-	return change(k, unix.RTM_SETLINK, l, entries...)
-}
-
-// change adds or removes VLANs of a port in one message.
-func change(k *kernel.Kernel, kind uint16, l *kernel.Link, entries ...netlink.Attr) error {
-	c, err := k.Conn(kernel.Host)
+	h, err := k.Handle(kernel.Host)
 	if err != nil {
 		return err
 	}
-	body := kernel.BridgeHeader(l.Index)
-	_, err = c.Request(netlink.Message{Type: kind, Body: append(body, netlink.Nest(unix.IFLA_AF_SPEC, entries...)...)})
-	return kernel.Cause(err)
+	if byDefault != 0 && byDefault != v.Access && !v.KeepDefault {
+		if err := h.BridgeVlanDel(l.Typed, byDefault, false, false, false, true); err != nil {
+			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, kernel.Cause(err))
+		}
+	}
+	for _, r := range v.Trunk {
+		last := r.Last
+		if last == r.First {
+			last = 0 // the library takes no range of one
+		}
+		if err := h.BridgeVlanAddRange(l.Typed, r.First, last, false, false, false, true); err != nil {
+			return fmt.Errorf("join VLAN %v: %w", r, kernel.Cause(err))
+		}
+	}
+	if v.Access == 0 {
+		return nil
+	}
+	// It comes last, as a trunk with the same VLAN would take its flags away.
+	if err := h.BridgeVlanAdd(l.Typed, v.Access, true, true, false, true); err != nil {
+		return fmt.Errorf("join VLAN %d: %w", v.Access, kernel.Cause(err))
+	}
+	return nil
 }
 
 // byDefault is the VLAN that the bridge puts its new ports into, 0 for none.
@@ -169,7 +145,7 @@ func (v VLANs) byDefault(k *kernel.Kernel) (uint16, error) {
 	if !canFilter(l) {
 		return 0, errNoVLANFiltering
 	}
-	return binary.NativeEndian.Uint16(netlink.Find(l.Info, bridgeDefaultPVID)), nil
+	return *l.Typed.(*netlink.Bridge).VlanDefaultPVID, nil
 }
 
 // Del does nothing: see VLANs.
@@ -186,8 +162,7 @@ func (v VLANs) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	const access = vlanPVID | vlanUntagged
-	if v.Access != 0 && have[v.Access]&access != access {
+	if in := have[v.Access]; v.Access != 0 && (in == nil || !in.PortVID() || !in.EngressUntag()) {
 		return fmt.Errorf("untagged frames are not in VLAN %d", v.Access)
 	}
 	for _, r := range v.Trunk {
@@ -200,7 +175,7 @@ func (v VLANs) Check(k *kernel.Kernel) error {
 	return v.checkLeft(k, have)
 }
 
-func (v VLANs) checkLeft(k *kernel.Kernel, have map[uint16]uint16) error {
+func (v VLANs) checkLeft(k *kernel.Kernel, have map[uint16]*nl.BridgeVlanInfo) error {
 	byDefault, err := v.byDefault(k)
 	wanted := byDefault == v.Access || slices.ContainsFunc(v.Trunk, func(r VLANRange) bool {
 		return r.First <= byDefault && byDefault <= r.Last
@@ -214,27 +189,22 @@ func (v VLANs) checkLeft(k *kernel.Kernel, have map[uint16]uint16) error {
 	return nil
 }
 
-// vlansOf lists the VLANs of one port, with their flags.
-func vlansOf(k *kernel.Kernel, l *kernel.Link) (map[uint16]uint16, error) {
-	c, err := k.Conn(kernel.Host)
+// vlansOf lists the VLANs of one port.
+func vlansOf(k *kernel.Kernel, l *kernel.Link) (map[uint16]*nl.BridgeVlanInfo, error) {
+	h, err := k.Handle(kernel.Host)
 	if err != nil {
 		return nil, err
 	}
-	mask := netlink.U32(unix.IFLA_EXT_MASK, onlyVLANs)
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETLINK, Body: append(kernel.BridgeHeader(0), mask...)})
+	list, err := kernel.List(func() ([]*nl.BridgeVlanInfo, error) {
+		ports, err := h.BridgeVlanList()
+		return ports[int32(l.Index)], err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", err)
 	}
-	have := map[uint16]uint16{}
-	for _, a := range answers {
-		if kernel.HeaderIndex(a) != l.Index {
-			continue
-		}
-		for kind, data := range netlink.Attrs(netlink.Find(a[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC)) {
-			if kind == vlanInfo && len(data) == 4 {
-				have[binary.NativeEndian.Uint16(data[2:])] = binary.NativeEndian.Uint16(data)
-			}
-		}
+	have := map[uint16]*nl.BridgeVlanInfo{}
+	for _, vlan := range list {
+		have[vlan.Vid] = vlan
 	}
 	return have, nil
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"unsafe"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/retry"
 )
 
@@ -55,13 +55,6 @@ func (t Tap) String() string {
 	}
 	return s
 }
-
-// Attributes and values of a tun device (linux/if_link.h, linux/if_tun.h).
-const (
-	tunType       = 3 // IFLA_TUN_TYPE
-	tunMultiQueue = 7 // IFLA_TUN_MULTI_QUEUE
-	tunIsTap      = 2 // IFF_TAP
-)
 
 // Add makes the device. Until the last step it lives only as long as its file
 // is open here, so a failure, and even a sudden death, leaves nothing.
@@ -144,7 +137,7 @@ func setIff(tun int, link string, flags uint16, label string) error {
 		return err
 	}
 	r.SetUint16(flags)
-	if err := ioctlIfreq(tun, unix.TUNSETIFF, r); err != nil {
+	if err := retry.Do(func() error { return unix.IoctlIfreq(tun, unix.TUNSETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNSETIFF: %w", err)
 	}
 	return nil
@@ -152,15 +145,6 @@ func setIff(tun int, link string, flags uint16, label string) error {
 
 func ioctl(tun int, request uint, value int) error {
 	return retry.Do(func() error { return unix.IoctlSetInt(tun, request, value) })
-}
-
-func ioctlIfreq(tun int, request uintptr, r *unix.Ifreq) error {
-	return retry.Do(func() error {
-		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(tun), request, uintptr(unsafe.Pointer(r))); e != 0 {
-			return e
-		}
-		return nil
-	})
 }
 
 // permit names who may open the device.
@@ -199,12 +183,12 @@ func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
 	if err != nil {
 		return err
 	}
-	attrs := []netlink.Attr{netlink.Bytes(unix.IFLA_ADDRESS, t.MAC)}
+	attrs := []nl.NetlinkRequestData{kernel.MAC(t.MAC)}
 	if t.MTU != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(t.MTU)))
+		attrs = append(attrs, kernel.MTU(t.MTU))
 	}
 	if master != nil {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MASTER, uint32(master.Index)))
+		attrs = append(attrs, kernel.Master(master.Index))
 	}
 	return k.SetLink(kernel.Pod, l, 0, 0, attrs...)
 }
@@ -221,13 +205,13 @@ func (t Tap) Check(k *kernel.Kernel) error {
 	if err := isKind(l, "tun"); err != nil {
 		return err
 	}
-	if b := netlink.Find(l.Info, tunType); len(b) == 1 && b[0] != tunIsTap {
-		return errors.New("it is a tun device, not a tap device")
-	}
-	b := netlink.Find(l.Info, tunMultiQueue)
+	tun := l.Typed.(*netlink.Tuntap)
+	multiQueue := tun.Flags&netlink.TUNTAP_MULTI_QUEUE != 0
 	switch {
-	case len(b) == 1 && (b[0] != 0) != t.MultiQueue:
-		return fmt.Errorf("its multi_queue is %t", b[0] != 0)
+	case tun.Mode == netlink.TUNTAP_MODE_TUN:
+		return errors.New("it is a tun device, not a tap device")
+	case multiQueue != t.MultiQueue:
+		return fmt.Errorf("its multi_queue is %t", multiQueue)
 	case t.MAC != nil && l.MAC.String() != t.MAC.String():
 		return fmt.Errorf("its mac is %v", l.MAC)
 	case t.MTU != 0 && l.MTU != t.MTU:

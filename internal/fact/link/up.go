@@ -6,10 +6,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Up is a link being up. It dies with the link.
@@ -50,23 +50,16 @@ func (u Up) Add(k *kernel.Kernel) error {
 }
 
 // raise brings the link up. arp_notify is a courtesy, of which not every link
-// knows. It comes in the same message, and not through /proc/sys: there the
-// kernel looks through what it remembers of every pod's.
+// knows.
 func (u Up) raise(k *kernel.Kernel, l *kernel.Link) error {
-	var attrs []netlink.Attr
+	var attrs []nl.NetlinkRequestData
 	if u.Alias != "" {
-		attrs = append(attrs, netlink.String(unix.IFLA_IFALIAS, u.Alias))
+		attrs = append(attrs, kernel.Alias(u.Alias))
 	}
-	if !u.ARPNotify {
-		return k.SetUp(u.Side, l, attrs...)
+	if u.ARPNotify {
+		return setUp(k, u.Side, l, arpNotify(), attrs...)
 	}
-	const arpNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY of linux/ip.h
-	notify := netlink.Nest(unix.AF_INET, netlink.Nest(unix.IFLA_INET_CONF, netlink.U32(arpNotify, 1)))
-	err := k.SetUp(u.Side, l, append(attrs, netlink.Nest(unix.IFLA_AF_SPEC, notify))...)
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return k.SetUp(u.Side, l, attrs...)
-	}
-	return err
+	return k.SetUp(u.Side, l, attrs...)
 }
 
 // portWait bounds the wait for a bridge port. The kernel takes less than a
@@ -82,28 +75,14 @@ func (u Up) await(k *kernel.Kernel) error {
 	if err != nil || port.Operational {
 		return err
 	}
-	events, err := k.Dial(kernel.Host, unix.RTNLGRP_LINK)
-	if err != nil {
-		return err
-	}
-	defer events.Close()
-	// The subscription is older than each look, so no event is missed.
-	for deadline := time.Now().Add(portWait); ; {
+	err = k.Await(kernel.Host, unix.RTNLGRP_LINK, portWait, func() (bool, error) {
 		now, err := k.LinkAt(kernel.Host, port.Index)
-		if err != nil {
-			return err
-		}
-		if now.Operational {
-			return nil
-		}
-		err = events.Await(time.Until(deadline))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the host's link events: %w", err)
-		}
+		return err == nil && now.Operational, err
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
 	}
+	return err
 }
 
 // Del does nothing: see Up.

@@ -8,12 +8,12 @@ import (
 	"net"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -70,7 +70,7 @@ func (u Upper) Below(k *kernel.Kernel) (*kernel.Link, error) {
 }
 
 // add makes the link in one message.
-func (u Upper) add(k *kernel.Kernel, kind string, info ...netlink.Attr) error {
+func (u Upper) add(k *kernel.Kernel, of func(netlink.LinkAttrs) netlink.Link) error {
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
 	}
@@ -81,25 +81,21 @@ func (u Upper) add(k *kernel.Kernel, kind string, info ...netlink.Attr) error {
 	if u.MTU > master.MTU {
 		return fmt.Errorf("mtu %d is more than %d, the mtu of its master %s", u.MTU, master.MTU, master.Name)
 	}
-	attrs := []netlink.Attr{netlink.U32(unix.IFLA_LINK, uint32(master.Index))}
+	attrs := newAttrs(u.Link, u.MTU, u.MAC)
+	attrs.ParentIndex = master.Index
 	if !u.InPod {
-		attrs = append(attrs, netlink.U32(unix.IFLA_NET_NS_FD, uint32(k.PodFD())))
+		attrs.Namespace = netlink.NsFd(k.PodFD())
 	}
-	if u.MTU != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(u.MTU)))
-	}
-	if u.MAC != nil {
-		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, u.MAC))
-	}
-	err = k.CreateLink(u.side(), u.Link, kind, info, attrs...)
+	wanted := of(attrs)
+	err = k.Create(u.side(), wanted)
 	if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, kernel.Pod, u.Link) == nil {
-		err = u.renamed(k, kind, info, attrs)
+		err = u.renamed(k, wanted)
 	}
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return u.busy(k, master, kind, err)
+		return u.busy(k, master, wanted.Type(), err)
 	case errors.Is(err, fs.ErrExist):
-		return u.taken(k, master, kind, err)
+		return u.taken(k, master, wanted.Type(), err)
 	}
 	return err
 }
@@ -107,15 +103,16 @@ func (u Upper) add(k *kernel.Kernel, kind string, info ...netlink.Attr) error {
 // renamed makes the link under a name of its own and then gives it the wanted
 // one. Kernels before 6.14 refuse a name in the pod that the host has too, as
 // eth0 is in many places.
-func (u Upper) renamed(k *kernel.Kernel, kind string, info, attrs []netlink.Attr) error {
+func (u Upper) renamed(k *kernel.Kernel, wanted netlink.Link) error {
 	h := name.Hash("upper\x00" + k.PodPath() + "\x00" + u.Link)
 	own := "tmp" + hex.EncodeToString(h[:6])
-	if err := k.CreateLink(kernel.Host, own, kind, info, attrs...); err != nil {
+	wanted.Attrs().Name = own
+	if err := k.Create(kernel.Host, wanted); err != nil {
 		return err
 	}
 	l, err := k.Link(kernel.Pod, own)
 	if err == nil {
-		err = k.SetLink(kernel.Pod, l, 0, 0, netlink.String(unix.IFLA_IFNAME, u.Link))
+		err = k.SetLink(kernel.Pod, l, 0, 0, kernel.Name(u.Link))
 	}
 	if err != nil {
 		return errors.Join(err, remove(k, kernel.Pod, own))

@@ -1,16 +1,14 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -50,11 +48,11 @@ func (v Veth) Add(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
 	}
-	host, pod, err := v.attributes(k)
+	mtu, master, err := v.mtuAndMaster(k)
 	if err != nil {
 		return err
 	}
-	err = k.CreateLink(kernel.Host, v.Owner.HostLink(), "veth", []netlink.Attr{kernel.Peer(pod...)}, host...)
+	err = v.create(k, mtu, master)
 	if errors.Is(err, fs.ErrExist) {
 		return v.taken(k, err)
 	}
@@ -67,59 +65,29 @@ func (v Veth) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// attributes are those of both ends at their birth.
-func (v Veth) attributes(k *kernel.Kernel) (host, pod []netlink.Attr, err error) {
-	size, err := mtu(k, v.MTU)
+// mtuAndMaster are the MTU of both ends, and the index of the bridge, 0 for none.
+func (v Veth) mtuAndMaster(k *kernel.Kernel) (size, master int, err error) {
+	if size, err = mtu(k, v.MTU); err != nil || v.Bridge == "" {
+		return size, 0, err
+	}
+	bridge, err := k.Link(kernel.Host, v.Bridge)
 	if err != nil {
-		return nil, nil, err
+		return 0, 0, err
 	}
-	if v.Bridge != "" {
-		bridge, err := k.Link(kernel.Host, v.Bridge)
-		if err != nil {
-			return nil, nil, err
-		}
-		host = append(host, netlink.U32(unix.IFLA_MASTER, uint32(bridge.Index)))
-		if size == 0 {
-			size = bridge.MTU
-		}
-	}
-	if size != 0 {
-		host = append(host, netlink.U32(unix.IFLA_MTU, uint32(size)))
-		pod = append(pod, netlink.U32(unix.IFLA_MTU, uint32(size)))
-	}
-	host = append(host, netlink.Bytes(unix.IFLA_ADDRESS, v.Owner.MAC("host")))
-	pod = append(pod, netlink.Bytes(unix.IFLA_ADDRESS, v.mac()),
-		netlink.String(unix.IFLA_IFNAME, v.Pod), netlink.U32(unix.IFLA_NET_NS_FD, uint32(k.PodFD())))
-	return host, pod, nil
+	return cmp.Or(size, bridge.MTU), bridge.Index, nil
 }
 
 // raise names the host's end's owner and brings it up.
 func (v Veth) raise(k *kernel.Kernel) error {
-	l := kernel.Named(v.Owner.HostLink())
-	alias := netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias())
+	l, alias := &kernel.Link{Name: v.Owner.HostLink()}, kernel.Alias(v.Owner.Alias())
 	if v.Bridge != "" {
-		err := k.SetUp(kernel.Host, l, alias, noAddress())
-		if errors.Is(err, unix.EAFNOSUPPORT) {
-			err = k.SetUp(kernel.Host, l, alias) // without IPv6 there is nothing to spare
-		}
-		return err
+		return setUp(k, kernel.Host, l, noAddress(), alias)
 	}
 	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
 		return err
 	}
 	return k.SetUp(kernel.Host, l, alias)
 }
-
-// noAddress spares a link the IPv6 address that the kernel gives to each that
-// comes up, once it has a carrier, which the other end's coming up gives it. A
-// bridge's port has no use for one, and its routes make the end of the link wait
-// for one more grace period of RCU.
-func noAddress() netlink.Attr {
-	return netlink.Nest(unix.IFLA_AF_SPEC, netlink.Nest(unix.AF_INET6, netlink.U8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone)))
-}
-
-// addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
-const addrGenModeNone = 1
 
 // taken tells which of the two names was there already.
 func (v Veth) taken(k *kernel.Kernel, err error) error {

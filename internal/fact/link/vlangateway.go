@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -46,9 +45,9 @@ func (g VLANGateway) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	mtu := netlink.U32(unix.IFLA_MTU, uint32(bridge.MTU))
-	peer := kernel.Peer(mtu, netlink.String(unix.IFLA_IFNAME, g.port()))
-	err = k.CreateLink(kernel.Host, g.Name(), "veth", []netlink.Attr{peer}, mtu)
+	pair := netlink.NewVeth(newAttrs(g.Name(), bridge.MTU, nil))
+	pair.PeerName = g.port()
+	err = k.Create(kernel.Host, pair)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -67,7 +66,7 @@ func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
 	if err != nil {
 		return fmt.Errorf("the other end of %s: %w", g.Name(), err)
 	}
-	if err := k.SetLink(kernel.Host, port, 0, 0, netlink.U32(unix.IFLA_MASTER, uint32(bridge.Index))); err != nil {
+	if err := k.SetLink(kernel.Host, port, 0, 0, kernel.Master(bridge.Index)); err != nil {
 		return fmt.Errorf("make %s a port of %s: %w", port.Name, g.Bridge, err)
 	}
 	vlans := VLANs{Link: port.Name, Bridge: g.Bridge, Access: g.VLAN, KeepDefault: g.KeepDefault}

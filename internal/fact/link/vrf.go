@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -60,12 +59,12 @@ func (v VRF) Add(k *kernel.Kernel) error {
 	device, err := v.device(k)
 	made := errors.Is(err, fs.ErrNotExist)
 	if made {
-		device, err = v.make(k)
+		device, err = v.create(k)
 	}
 	if err != nil {
 		return err
 	}
-	err = enslave(k, l, device, table(device), v.Owner)
+	err = enslave(k, l, device, device.Table(), v.Owner)
 	if err != nil && made {
 		err = errors.Join(err, v.unmake(k, device))
 	}
@@ -101,20 +100,15 @@ func (v VRF) device(k *kernel.Kernel) (*kernel.Link, error) {
 	if err := isKind(device, "vrf"); err != nil {
 		return nil, err
 	}
-	if v.Table != 0 && table(device) != v.Table {
-		err := fmt.Errorf("vrf %s is there with table %d, not %d", v.Name, table(device), v.Table)
+	if v.Table != 0 && device.Table() != v.Table {
+		err := fmt.Errorf("vrf %s is there with table %d, not %d", v.Name, device.Table(), v.Table)
 		return nil, cni.Hint(err, "leave table out to take the one that it has; all networks of a pod that share a vrf have to agree")
 	}
 	return device, nil
 }
 
-// table is a VRF's routing table.
-func table(device *kernel.Link) int {
-	return int(netlink.Uint32(netlink.Find(device.Info, unix.IFLA_VRF_TABLE)))
-}
-
-// make makes the device, up, or nothing.
-func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
+// create makes the device, up, or nothing.
+func (v VRF) create(k *kernel.Kernel) (*kernel.Link, error) {
 	table := v.Table
 	if table == 0 {
 		free, err := route.FreeTables(k, 1, 1)
@@ -123,7 +117,7 @@ func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
 		}
 		table = free[0]
 	}
-	if err := k.CreateLink(kernel.Pod, v.Name, "vrf", []netlink.Attr{netlink.U32(unix.IFLA_VRF_TABLE, uint32(table))}); err != nil {
+	if err := k.Create(kernel.Pod, &netlink.Vrf{LinkAttrs: newAttrs(v.Name, 0, nil), Table: uint32(table)}); err != nil {
 		return nil, err
 	}
 	device, err := k.Link(kernel.Pod, v.Name)
@@ -131,7 +125,7 @@ func (v VRF) make(k *kernel.Kernel) (*kernel.Link, error) {
 		return nil, err
 	}
 	// Without the interface DEL knows the device by the alias.
-	err = k.SetUp(kernel.Pod, device, netlink.String(unix.IFLA_IFALIAS, v.Owner.Alias()))
+	err = k.SetUp(kernel.Pod, device, kernel.Alias(v.Owner.Alias()))
 	if err == nil && !v.FallThrough {
 		err = route.Unreachable(k, table)
 	}
@@ -152,10 +146,10 @@ func (v VRF) unmake(k *kernel.Kernel, device *kernel.Link) error {
 		if l.Master == device.Index {
 			return nil
 		}
-		shared = shared || l.Kind == "vrf" && l.Index != device.Index && table(l) == table(device)
+		shared = shared || l.Kind == "vrf" && l.Index != device.Index && l.Table() == device.Table()
 	}
 	if !shared {
-		err = route.Reachable(k, table(device))
+		err = route.Reachable(k, device.Table())
 	}
 	return errors.Join(err, k.RemoveLink(kernel.Pod, device))
 }
@@ -183,7 +177,7 @@ func (v VRF) Del(k *kernel.Kernel) error {
 		return nil // the device is another pod's too
 	}
 	if err == nil && l.Master == device.Index {
-		err = release(k, l, table(device))
+		err = release(k, l, device.Table())
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -215,7 +209,7 @@ func (v VRF) Check(k *kernel.Kernel) error {
 	var errs []error
 	for _, r := range v.Routes {
 		if r.Table == 0 {
-			r.Table = table(device)
+			r.Table = device.Table()
 			if err := r.Check(k); err != nil {
 				errs = append(errs, fmt.Errorf("%v: %w", r, err))
 			}

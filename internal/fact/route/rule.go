@@ -167,7 +167,7 @@ func FreeTables(k *kernel.Kernel, first, n int) ([]int, error) {
 	}
 	for _, l := range links {
 		if l.Kind == "vrf" {
-			used[int(netlink.Uint32(netlink.Find(l.Info, unix.IFLA_VRF_TABLE)))] = true
+			used[l.Table()] = true
 		}
 	}
 	var free []int

@@ -11,11 +11,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Values are settings of an interface; nil and 0 leave one alone.
@@ -221,15 +221,15 @@ func set(k *kernel.Kernel, name string, v Values) error {
 	}
 	flag(v.Promisc, unix.IFF_PROMISC)
 	flag(v.AllMulti, unix.IFF_ALLMULTI)
-	var attrs []netlink.Attr
+	var attrs []nl.NetlinkRequestData
 	if v.MAC != nil {
-		attrs = append(attrs, netlink.Bytes(unix.IFLA_ADDRESS, v.MAC))
+		attrs = append(attrs, kernel.MAC(v.MAC))
 	}
 	if v.MTU != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFLA_MTU, uint32(v.MTU)))
+		attrs = append(attrs, kernel.MTU(v.MTU))
 	}
 	if v.TxQLen != nil {
-		attrs = append(attrs, netlink.U32(unix.IFLA_TXQLEN, uint32(*v.TxQLen)))
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(*v.TxQLen))))
 	}
 	err = k.SetLink(kernel.Pod, link, flags, change, attrs...)
 	if v.MTU != 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE)) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // tree is a small /sys with the device up0 on every bus. The links in it are
@@ -208,7 +207,7 @@ func (w world) mover(t *testing.T, netns string) func() {
 		t.Fatal(err)
 	}
 	return func() {
-		err := k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_NET_NS_FD, uint32(host)))
+		err := k.SetLink(kernel.Pod, l, 0, 0, kernel.NetnsFD(host))
 		if err != nil {
 			t.Error(err)
 		}

@@ -7,14 +7,11 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -86,7 +83,7 @@ func lowerMTU(k *kernel.Kernel, ifname string, mtu int) error {
 	if err != nil || mtu == 0 || mtu >= l.MTU {
 		return err
 	}
-	if err := k.SetLink(kernel.Pod, l, 0, 0, netlink.U32(unix.IFLA_MTU, uint32(mtu))); err != nil {
+	if err := k.SetLink(kernel.Pod, l, 0, 0, kernel.MTU(mtu)); err != nil {
 		return fmt.Errorf("set the MTU %d that the server gives: %w", mtu, err)
 	}
 	return nil
