@@ -108,7 +108,7 @@ func TestBackendChanges(t *testing.T) {
 }
 
 // TestBackAgain: upstream's plugins are put back under pods that ours have attached. Their CHECK of what they know, and
-// their DEL, succeed; what they do not know is as the README has it, and harms no pod that they attach; ours take it away.
+// their DEL, succeed; what they do not know is as internal/README.md has it, and harms no pod that they attach; ours take it away.
 func TestBackAgain(t *testing.T) {
 	t.Parallel()
 	old := upstream(t)
@@ -149,7 +149,7 @@ func TestBackAgain(t *testing.T) {
 				}
 			}
 			if !slices.Equal(kinds, want) {
-				t.Errorf("upstream's DEL leaves %q, and the README says %q:\n%s", kinds, want, strings.Join(left, "\n"))
+				t.Errorf("upstream's DEL leaves %q, and internal/README.md says %q:\n%s", kinds, want, strings.Join(left, "\n"))
 			}
 
 			// Their next pod has the same address and the same port.

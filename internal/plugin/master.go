@@ -12,10 +12,10 @@ import (
 // OnMaster is the part of the configuration that plugins have in common whose
 // link lies on another.
 type OnMaster struct {
-	Master string `json:"master" doc:"the link below; where it is not given, that of the default route"`
+	Master string `json:"master" doc:"the link below; where it is not given, that of the default route. vlan wants it given; ipvlan behind another plugin takes that one's interface"`
 	InPod  bool   `json:"linkInContainer" doc:"the master is in the pod's namespace, not on the host"`
 	MTU    int    `json:"mtu" min:"0" max:"65535" doc:"MTU in bytes, at most the master's; 0 takes the master's"`
-	DAD    string `json:"dad" enum:"wait,optimistic,off" default:"wait" doc:"whether duplicates of the pod's IPv6 addresses are looked for before they are used, meanwhile, or not"`
+	DAD    string `json:"dad" enum:"wait,optimistic,off" default:"wait" doc:"look for duplicates of the pod's IPv6 addresses before they are used (wait), meanwhile (optimistic), or not (off)"`
 }
 
 // Upper is the link that the configuration asks for, less what its kind adds.

@@ -37,8 +37,8 @@ type IPAM struct {
 	Ranges     [][]Range      `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
 	Routes     []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
 	DataDir    string         `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
-	Exclude    []string       `json:"exclude" doc:"addresses, and prefixes like 10.1.2.128/25, that are never given out, wherever they lie"`
-	StickyKey  string         `json:"stickyKey" doc:"keys of CNI_ARGS, with / between them, like K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses back while nobody else needs them"`
+	Exclude    []string       `json:"exclude" doc:"addresses and prefixes that are never given out; what lies in no range does no harm, so one list can serve several networks"`
+	StickyKey  string         `json:"stickyKey" doc:"keys of CNI_ARGS, as in K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses"`
 	ResolvConf string         `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
 }
 

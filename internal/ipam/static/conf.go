@@ -29,7 +29,7 @@ type Conf struct {
 // IPAM is static's own configuration.
 type IPAM struct {
 	Type      string         `json:"type" doc:"static"`
-	Addresses []Address      `json:"addresses" doc:"the addresses that the pod gets"`
+	Addresses []Address      `json:"addresses" doc:"list of {\"address\": \"10.1.2.3/24\", \"gateway\": \"10.1.2.1\"}; the gateway may be left out"`
 	Routes    []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
 	DNS       cni.DNS        `json:"dns" doc:"name resolution of the pod, for the result"`
 }

@@ -12,20 +12,20 @@ import (
 // Conf is bridge's own part of the network configuration.
 type Conf struct {
 	plugin.RuntimeMAC
-	Bridge           string     `json:"bridge" default:"cni0" doc:"name of the host's bridge; it is made where it is missing"`
-	IsGateway        bool       `json:"isGateway" doc:"give the bridge the pods' gateway addresses, and forward what the pods send"`
+	Bridge           string     `json:"bridge" default:"cni0" doc:"name of the host's bridge; made where it is missing, put right where it is not as wanted"`
+	IsGateway        bool       `json:"isGateway" doc:"give the bridge the pods' gateway addresses, and forward what the pods send. A gateway may be on no subnet of the pod's, as 169.254.1.1 or fe80::1: then the host has a route to each address of the pod"`
 	IsDefaultGateway bool       `json:"isDefaultGateway" doc:"isGateway, and a default route to it in the pod"`
-	ForceAddress     bool       `json:"forceAddress" doc:"take away another gateway address of the same subnet, even while pods use it"`
-	IPMasq           bool       `json:"ipMasq" doc:"let pods out under the host's address"`
-	IPMasqBackend    *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
+	ForceAddress     bool       `json:"forceAddress" doc:"take away another gateway address of the same subnet even while pods use it; without pods it is taken away anyhow"`
+	IPMasq           bool       `json:"ipMasq" doc:"let pods out under the host's address, except to their own subnet and to multicast groups"`
+	IPMasqBackend    *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
 	MTU              plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
 	HairpinMode      bool       `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
-	PromiscMode      *bool      `json:"promiscMode" doc:"the bridge's promiscuous mode; left alone where it is not given"`
-	VLAN             int        `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames; 0 for none"`
-	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames; without vlan the untagged ones are in VLAN 1"`
+	PromiscMode      *bool      `json:"promiscMode" doc:"the bridge's promiscuous mode, left alone where it is not given; not together with hairpinMode"`
+	VLAN             int        `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames, 0 for none; the gateway is then the link BRIDGE.VLAN"`
+	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames: a list of {\"id\": 5} and {\"minID\": 7, \"maxID\": 9}; without vlan the untagged ones are in VLAN 1"`
 	KeepDefaultVLAN  bool       `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
 	MACSpoofCheck    bool       `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
-	EnableDAD        bool       `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used"`
+	EnableDAD        bool       `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used, which takes a second or two"`
 	NoInterface      bool       `json:"disableContainerInterface" doc:"leave the pod's end down; only without ipam"`
 	PortIsolation    bool       `json:"portIsolation" doc:"let no frames pass between pods that have this set"`
 

@@ -12,7 +12,7 @@ import (
 // Conf is dummy's own part of the network configuration.
 type Conf struct {
 	MTU int    `json:"mtu" min:"0" max:"65535" doc:"MTU in bytes; 0 takes the kernel's default"`
-	MAC string `json:"mac" doc:"hardware address of the pod's link"`
+	MAC string `json:"mac" doc:"hardware address of the pod's link; made of the attachment where it is not given"`
 
 	mac net.HardwareAddr
 }

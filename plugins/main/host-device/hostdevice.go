@@ -16,12 +16,12 @@ import (
 
 // Conf is host-device's own part of the network configuration.
 type Conf struct {
-	Device        string        `json:"device" doc:"name of the device on the host"`
-	HWAddr        string        `json:"hwaddr" doc:"the device by its hardware address, where no device is given"`
+	Device        string        `json:"device" doc:"name of the device on the host, or another name that it goes by"`
+	HWAddr        string        `json:"hwaddr" doc:"the device by its hardware address, where no device is given; of VLANs, bridges and bonds that share it the device below is meant"`
 	KernelPath    string        `json:"kernelpath" doc:"the device by its folder below /sys/devices, where neither of these is given"`
 	PCIBusID      string        `json:"pciBusID" doc:"the device by its PCI address, as in 0000:03:00.0, where none of these is given"`
-	DPDKMode      bool          `json:"dpdkMode" doc:"a driver in user space has the device; found out by the driver of the PCI device whatever is given"`
-	DAD           string        `json:"dad" enum:"wait,optimistic,off" default:"wait" doc:"whether duplicates of the pod's IPv6 addresses are looked for before they are used, meanwhile, or not"`
+	DPDKMode      bool          `json:"dpdkMode" doc:"is found out, whatever is given: where a driver in user space (vfio-pci, uio_pci_generic, igb_uio) has the PCI device, nothing is moved, and IPAM's addresses are only reported"`
+	DAD           string        `json:"dad" enum:"wait,optimistic,off" default:"wait" doc:"look for duplicates of the pod's IPv6 addresses before they are used (wait), meanwhile (optimistic), or not (off)"`
 	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
 
 	selected device.Selector

@@ -13,7 +13,7 @@ import (
 // Conf is ipvlan's own part of the network configuration.
 type Conf struct {
 	plugin.OnMaster
-	Mode string `json:"mode" enum:"l2,l3,l3s" default:"l2" doc:"whether the host switches or routes between the master's ipvlans; l3s with its packet filter"`
+	Mode string `json:"mode" enum:"l2,l3,l3s" default:"l2" doc:"whether the host switches (l2) or routes (l3) between the master's ipvlans; l3s routes with its packet filter. One for all on a master: the kernel gives the last one's to all"`
 
 	// behind says that the master is another plugin's interface, which neither
 	// STATUS nor a result that has this plugin's own can tell.

@@ -14,8 +14,8 @@ type Conf struct {
 	plugin.OnMaster
 	plugin.RuntimeMAC
 	Mode        string `json:"mode" enum:"bridge,private,vepa,passthru" default:"bridge" doc:"which of the master's macvlans reach one another"`
-	MAC         string `json:"mac" doc:"hardware address of the pod's link"`
-	QueueLength uint32 `json:"bcqueuelen" doc:"length of the queue of broadcasts; 0 takes the kernel's"`
+	MAC         string `json:"mac" doc:"hardware address of the pod's link; made of the attachment where it is not given. Capability mac, args.cni.mac and MAC in CNI_ARGS come before it"`
+	QueueLength uint32 `json:"bcqueuelen" doc:"how many broadcasts may wait; 0 takes the kernel's number"`
 
 	mac net.HardwareAddr
 }

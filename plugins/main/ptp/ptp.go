@@ -20,8 +20,8 @@ import (
 
 // Conf is ptp's own part of the network configuration.
 type Conf struct {
-	IPMasq        bool       `json:"ipMasq" doc:"let pods out under the host's address"`
-	IPMasqBackend *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades"`
+	IPMasq        bool       `json:"ipMasq" doc:"let pods out under the host's address, except to multicast groups"`
+	IPMasqBackend *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
 	MTU           plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends; 0 takes the kernel's default, \"auto\" that of the host's default route"`
 }
 

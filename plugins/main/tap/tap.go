@@ -15,11 +15,11 @@ import (
 // Conf is tap's own part of the network configuration.
 type Conf struct {
 	plugin.RuntimeMAC
-	MultiQueue     bool    `json:"multiQueue" doc:"let a program open several queues of the device"`
+	MultiQueue     bool    `json:"multiQueue" doc:"several queues; a program must open the device the same way"`
 	MTU            int     `json:"mtu" min:"0" max:"65521" doc:"MTU in bytes; 0 takes the kernel's default"`
-	MAC            string  `json:"mac" doc:"hardware address of the device"`
-	Owner          *uint32 `json:"owner" max:"4294967294" doc:"number of the user who may open the device"`
-	Group          *uint32 `json:"group" max:"4294967294" doc:"number of the group whose members may open the device"`
+	MAC            string  `json:"mac" doc:"hardware address of the device; made of the attachment where it is not given"`
+	Owner          *uint32 `json:"owner" max:"4294967294" doc:"number of the user who may open the device without privileges"`
+	Group          *uint32 `json:"group" max:"4294967294" doc:"number of the group whose members may"`
 	SELinuxContext string  `json:"selinuxContext" doc:"SELinux label that the device is made under; without SELinux it does nothing"`
 	Bridge         string  `json:"bridge" doc:"bridge inside the pod that the device becomes a port of"`
 

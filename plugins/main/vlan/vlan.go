@@ -12,7 +12,7 @@ import (
 // Conf is vlan's own part of the network configuration.
 type Conf struct {
 	plugin.OnMaster
-	ID int `json:"vlanId" min:"0" max:"4094" doc:"the VLAN; 0 is frames with a priority alone"`
+	ID int `json:"vlanId" min:"0" max:"4094" doc:"the VLAN; 0 is frames with a priority alone. A VLAN of a master has room for one pod: for more use bridge or macvlan on a VLAN link of the host"`
 }
 
 var vlan = plugin.Plugin[Conf]{

@@ -14,8 +14,8 @@ import (
 // Conf is bandwidth's own part of the network configuration.
 type Conf struct {
 	Limits
-	ExemptSubnets []string      `json:"exemptSubnets" doc:"prefixes; what comes from them and goes to them is not limited"`
-	EgressShaper  string        `json:"egressShaper" enum:"ifb,pod" default:"ifb" doc:"where egress is limited: ifb, a device on the host; pod, the pod's own interface"`
+	ExemptSubnets []string      `json:"exemptSubnets" doc:"prefixes: what comes from them or goes to them, by the addresses that the pod sees, is not limited; a cluster's Services are prefixes of their own"`
+	EgressShaper  string        `json:"egressShaper" enum:"ifb,pod" default:"ifb" doc:"where egress is limited: at a device on the host (ifb), or at the pod's own interface (pod), of whatever kind it is"`
 	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
 
 	ingress, egress tc.Limit
@@ -24,15 +24,15 @@ type Conf struct {
 
 // Limits are those of both directions, as the pod sees them.
 type Limits struct {
-	IngressRate  *uint64 `json:"ingressRate" doc:"most that the pod receives, in bit/s; 0 is no limit"`
-	IngressBurst *uint64 `json:"ingressBurst" doc:"bits that may come at once after a pause; by default 50 ms of the rate"`
-	EgressRate   *uint64 `json:"egressRate" doc:"most that the pod sends, in bit/s; 0 is no limit"`
-	EgressBurst  *uint64 `json:"egressBurst" doc:"bits that may go at once after a pause; by default 50 ms of the rate"`
+	IngressRate  *uint64 `json:"ingressRate" doc:"most that the pod receives, in bit/s of whole frames; 0 is no limit"`
+	IngressBurst *uint64 `json:"ingressBurst" doc:"bits that may come at once after a pause, by default 50 ms of the rate; a frame may in any case. 4294967295 and more, which runtimes give when nobody has asked for a burst, are the default too"`
+	EgressRate   *uint64 `json:"egressRate" doc:"most that the pod sends, in bit/s of whole frames; 0 is no limit"`
+	EgressBurst  *uint64 `json:"egressBurst" doc:"bits that may go at once after a pause, as ingressBurst"`
 }
 
 // RuntimeConfig is the values of the capabilities that bandwidth looks at.
 type RuntimeConfig struct {
-	Bandwidth Limits `json:"bandwidth" doc:"capability bandwidth: the limits, where the configuration has none of the keys"`
+	Bandwidth Limits `json:"bandwidth" doc:"the four limits, where the configuration has none of them"`
 }
 
 // noWish is the burst that containerd and CRI-O give when nobody has asked for

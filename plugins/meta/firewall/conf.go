@@ -11,10 +11,10 @@ import (
 
 // Conf is firewall's own part of the network configuration.
 type Conf struct {
-	Backend       *string `json:"backend" enum:"nftables,iptables,firewalld" default:"nftables" doc:"whose rules let the pod's traffic through; without it firewalld where firewalldZone is given"`
-	AdminChain    *string `json:"iptablesAdminChainName" default:"CNI-ADMIN" doc:"chain of iptables' table filter whose rules come before the pods are let through"`
-	Zone          *string `json:"firewalldZone" default:"trusted" doc:"zone of firewalld that the pod's addresses are bound to"`
-	IngressPolicy string  `json:"ingressPolicy" enum:"open,same-bridge,isolated" default:"open" doc:"who may reach the pod: everybody, nobody on other bridges that have such a policy, or nobody on its own bridge either"`
+	Backend       *string `json:"backend" enum:"nftables,iptables,firewalld" default:"nftables" doc:"what lets the pod's traffic through; iptables has upstream's chains, firewalld is asked over D-Bus. Left out, it is firewalld where firewalldZone is given, and does not hang on what runs"`
+	AdminChain    *string `json:"iptablesAdminChainName" default:"CNI-ADMIN" doc:"chain of iptables' table filter that has the first word on pods' packets, where it exists"`
+	Zone          *string `json:"firewalldZone" default:"trusted" doc:"zone that the pod's addresses are bound to; an address that two pods have stays bound for the second"`
+	IngressPolicy string  `json:"ingressPolicy" enum:"open,same-bridge,isolated" default:"open" doc:"who may reach the pod: everybody (open), nobody on other bridges that have a policy (same-bridge), nor pods of its own bridge (isolated, which needs bridge netfilter with iptables alone). With every backend"`
 }
 
 // The backends. None is nftables.

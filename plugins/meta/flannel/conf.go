@@ -14,10 +14,10 @@ import (
 // Conf is flannel's own part of the network configuration.
 type Conf struct {
 	CNIVersion string         `json:"cniVersion" doc:"version of the CNI specification that the configuration is written for"`
-	SubnetFile string         `json:"subnetFile" default:"/run/flannel/subnet.env" doc:"the file that flanneld writes its lease to"`
-	DataDir    string         `json:"dataDir" default:"/var/lib/cni/flannel" doc:"folder in which is kept what attachments were made with"`
-	Delegate   delegated.Conf `json:"delegate" doc:"configuration of the plugin that does the work, less name and ipam; its type is bridge where it is not given"`
-	IPAM       delegated.Conf `json:"ipam" doc:"configuration of that plugin's ipam; its type is host-local where it is not given, and then its ranges are the node's subnets"`
+	SubnetFile string         `json:"subnetFile" default:"/run/flannel/subnet.env" doc:"the file that flanneld writes its lease to: IPv4, IPv6 or both. While it is not there, STATUS and ADD say so"`
+	DataDir    string         `json:"dataDir" default:"/var/lib/cni/flannel" doc:"where is kept what each pod was attached with"`
+	Delegate   delegated.Conf `json:"delegate" doc:"the plugin that does the work, and its keys, less name and ipam; {\"type\": \"bridge\", \"isGateway\": true} where it is not given"`
+	IPAM       delegated.Conf `json:"ipam" doc:"its ipam; {\"type\": \"host-local\"} where it is not given, whose ranges are the node's subnets; routes stand before those to the cluster"`
 }
 
 const (

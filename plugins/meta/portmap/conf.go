@@ -14,13 +14,13 @@ import (
 
 // Conf is portmap's own part of the network configuration.
 type Conf struct {
-	Backend       *string       `json:"backend" enum:"nftables,iptables" default:"nftables" doc:"what leads the ports; without it iptables where another key is for that alone"`
-	SNAT          *bool         `json:"snat" default:"true" doc:"masquerade the connections whose answers would not find back otherwise: the subnet's own and those to 127.0.0.1"`
-	MasqAll       bool          `json:"masqAll" doc:"masquerade the connections of all clients"`
-	MarkMasqBit   *int          `json:"markMasqBit" min:"0" max:"31" default:"13" doc:"bit of the packets' mark that asks for masquerading"`
-	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"chain of iptables that sets the mark; it takes the backend iptables"`
-	ConditionsV4  Conditions    `json:"conditionsV4" doc:"what IPv4 packets must match besides, in the words of nft or iptables"`
-	ConditionsV6  Conditions    `json:"conditionsV6" doc:"what IPv6 packets must match besides, in the words of nft or iptables"`
+	Backend       *string       `json:"backend" enum:"nftables,iptables" default:"nftables" doc:"what leads the ports; iptables has upstream's chains and comments, and needs the package iptables. Left out, it is iptables where another key is for that alone"`
+	SNAT          *bool         `json:"snat" default:"true" doc:"masquerade the connections whose answers would not find back otherwise: from the pod itself, from its subnet, from 127.0.0.0/8"`
+	MasqAll       bool          `json:"masqAll" doc:"masquerade every connection to a host port"`
+	MarkMasqBit   *int          `json:"markMasqBit" min:"0" max:"31" default:"13" doc:"bit of the packets' mark that asks for masquerading between the hooks; 12 is refused, it is firewall's"`
+	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"with iptables, which it asks for: a chain of somebody else's that sets the mark instead, such as KUBE-MARK-MASQ"`
+	ConditionsV4  Conditions    `json:"conditionsV4" doc:"what IPv4 packets must match besides, in the words of nft or of iptables; those that nft has no like of ask for iptables"`
+	ConditionsV6  Conditions    `json:"conditionsV6" doc:"the same for IPv6 packets"`
 	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
 
 	ports   []port
@@ -29,7 +29,7 @@ type Conf struct {
 
 // RuntimeConfig is the values of the capabilities that portmap looks at.
 type RuntimeConfig struct {
-	PortMappings []PortMapping `json:"portMappings" doc:"capability portMappings: the host's ports that lead to the pod"`
+	PortMappings []PortMapping `json:"portMappings" doc:"the host's ports that lead to the pod: hostPort, containerPort, protocol (tcp, udp, sctp), hostIP"`
 }
 
 // PortMapping is a port as runtimes give it.

@@ -15,9 +15,9 @@ import (
 
 // Conf is sbr's own part of the network configuration.
 type Conf struct {
-	Table    *uint32  `json:"table" min:"1" max:"4294967295" doc:"a routing table that others fill: only the rules are made"`
-	Gateways []string `json:"gateways" doc:"next hops of the default routes, one for each family at most; they come before those that there are"`
-	Hints    bool     `json:"addSourceHints" doc:"leave the addresses' subnets in the main table too, with the address as the preferred source"`
+	Table    *uint32  `json:"table" min:"1" max:"4294967295" doc:"the rules alone, to a table that others fill, such as by table in IPAM's routes; the other keys do nothing then"`
+	Gateways []string `json:"gateways" doc:"next hops of the default routes, one for each family at most, where they are not IPAM's; they come before default routes that there are"`
+	Hints    bool     `json:"addSourceHints" doc:"leave the interface's subnets in the main table too, with the address as the preferred source"`
 
 	gateways map[bool]netip.Addr // by being of IPv4
 }

@@ -28,8 +28,8 @@ type Conf struct {
 
 // Settings can come from the configuration and from args.cni.
 type Settings struct {
-	Sysctl   map[string]string `json:"sysctl" doc:"settings below net of the pod's namespace; IFNAME stands for the interface"`
-	MAC      string            `json:"mac" doc:"hardware address"`
+	Sysctl   map[string]string `json:"sysctl" doc:"settings below net of the pod's namespace, with dots or slashes; IFNAME stands for the interface"`
+	MAC      string            `json:"mac" doc:"hardware address; capability mac, args.cni.mac and MAC in CNI_ARGS come before it"`
 	Promisc  *bool             `json:"promisc" doc:"promiscuous mode; false leaves it alone"`
 	MTU      int               `json:"mtu" min:"0" max:"65535" doc:"MTU in bytes; 0 leaves it alone"`
 	AllMulti *bool             `json:"allmulti" doc:"reception of all multicast groups"`

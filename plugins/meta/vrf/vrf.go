@@ -14,9 +14,9 @@ import (
 
 // Conf is vrf's own part of the network configuration.
 type Conf struct {
-	VRFName     string `json:"vrfname" doc:"name of the VRF's device; it is made for the first interface in it"`
-	Table       uint32 `json:"table" min:"0" max:"4294967295" doc:"the VRF's routing table; 0 takes the one that it has, or a free one"`
-	FallThrough bool   `json:"fallThrough" doc:"look in the main table for what the VRF has no route to"`
+	VRFName     string `json:"vrfname" doc:"name of the VRF's device in the pod; the first interface in it makes it, and the last takes it away"`
+	Table       uint32 `json:"table" min:"0" max:"4294967295" doc:"its routing table; 0 takes the one that it has, or the first that nothing in the pod uses"`
+	FallThrough bool   `json:"fallThrough" doc:"look in the main table for what the VRF has no route to, as upstream's does; of the first interface's configuration"`
 }
 
 // vrf has nothing on the host, and what it has in the pod ends with the pod's

@@ -28,11 +28,11 @@ type Conf struct {
 // IPAM is dhcp's own configuration.
 type IPAM struct {
 	Type       string    `json:"type"`
-	SocketPath string    `json:"daemonSocketPath" default:"/run/cni/dhcp.sock" doc:"socket that the daemon listens on"`
-	Provide    []Provide `json:"provide" doc:"options that the server is told"`
-	Request    []Request `json:"request" doc:"options that the server is asked for beside our own"`
+	SocketPath string    `json:"daemonSocketPath" default:"/run/cni/dhcp.sock" doc:"where the daemon listens"`
+	Provide    []Provide `json:"provide" doc:"options to tell: {\"option\": \"host-name\", \"value\": \"x\"}, or with fromArg the value of a key of CNI_ARGS"`
+	Request    []Request `json:"request" doc:"options to ask for beside ours, as {\"option\": \"43\"}; skipDefault leaves ours out"`
 	Priority   int       `json:"priority" min:"0" doc:"metric of the routes that the server gives; 0 takes the kernel's"`
-	Family     []string  `json:"family" doc:"which addresses are asked for: 4, 6 or both; [\"4\"] where it is not given"`
+	Family     []string  `json:"family" doc:"\"4\", \"6\" or both; [\"4\"] where it is not given. With \"6\" the address comes by DHCPv6, and routes by router advertisements, which the kernel follows"`
 }
 
 // Provide is an option that the server is told.
