@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // flow makes the kernel remember a flow from a client's port 1000 to a host's
@@ -118,30 +118,22 @@ func TestFilter(t *testing.T) {
 	flow(s, "tcp", "198.51.1.3", "192.0.2.2", 53, "10.1.2.3", 53)
 	flow(s, "udp", "2001:db8:1::1", "2001:db8::2", 53, "fd00::3", 53)
 	flow(s, "udp", "2001:db8:1::2", "2001:db8::2", 54, "fd00::3", 53)
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
+	c, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for q, want := range map[query]int{
-		{unix.AF_INET, unix.IPPROTO_UDP, 0, netip.Addr{}}:                     2,
-		{unix.AF_INET, unix.IPPROTO_UDP, 53, netip.Addr{}}:                    1,
-		{unix.AF_INET, unix.IPPROTO_UDP, 0, netip.MustParseAddr("10.1.2.3")}:  1,
-		{unix.AF_INET, unix.IPPROTO_UDP, 54, netip.MustParseAddr("10.1.2.3")}: 0,
-		{unix.AF_INET6, unix.IPPROTO_UDP, 54, netip.Addr{}}:                   1,
-		{unix.AF_INET, unix.IPPROTO_TCP, 53, netip.Addr{}}:                    1,
-		{unix.AF_INET, unix.IPPROTO_SCTP, 53, netip.Addr{}}:                   0,
+	for q, want := range map[question]int{
+		{protocol: unix.IPPROTO_UDP}:                       2,
+		{protocol: unix.IPPROTO_UDP, port: 53}:             1,
+		{protocol: unix.IPPROTO_UDP, six: true, port: 54}:  1,
+		{protocol: unix.IPPROTO_TCP, port: 53}:             1,
+		{protocol: unix.IPPROTO_SCTP, port: 53}:            0,
+		{protocol: unix.IPPROTO_SCTP, six: true, port: 53}: 0,
 	} {
-		answers, err := c.Dump(netlink.Message{Type: message(ctGet), Body: append(header(q.family), netlink.Join(q.filter()...)...)})
-		if err != nil || len(answers) != want {
-			t.Errorf("%+v: %d flows, %v; %d are wanted", q, len(answers), err, want)
+		entries, err := q.ask(&nl.SocketHandle{Socket: c})
+		if err != nil || len(entries) != want {
+			t.Errorf("%+v: %d flows, %v; %d are wanted", q, len(entries), err, want)
 		}
 	}
-	// What queriesByPod says of IPv6.
-	six := []netlink.Attr{
-		netlink.Nest(ctaTupleReply, netlink.Nest(ctaTupleIP, netlink.Bytes(ctaIPv6Src, netip.MustParseAddr("fd00::3").AsSlice()))),
-		netlink.Nest(ctaFilter, netlink.U32(ctaFilterReply, bySource)),
-	}
-	answers, err := c.Dump(netlink.Message{Type: message(ctGet), Body: append(header(unix.AF_INET6), netlink.Join(six...)...)})
-	t.Logf("IPv6 flows that fd00::3 answers, of 2, by the kernel's filter: %d, %v", len(answers), err)
 }
