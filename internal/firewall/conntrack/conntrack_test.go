@@ -43,7 +43,8 @@ func tracked(t *testing.T) *kerneltest.Sandbox {
 	t.Helper()
 	s := kerneltest.New(t)
 	s.Run(`ip link add uplink type bridge; ip link set uplink up; ip addr add 192.0.2.2/24 dev uplink; ip addr add 2001:db8::2/64 dev uplink nodad
-		ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1`)
+		ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1
+		until ip -6 route show table local | grep -q "2001:db8::2 dev"; do sleep 0.05; done`) // the kernel makes that route a moment later
 	return s
 }
 
