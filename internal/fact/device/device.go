@@ -67,7 +67,7 @@ func (d Device) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if err := r.claim(); err != nil {
+	if err := records.Claim(r); err != nil {
 		return err
 	}
 	if err := d.move(k, l); err != nil {
@@ -103,24 +103,17 @@ func kindText(l *kernel.Link) string {
 // Del brings the device home. Where it is nowhere, it is success: it was
 // virtual and died with the pod, or was pulled out.
 func (d Device) Del(k *kernel.Kernel) error {
-	r, err := read(d.Owner)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d.foreign(k)
-	}
+	r, err := records.Read(d.Owner)
 	if err != nil {
-		// A record that cannot be read still leaves the alias.
-		return errors.Join(d.foreign(k), forget(d.Owner))
+		// Without a record that can be read there is the alias.
+		return errors.Join(d.byAlias(k), records.Remove(d.Owner))
 	}
-	home, err := r.bringHome(k)
-	if home {
-		err = errors.Join(err, forget(d.Owner))
-	}
-	return err
+	return r.comeHome(k)
 }
 
-// foreign brings home what upstream has moved, or whose record is lost: the
+// byAlias brings home what upstream has moved, or whose record is lost: the
 // alias tells its name and nothing tells more.
-func (d Device) foreign(k *kernel.Kernel) error {
+func (d Device) byAlias(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, d.Owner.IfName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -132,13 +125,13 @@ func (d Device) foreign(k *kernel.Kernel) error {
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}
-	_, err = r.takeOut(k, l)
+	_, err = r.moveHome(k, kernel.Pod, l)
 	return err
 }
 
 // claimed reports whether a record says that a link of the pod is somebody's.
 func claimed(k *kernel.Kernel, l *kernel.Link) bool {
-	list, _ := all()
+	list, _, _ := records.All()
 	return slices.ContainsFunc(list, func(r record) bool { return r.PodID.Is(k.PodID()) && r.same(l) })
 }
 
@@ -151,7 +144,7 @@ func (d Device) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	r, err := read(d.Owner)
+	r, err := records.Read(d.Owner)
 	if errors.Is(err, fs.ErrNotExist) {
 		r, err = record{Name: l.Alias, Kind: l.Kind, MAC: l.MAC.String()}, nil // upstream has moved it
 	}

@@ -37,7 +37,7 @@ func TestHalfAMove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.claim(); err != nil {
+	if err := records.Claim(r); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.move(k, l); !errors.Is(err, fs.ErrExist) {
@@ -62,7 +62,7 @@ func TestAddAfterDeath(t *testing.T) {
 	d := Device{Owner: owner, Select: Selector{Name: "up0"}}
 	l, _ := d.Select.find(k)
 	r, err := describe(k, owner, l)
-	if err != nil || r.claim() != nil {
+	if err != nil || records.Claim(r) != nil {
 		t.Fatal(err)
 	}
 	if err := d.Add(s.Kernel()); err != nil {
@@ -88,7 +88,7 @@ func TestBrokenRecord(t *testing.T) {
 			if err := d.Add(s.Kernel()); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(string(records)+"/"+owner.Key(), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(string(records.Folder)+"/"+owner.Key(), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if list, err := Attachments(nil); err != nil || len(list) != 0 {

@@ -51,21 +51,17 @@ func (s Selector) find(k *kernel.Kernel) (*kernel.Link, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return l, err
 	}
-	list, _ := all()
+	list, _, _ := records.All()
 	i := slices.IndexFunc(list, s.means)
 	if i < 0 {
 		return nil, err
 	}
 	r := list[i]
-	if !r.abandoned() {
+	if !r.Abandoned() {
 		return nil, r.busy()
 	}
-	home, herr := r.bringHome(k)
-	if home {
-		herr = errors.Join(herr, forget(r.Owner))
-	}
-	if herr != nil {
-		return nil, herr
+	if err := r.comeHome(k); err != nil {
+		return nil, err
 	}
 	return s.look(k)
 }
@@ -78,7 +74,7 @@ func (s Selector) Ready(k *kernel.Kernel) error {
 	}
 	_, err := s.look(k)
 	if errors.Is(err, fs.ErrNotExist) {
-		if list, _ := all(); slices.ContainsFunc(list, s.means) {
+		if list, _, _ := records.All(); slices.ContainsFunc(list, s.means) {
 			return nil
 		}
 	}
@@ -92,10 +88,8 @@ func (s Selector) means(r record) bool {
 		return r.Name == s.Name
 	case s.MAC != nil:
 		return r.MAC == s.MAC.String()
-	case s.Path != "":
-		return below(r.Hardware, s.Path)
 	}
-	folder, _, err := s.bus()
+	folder, err := s.folder()
 	return err == nil && below(r.Hardware, folder)
 }
 
@@ -110,10 +104,8 @@ func (s Selector) look(k *kernel.Kernel) (*kernel.Link, error) {
 			return nil, err
 		}
 		return byMAC(links, s.MAC)
-	case s.Path != "":
-		return linkIn(k, s.Path)
 	}
-	folder, _, err := s.bus()
+	folder, err := s.folder()
 	if err != nil {
 		return nil, err
 	}
@@ -128,12 +120,12 @@ func byMAC(links []*kernel.Link, mac net.HardwareAddr) (*kernel.Link, error) {
 	if len(having) == 0 {
 		return nil, fmt.Errorf("no link of the host has hwaddr %v: %w", mac, fs.ErrNotExist)
 	}
-	for _, better := range []func(*kernel.Link) bool{
-		func(l *kernel.Link) bool { return l.PermMAC.String() == mac.String() },
-		func(l *kernel.Link) bool { return l.Kind == "" },
-		func(l *kernel.Link) bool { return !standsOn(l, having) },
+	for _, worse := range []func(*kernel.Link) bool{
+		func(l *kernel.Link) bool { return l.PermMAC.String() != mac.String() },
+		func(l *kernel.Link) bool { return l.Kind != "" },
+		func(l *kernel.Link) bool { return standsOn(l, having) },
 	} {
-		if some := only(having, better); len(some) > 0 {
+		if some := slices.DeleteFunc(slices.Clone(having), worse); len(some) > 0 {
 			having = some
 		}
 	}
@@ -142,15 +134,6 @@ func byMAC(links []*kernel.Link, mac net.HardwareAddr) (*kernel.Link, error) {
 		return nil, cni.Hint(err, "name the one that is meant with \"device\"")
 	}
 	return having[0], nil
-}
-
-func only(links []*kernel.Link, good func(*kernel.Link) bool) (out []*kernel.Link) {
-	for _, l := range links {
-		if good(l) {
-			out = append(out, l)
-		}
-	}
-	return out
 }
 
 // standsOn reports whether a link lies on one of the others, or has it as a

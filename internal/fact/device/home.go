@@ -15,38 +15,44 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// bringHome finds the device wherever it is and makes it again what it was.
-// settled says that nothing is left to do for it: it is home, or no more. It is
-// home also where one of its settings could not be restored.
-func (r record) bringHome(k *kernel.Kernel) (settled bool, err error) {
-	if k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
-		if l, err := r.find(k, kernel.Pod, r.Owner.IfName, r.Name); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return r.leave(k, l, err)
+// comeHome finds the device wherever it is, makes it again what it was, and
+// removes the record. The record stays where the device cannot be reached.
+func (r record) comeHome(k *kernel.Kernel) error {
+	side, view := kernel.Pod, r.pod(k)
+	var l *kernel.Link
+	err := fs.ErrNotExist
+	if view != nil {
+		l, err = r.find(view, kernel.Pod, r.Owner.IfName, r.Name)
+		if view != k {
+			defer view.Close()
 		}
 	}
-	// The runtime may not have said where the pod is, or what is there is another's.
-	if other := r.openPod(k); other != nil {
-		defer other.Close()
-		if l, err := r.find(other, kernel.Pod, r.Owner.IfName, r.Name); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return r.leave(other, l, err)
-		}
+	if errors.Is(err, fs.ErrNotExist) {
+		side, view = kernel.Host, k
+		l, err = r.awaitOnHost(k)
 	}
-	l, err := r.awaitOnHost(k)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return true, nil
+		return records.Remove(r.Owner) // it was virtual and died with the pod, or was pulled out
 	case errors.Is(err, errAway):
-		return false, nil
+		return nil
 	case err != nil:
-		return false, err
+		return err
 	}
-	return r.rename(k, l)
+	home, err := r.moveHome(view, side, l)
+	if home {
+		err = errors.Join(err, records.Remove(r.Owner))
+	}
+	return err
 }
 
-// openPod opens the namespace that the device went to, where it is there and is
-// not the one that k has open. Else it is nil.
-func (r record) openPod(k *kernel.Kernel) *kernel.Kernel {
-	if r.abandoned() || k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
+// pod opens the namespace that the device went to, and gives nil where that is
+// gone. The runtime may not say where it is, or name one that is another pod's.
+func (r record) pod(k *kernel.Kernel) *kernel.Kernel {
+	if k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
+		return k
+	}
+	if r.Abandoned() {
 		return nil
 	}
 	other, err := kernel.Open(r.Netns)
@@ -77,7 +83,7 @@ func (r record) find(k *kernel.Kernel, side kernel.Side, names ...string) (*kern
 		return nil, err
 	}
 	for _, l := range links {
-		if r.surely(l) {
+		if r.unmistakable(l) {
 			return l, nil
 		}
 	}
@@ -95,9 +101,8 @@ var errAway = errors.New("somebody holds its namespace open")
 // awaitOnHost finds the device on the host. Hardware comes there by itself when
 // its namespace goes. Where it does not, although it is plugged in, somebody
 // holds that namespace open.
-func (r record) awaitOnHost(k *kernel.Kernel) (*kernel.Link, error) {
-	var l *kernel.Link
-	err := k.Await(kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
+func (r record) awaitOnHost(k *kernel.Kernel) (l *kernel.Link, err error) {
+	err = k.Await(kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
 		k.Forget(kernel.Host, r.Name)
 		l, err = r.find(k, kernel.Host, r.Name)
 		if errors.Is(err, fs.ErrNotExist) && r.pluggedIn() {
@@ -106,7 +111,7 @@ func (r record) awaitOnHost(k *kernel.Kernel) (*kernel.Link, error) {
 		return true, err
 	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, errAway
+		err = errAway
 	}
 	return l, err
 }
@@ -121,61 +126,47 @@ func (r record) pluggedIn() bool {
 	return err == nil && !inUserspace(driver)
 }
 
-// leave is takeOut, or the error of the search.
-func (r record) leave(k *kernel.Kernel, l *kernel.Link, err error) (bool, error) {
-	if err != nil {
-		return false, err
+// moveHome gives the device its name and alias back, in the same message that
+// moves it where it is in the pod still, and then its settings. It is home also
+// where one of those could not be restored.
+func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (home bool, err error) {
+	own, taken := r.freeName(k, side, l)
+	attrs := []nl.NetlinkRequestData{kernel.Alias(r.Alias)}
+	if side == kernel.Pod {
+		host, err := k.HostFD()
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(host)
+		attrs = append(attrs, kernel.NetnsFD(host))
 	}
-	return r.takeOut(k, l)
-}
-
-// takeOut moves the device out of the pod under its own name and alias, in one
-// message, and restores its settings.
-func (r record) takeOut(k *kernel.Kernel, l *kernel.Link) (bool, error) {
-	host, err := k.HostFD()
-	if err != nil {
-		return false, err
+	if own != l.Name || side == kernel.Pod {
+		attrs = append(attrs, kernel.Name(own))
 	}
-	defer unix.Close(host)
-	own, taken := r.freeName(k, 0)
-	err = k.SetLink(kernel.Pod, l, 0, 0, kernel.NetnsFD(host), kernel.Name(own), kernel.Alias(r.Alias))
-	if err != nil {
-		return false, fmt.Errorf("move %s home as %s: %w", l.Name, own, err)
-	}
-	k.Forget(kernel.Host, own)
-	return true, errors.Join(taken, r.restore(k, own))
-}
-
-// rename gives a device that is on the host its name and alias back.
-func (r record) rename(k *kernel.Kernel, l *kernel.Link) (bool, error) {
-	own, taken := l.Name, error(nil)
-	if l.Name != r.Name {
-		own, taken = r.freeName(k, l.Index)
-	}
-	if own != l.Name && l.Up() {
+	if own != l.Name && side == kernel.Host && l.Up() {
 		// Before Linux 6.2 a link that is up has a fixed name.
 		if err := k.SetLink(kernel.Host, l, 0, unix.IFF_UP); err != nil {
 			return false, fmt.Errorf("take %s down: %w", l.Name, err)
 		}
 	}
-	if own != l.Name || l.Alias != r.Alias {
-		if err := k.SetLink(kernel.Host, l, 0, 0, kernel.Name(own), kernel.Alias(r.Alias)); err != nil {
-			return false, fmt.Errorf("rename %s to %s: %w", l.Name, own, err)
-		}
-		k.Forget(kernel.Host, own)
+	if err := k.SetLink(side, l, 0, 0, attrs...); err != nil {
+		return false, fmt.Errorf("bring %s home as %s: %w", l.Name, own, err)
 	}
-	return true, errors.Join(taken, r.restore(k, own))
+	k.Forget(kernel.Host, own)
+	if err = r.restore(k, own); err != nil {
+		err = fmt.Errorf("%s is home, but not as it was: %w", own, err)
+	}
+	return true, errors.Join(taken, err)
 }
 
-// freeName is the device's name, or where a link of the host has taken it
+// freeName is the device's name, or where another link of the host has taken it
 // meanwhile, one like it, with the error that says so.
-func (r record) freeName(k *kernel.Kernel, index int) (string, error) {
-	own := r.Name
-	var taken error
+func (r record) freeName(k *kernel.Kernel, side kernel.Side, device *kernel.Link) (own string, taken error) {
+	own = r.Name
 	for i := 1; i < 1000; i++ {
 		k.Forget(kernel.Host, own)
 		l, err := k.Link(kernel.Host, own)
-		if err != nil || l.Index == index {
+		if err != nil || side == kernel.Host && l.Index == device.Index {
 			return own, taken
 		}
 		own = fmt.Sprintf("%.11s_%d", r.Name, i)
@@ -186,28 +177,13 @@ func (r record) freeName(k *kernel.Kernel, index int) (string, error) {
 }
 
 // restore makes the device's settings again what they were. What cannot be
-// restored does not keep the others from it.
+// restored does not keep the others from it. A device that is up stays up.
 func (r record) restore(k *kernel.Kernel, own string) error {
 	l, err := k.Link(kernel.Host, own)
 	if err != nil {
 		return err
 	}
-	errs := []error{r.restoreLink(k, l)}
-	for _, a := range r.Addresses {
-		errs = append(errs, a.Give(k, kernel.Host, l))
-	}
-	return wrap(own, errors.Join(errs...))
-}
-
-func wrap(own string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s is home, but not as it was: %w", own, err)
-}
-
-// restoreLink restores what messages about links set. A device that is up stays up.
-func (r record) restoreLink(k *kernel.Kernel, l *kernel.Link) error {
+	var errs []error
 	var attrs []nl.NetlinkRequestData
 	if mac, err := net.ParseMAC(r.MAC); err == nil && mac.String() != l.MAC.String() {
 		attrs = append(attrs, kernel.MAC(mac))
@@ -215,21 +191,23 @@ func (r record) restoreLink(k *kernel.Kernel, l *kernel.Link) error {
 	if r.MTU != 0 && r.MTU != l.MTU {
 		attrs = append(attrs, kernel.MTU(r.MTU))
 	}
-	var lost error
 	if r.Master != "" {
 		master, err := k.Link(kernel.Host, r.Master)
 		if err != nil {
-			lost = fmt.Errorf("master: %w", err)
+			errs = append(errs, fmt.Errorf("master: %w", err))
 		} else if master.Index != l.Master {
 			attrs = append(attrs, kernel.Master(master.Index))
 		}
 	}
-	var raise uint32
+	var up uint32
 	if r.Up && !l.Up() {
-		raise = unix.IFF_UP
+		up = unix.IFF_UP
 	}
-	if len(attrs) == 0 && raise == 0 {
-		return lost
+	if len(attrs) > 0 || up != 0 {
+		errs = append(errs, k.SetLink(kernel.Host, l, up, up, attrs...))
 	}
-	return errors.Join(lost, k.SetLink(kernel.Host, l, raise, raise, attrs...))
+	for _, a := range r.Addresses {
+		errs = append(errs, a.Give(k, kernel.Host, l))
+	}
+	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,20 +11,15 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/addr"
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// What a device was before it moved is kept in a file that dies with the boot,
-// as every move does:
-//
-//	/run/catena/device/<key>   a JSON object: owner, netns, what the link was
-//
-// <key> is a hash of the attachment. The file is there before the device moves
-// and goes after it is home.
-const records = state.Folder("/run/catena/device")
+// records are what devices were before they moved, in files that die with the
+// boot, as every move does. A file is there before the device moves and goes
+// after it is home.
+var records = state.Records[record]{Folder: "/run/catena/device"}
 
 // record is the content of such a file.
 type record struct {
@@ -48,6 +44,19 @@ type record struct {
 	Addresses []addr.Kept `json:"addresses,omitempty"`
 }
 
+// Of is the attachment that has the device.
+func (r record) Of() name.Attachment { return r.Owner }
+
+// Abandoned reports whether the pod that the device went to is provably gone:
+// its namespace is not at its path any more.
+func (r record) Abandoned() bool { return kernel.Netns(r.Netns) != r.NetnsID }
+
+// Attachments lists those that have a device, for GC.
+func Attachments(*kernel.Kernel) ([]name.Attachment, error) { return records.Owners() }
+
+// Abandoned lists those of Attachments whose pods are provably gone.
+func Abandoned() ([]name.Attachment, error) { return records.Abandoned() }
+
 // describe writes down what a host's link is, on its way into the pod.
 func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record, err error) {
 	r = record{
@@ -61,11 +70,10 @@ func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record
 		}
 		r.Master = master.Name
 	}
-	if r.Hardware, err = hardware(l); err != nil {
-		return r, err
-	}
-	r.Addresses, err = addr.Keep(k, l)
-	return r, err
+	var herr, aerr error
+	r.Hardware, herr = hardware(l)
+	r.Addresses, aerr = addr.Keep(k, l)
+	return r, errors.Join(herr, aerr)
 }
 
 // hardware is the folder of the device behind a link, empty for a virtual one.
@@ -84,71 +92,6 @@ func hardware(l *kernel.Link) (string, error) {
 	return filepath.Join("/sys", strings.TrimPrefix(path, "/sys")), err
 }
 
-func (r record) claim() error {
-	content, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := records.Claim(r.Owner.Key(), content); err != nil {
-		return fmt.Errorf("record of %s: %w", r.Owner, err)
-	}
-	return nil
-}
-
-func read(owner name.Attachment) (record, error) { return readKey(owner.Key()) }
-
-func readKey(key string) (r record, err error) {
-	b, err := records.Read(key)
-	if err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s/%s: %w", records, key, err)
-	}
-	if r.Name == "" || r.Owner.Key() != key {
-		return r, fmt.Errorf("%s/%s is of no attachment", records, key)
-	}
-	return r, nil
-}
-
-func forget(owner name.Attachment) error { return records.Remove(owner.Key()) }
-
-// all reads every record. One that cannot be read speaks of nothing.
-func all() (out []record, err error) {
-	keys, err := records.Keys()
-	for _, key := range keys {
-		if r, err := readKey(key); err == nil {
-			out = append(out, r)
-		}
-	}
-	return out, err
-}
-
-// Attachments lists those that have a device, for GC.
-func Attachments(*kernel.Kernel) ([]name.Attachment, error) {
-	list, err := all()
-	var out []name.Attachment
-	for _, r := range list {
-		out = append(out, r.Owner)
-	}
-	return out, err
-}
-
-// Abandoned lists those of Attachments whose pods are provably gone.
-func Abandoned() (out []name.Attachment, err error) {
-	list, err := all()
-	for _, r := range list {
-		if r.abandoned() {
-			out = append(out, r.Owner)
-		}
-	}
-	return out, err
-}
-
-// abandoned reports whether the pod that the device went to is provably gone:
-// its namespace is not at its path any more.
-func (r record) abandoned() bool { return kernel.Netns(r.Netns) != r.NetnsID }
-
 // busy is the error for a device that another pod has.
 func (r record) busy() error {
 	err := cni.Taken("%s is in the pod of %s", r.Name, r.Owner)
@@ -166,8 +109,8 @@ func (r record) same(l *kernel.Link) bool {
 	return l.MAC.String() == r.MAC || l.Alias == r.Name
 }
 
-// surely is same where the link's name tells nothing: two virtual links may
-// have one address.
-func (r record) surely(l *kernel.Link) bool {
+// unmistakable is same where the link's name tells nothing: two virtual links
+// may have one address.
+func (r record) unmistakable(l *kernel.Link) bool {
 	return r.same(l) && (r.PermMAC != "" || l.Alias == r.Name)
 }

@@ -36,6 +36,15 @@ func below(folder, top string) bool {
 	return err == nil && folder != "" && (folder == top || strings.HasPrefix(folder, top+"/"))
 }
 
+// folder is that of the selected device in sysfs.
+func (s Selector) folder() (string, error) {
+	if s.Path != "" {
+		return s.Path, nil
+	}
+	folder, _, err := s.bus()
+	return folder, err
+}
+
 // bus finds the folder of a device that is named by its bus.
 func (s Selector) bus() (folder string, isPCI bool, err error) {
 	id := s.DeviceID
