@@ -14,7 +14,5 @@ need ip
 ./build_linux.sh
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-# What does nothing is built as the plugins are.
-CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$scratch/empty" ./integration/bench/empty
 go build -buildvcs=false -o "$scratch/bench" ./integration/bench
-"$scratch/bench" -empty "$scratch/empty" -out integration/bench/results "$@"
+"$scratch/bench" -out integration/bench/results "$@"

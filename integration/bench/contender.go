@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/catena-cni/catena/integration/node"
 	"github.com/containernetworking/cni/libcni"
+
+	"github.com/catena-cni/catena/integration/node"
 )
 
 // contender is who does the same work as the others, on a node of its own.
@@ -19,7 +19,6 @@ type contender struct {
 	name  string
 	node  *node.Node
 	call  func(verb string, a node.Attachment) error
-	verbs []string             // that it can do; nil is all
 	used  func() time.Duration // of processors, for its calls so far
 	pods  []*node.Pod
 	ports int // host ports given out so far
@@ -51,8 +50,6 @@ func plugins(name, folder string) (*contender, error) {
 		}
 	}}, nil
 }
-
-func (c *contender) can(verb string) bool { return c.verbs == nil || slices.Contains(c.verbs, verb) }
 
 // together makes a call for each of the attachments at the same time, and gives what one of them costs on average.
 // Threads enter the node before the time counts.

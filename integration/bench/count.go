@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os/exec"
 	"strings"
 
@@ -42,16 +41,10 @@ func (s scenario) count(o options) (out []counted, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.name == nameEmpty {
-			continue
-		}
 		if _, err := c.together("ADD", pods[:1]); err != nil {
 			return nil, err
 		}
 		for _, verb := range s.verbs {
-			if !c.can(verb) {
-				continue
-			}
 			one := counted{scenario: s.name, verb: verb, who: c.name}
 			one.calls, err = strace.Record(func() error {
 				_, err := c.together(verb, pods[1:])
@@ -67,41 +60,6 @@ func (s scenario) count(o options) (out []counted, err error) {
 		}
 	}
 	return out, nil
-}
-
-// faults are where the floor is not that of what was measured: ours executes another number of programs, or asks the
-// kernel for something else.
-func faults(all []counted) (out []string) {
-	for _, warm := range all {
-		if warm.who != nameWarm || warm.verb != "ADD" {
-			continue
-		}
-		for _, ours := range all {
-			if ours.who != nameOurs || ours.scenario != warm.scenario || ours.verb != warm.verb {
-				continue
-			}
-			if n := len(ours.calls.Programs); n != chainPrograms {
-				out = append(out, fmt.Sprintf("%s: the floor is that of %d programs, and %s of ours executes %d: %v", ours.scenario, chainPrograms, ours.verb, n, ours.calls.Programs))
-			}
-			if !maps.Equal(ours.calls.Requests, warm.calls.Requests) {
-				out = append(out, fmt.Sprintf("%s: the floor is that of other requests than those of ours at %s: %s", ours.scenario, ours.verb, differ(warm.calls, ours.calls)))
-			}
-		}
-	}
-	return out
-}
-
-// differ names the requests that one makes more often than the other.
-func differ(floor, ours strace.Calls) string {
-	var words []string
-	all := maps.Clone(floor.Requests)
-	maps.Copy(all, ours.Requests)
-	for r := range all {
-		if a, b := floor.Requests[r], ours.Requests[r]; a != b {
-			words = append(words, fmt.Sprintf("%d, not %d, of %+v", a, b, r))
-		}
-	}
-	return strings.Join(words, "; ")
 }
 
 // countTable is the counts in Markdown.
@@ -120,9 +78,6 @@ func countTable(all []counted) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %d | %d | %d |\n", c.scenario, c.verb, c.who,
 			len(c.calls.Programs), c.calls.RTNL(), c.calls.Nftables(), c.calls.Dumps(), c.calls.Syncs)
-	}
-	for _, fault := range faults(all) {
-		fmt.Fprintf(&b, "\n**%s**\n", cell(fault))
 	}
 	return b.String()
 }

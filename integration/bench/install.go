@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// install copies the programs of both folders, and the one that does nothing, to where they are run from. A file that a
+// install copies the programs of both folders to where they are run from. A file that a
 // linker has just written lies in small pieces in the kernel's memory, and starts slower than a copy, which is what users
 // have.
 func (o options) install() (copied options, remove func(), err error) {
@@ -29,11 +29,6 @@ func (o options) install() (copied options, remove func(), err error) {
 			return o, remove, err
 		}
 		*folder = place
-	}
-	if o.empty != "" {
-		place := filepath.Join(to, "empty")
-		err = copyProgram(o.empty, place)
-		o.empty = place
 	}
 	return o, remove, err
 }

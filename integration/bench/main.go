@@ -38,7 +38,6 @@ func main() {
 // options are what the command line says.
 type options struct {
 	ours, theirs string // folders of plugins
-	empty        string // a program
 	names        *regexp.Regexp
 	conf         string
 	rounds       float64
@@ -115,7 +114,6 @@ func parse() (options, error) {
 	}
 	flag.StringVar(&o.ours, "ours", filepath.Join(root, "bin"), "the `folder` of our plugins")
 	flag.StringVar(&o.theirs, "theirs", "", "the `folder` of the plugins to compare with (default: upstream's, built from the module in go.mod)")
-	flag.StringVar(&o.empty, "empty", "", "a `program` that does nothing, for the floor of the chain (default: no floor is measured)")
 	flag.StringVar(&o.conf, "conf", "", "a .conflist `file` to measure instead of the built-in cases")
 	names := flag.String("case", "", "measure only the cases whose names this `expression` matches")
 	flag.Float64Var(&o.rounds, "rounds", 1, "`times` as many rounds of each case, such as 0.5")

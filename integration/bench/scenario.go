@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/catena-cni/catena/integration/node"
 	"github.com/containernetworking/cni/libcni"
+
+	"github.com/catena-cni/catena/integration/node"
 )
 
 // verbs are those that are measured where a scenario does not say which.
@@ -27,13 +28,12 @@ type scenario struct {
 	verbs    []string
 	needs    string // the kind of link that the kernel must have, as ip link add takes it
 	prepare  string // a script that is run on each node
-	goals    goals
-	floor    bool // measure what is the least that is possible, too
+	goals    limits
 	counts   bool // count what is asked of the kernel, too
 }
 
-// goals are the most that our median may be, by verb, as a multiple of another.
-type goals struct{ upstream, none, floor map[string]float64 }
+// limits are the most that our median may be, by verb, as a multiple of upstream's.
+type limits map[string]float64
 
 // measure has all contenders make the same calls, in turn, and compares ours with the others.
 func (s scenario) measure(o options) ([]row, error) {
@@ -68,7 +68,7 @@ func (s scenario) measure(o options) ([]row, error) {
 	return s.compare(costs, notes), nil
 }
 
-// contenders are ours, upstream's, and those that the scenario's goals are about.
+// contenders are ours and upstream's.
 func (s scenario) contenders(o options) (out []*contender, err error) {
 	add := func(c *contender, e error) {
 		if e == nil {
@@ -79,13 +79,6 @@ func (s scenario) contenders(o options) (out []*contender, err error) {
 	}
 	add(plugins(nameOurs, o.ours))
 	add(plugins(nameTheirs, o.theirs))
-	if s.goals.none != nil {
-		add(plugins(nameNone, o.ours))
-	}
-	if s.floor && o.empty != "" {
-		add(empty(o.empty))
-		add(warm())
-	}
 	return out, err
 }
 
@@ -93,10 +86,6 @@ func (s scenario) contenders(o options) (out []*contender, err error) {
 const (
 	nameOurs   = "ours"
 	nameTheirs = "upstream's"
-	nameNone   = "ours with no pods"
-	nameEmpty  = "empty programs"
-	nameWarm   = "the kernel's share"
-	nameFloor  = "the floor"
 )
 
 // standingTogether is how many of the pods that stay are attached at a time.
@@ -113,9 +102,6 @@ func (s scenario) furnish(c *contender, list *libcni.NetworkConfigList) error {
 		if err := c.node.Do(func() error { return writeLeases(list.Name, s.leases) }); err != nil {
 			return err
 		}
-	}
-	if c.name == nameNone {
-		return nil
 	}
 	standing := s.standing
 	if s.together > 1 {
@@ -169,9 +155,6 @@ func (s scenario) play(contenders []*contender, list *libcni.NetworkConfigList, 
 		}
 		for _, verb := range s.verbs {
 			for _, c := range order {
-				if !c.can(verb) {
-					continue
-				}
 				spent, err := c.together(verb, pods[c][round*s.together:][:s.together])
 				if err != nil && (c.name != nameTheirs || verb == "ADD") {
 					return nil, nil, err
@@ -197,26 +180,7 @@ func (s scenario) play(contenders []*contender, list *libcni.NetworkConfigList, 
 func (s scenario) compare(costs map[string]map[string][]cost, notes map[string]string) (rows []row) {
 	for _, verb := range s.verbs {
 		of := costs[verb]
-		against := func(name string, theirs []cost, goal map[string]float64) {
-			rows = append(rows, row{scenario: s.name, verb: verb, ours: of[nameOurs], against: name, theirs: theirs, goal: goal[verb], note: notes[verb]})
-		}
-		against(nameTheirs, of[nameTheirs], s.goals.upstream)
-		if none := of[nameNone]; none != nil && s.goals.none[verb] > 0 {
-			against(nameNone, none, s.goals.none)
-		}
-		if idle, kernel := of[nameEmpty], of[nameWarm]; idle != nil && kernel != nil {
-			against(nameFloor, sum(idle, kernel), s.goals.floor)
-		}
+		rows = append(rows, row{scenario: s.name, verb: verb, ours: of[nameOurs], against: nameTheirs, theirs: of[nameTheirs], goal: s.goals[verb], note: notes[verb]})
 	}
 	return rows
-}
-
-// sum adds the costs of one round.
-func sum(a, b []cost) []cost {
-	out := slices.Clone(a)
-	for i := range out {
-		out[i].wall += b[i].wall
-		out[i].cpu += b[i].cpu
-	}
-	return out
 }

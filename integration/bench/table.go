@@ -81,9 +81,8 @@ func (r row) pairs() float64 {
 // misses reports whether there is a goal that was not reached. What could not be compared has not reached it.
 func (r row) misses() bool { return r.goal > 0 && (!r.compared() || r.ratio() > r.goal) }
 
-// missed is the number of goals that were not reached, and of floors that are not ours.
-func (r report) missed() int {
-	n := len(faults(r.counts))
+// missed is the number of goals that were not reached.
+func (r report) missed() (n int) {
 	for _, row := range r.rows {
 		if row.misses() {
 			n++
@@ -118,7 +117,7 @@ func (r report) table() string {
 func (r row) verdict() string {
 	var words []string
 	if r.goal > 0 {
-		words = append(words, fmt.Sprintf("%.2f", r.goal))
+		words = append(words, fmt.Sprint(r.goal))
 	}
 	if r.misses() {
 		words = append(words, "**missed**")
