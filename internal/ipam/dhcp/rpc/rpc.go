@@ -3,8 +3,8 @@
 // either end can be replaced first.
 //
 // It is not net/rpc itself, which draws an HTTP server, TLS and a template
-// engine into a plugin that starts for every pod, and which tells a method
-// neither that its caller has gone nor lets a caller give up.
+// engine into a plugin that starts for every pod (2.5 MB), and which neither tells
+// a method that its caller has gone nor bounds what a caller may send.
 package rpc
 
 import (
@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,13 +60,13 @@ func Call(conn net.Conn, method string, args, reply any) error {
 		return fmt.Errorf("send the request: %w", err)
 	}
 	var head response
-	if err := in.Decode(&head); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if head.Error != "" {
+	if err = in.Decode(&head); err == nil && head.Error != "" {
 		return Error(head.Error)
 	}
-	if err := in.Decode(reply); err != nil {
+	if err == nil {
+		err = in.Decode(reply)
+	}
+	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil
@@ -78,7 +77,7 @@ func Greet(conn net.Conn) (*bufio.Reader, error) {
 	if _, err := io.WriteString(conn, hello+"\n\n"); err != nil {
 		return nil, fmt.Errorf("greet the server: %w", err)
 	}
-	r := bufio.NewReader(conn)
+	r := reader(conn)
 	first, err := readHead(r)
 	if err != nil {
 		return nil, fmt.Errorf("greet the server: %w", err)
@@ -89,43 +88,37 @@ func Greet(conn net.Conn) (*bufio.Reader, error) {
 	return r, nil
 }
 
-// headMax bounds the lines of a conversation's opening, in bytes each and in
-// number.
+// Bounds of what a peer may send: gob alone would take a gigabyte for one message.
 const (
-	lineMax = 1024
+	// conversationMax bounds a connection, in bytes. A runtime's configuration has
+	// a few thousand, and upstream's plugin opens a connection for each call.
+	conversationMax = 8 << 20
+	// headMax bounds the lines before the first message. Each has to fit into the
+	// reader's buffer.
 	headMax = 64
+	// callsMax bounds the calls of one connection that are under way.
+	callsMax = 16
 )
+
+func reader(conn net.Conn) *bufio.Reader {
+	return bufio.NewReader(io.LimitReader(conn, conversationMax))
+}
 
 // readHead reads lines up to an empty one, and gives the first.
 func readHead(r *bufio.Reader) (first string, err error) {
 	for i := range headMax {
-		line, err := readLine(r)
-		if err != nil {
+		line, err := r.ReadSlice('\n')
+		text := strings.TrimRight(string(line), "\r\n")
+		switch {
+		case err != nil:
 			return "", err
-		}
-		if line == "" {
+		case text == "":
 			return first, nil
-		}
-		if i == 0 {
-			first = line
+		case i == 0:
+			first = text
 		}
 	}
 	return "", errors.New("there is no end to its headers")
-}
-
-func readLine(r *bufio.Reader) (string, error) {
-	var line []byte
-	for len(line) < lineMax {
-		b, err := r.ReadByte()
-		if err != nil {
-			return "", err
-		}
-		if b == '\n' {
-			return strings.TrimSuffix(string(line), "\r"), nil
-		}
-		line = append(line, b)
-	}
-	return "", errors.New("a line is too long")
 }
 
 // Methods are what a server offers: functions of arguments of one type, by
@@ -140,17 +133,16 @@ func (m Methods[A]) Serve(ctx context.Context, l net.Listener) error {
 	defer calls.Wait()
 	for {
 		conn, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return nil
-		}
-		if scarce(err) {
-			select {
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+			select { // until some call ends, and gives back what is lacking
 			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond): // what is lacking comes back with the end of some call
+			case <-time.After(100 * time.Millisecond):
 			}
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("accept a connection: %w", err)
 		}
 		calls.Go(func() {
@@ -159,13 +151,6 @@ func (m Methods[A]) Serve(ctx context.Context, l net.Listener) error {
 			m.converse(ctx, conn)
 		})
 	}
-}
-
-// scarce reports whether an error of accept(2) is about what the process, or the
-// machine, lacks for a moment, or about a caller that has gone already.
-func scarce(err error) bool {
-	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR},
-		func(e error) bool { return errors.Is(err, e) })
 }
 
 // greetWait is how long a caller has to say what it wants to speak.
@@ -178,7 +163,7 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	defer gone()
-	r := bufio.NewReader(conn)
+	r := reader(conn)
 	late := time.AfterFunc(greetWait, func() { _ = conn.Close() })
 	first, err := readHead(r)
 	late.Stop()
@@ -190,15 +175,18 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 		return
 	}
 	out := &answers{to: gob.NewEncoder(conn)}
+	room := make(chan struct{}, callsMax)
 	for in := gob.NewDecoder(r); ; {
 		var head request
 		var args A
 		if in.Decode(&head) != nil || in.Decode(&args) != nil {
 			return
 		}
+		room <- struct{}{}
 		calls.Go(func() {
 			reply, err := m.call(ctx, head.ServiceMethod, args)
 			out.send(head, reply, err)
+			<-room
 		})
 	}
 }

@@ -162,3 +162,59 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("a web server: %v", err)
 	}
 }
+
+// TestBounds: a caller that sends without end is cut off, and one that asks
+// without end has no more than so many calls under way. Others are served.
+func TestBounds(t *testing.T) {
+	l, begun := listen(t), make(chan error, 10*callsMax)
+	served := make(chan struct{})
+	m := methods(nil)
+	m["Math.Hold"] = func(ctx context.Context, _ Args) (any, error) {
+		begun <- nil
+		<-ctx.Done()
+		return Sum{}, nil
+	}
+	serve(t, l, m)
+
+	endless := dial(t, l)
+	if _, err := Greet(endless); err != nil {
+		t.Fatal(err)
+	}
+	// A message of 512 MiB, as gob writes its length: it is read as far as the bound.
+	if _, err := endless.Write([]byte{0xfc, 0x20, 0, 0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	sent, chunk := 0, make([]byte, 1<<20)
+	for sent < 10*conversationMax {
+		n, err := endless.Write(chunk)
+		sent += n
+		if err != nil {
+			break
+		}
+	}
+	if sent >= 2*conversationMax {
+		t.Errorf("the server takes %d bytes of a message", sent)
+	}
+
+	many, err := rpc.DialHTTP("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(served)
+		for range 10 * callsMax {
+			many.Go("Math.Hold", Args{}, &Sum{}, make(chan *rpc.Call, 1))
+		}
+	}()
+	for range callsMax {
+		<-begun
+	}
+	if err := Call(dial(t, l), "Math.Add", Args{1, 1}, &Sum{}); err != nil {
+		t.Error(err)
+	}
+	if n := len(begun); n != 0 {
+		t.Errorf("%d calls more are under way", n)
+	}
+	many.Close()
+	<-served
+}
