@@ -43,12 +43,13 @@ func newWorld(t *testing.T) world {
 	return w
 }
 
-// six gives the bridge an IPv6 network. A router's advertisements come from its
-// link-local address, which the kernel looks for a duplicate of first.
+// six gives the bridge an IPv6 network. Servers and a router's advertisements need
+// its link-local address, which the kernel gives it with its carrier, and looks for
+// a duplicate of first.
 func (w world) six() {
 	w.t.Helper()
 	w.Run("ip addr add 2001:db8::1/64 dev br0 nodad")
-	w.settled("! ip -6 addr show dev br0 | grep -q tentative")
+	w.settled("ip -6 addr show dev br0 scope link -tentative | grep -q inet6")
 }
 
 // process is a program that runs beside the test, and what it says.

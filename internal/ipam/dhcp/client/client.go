@@ -1,5 +1,5 @@
-// Package client gets, extends and gives back leases: DHCP for IPv4 (RFC 2131)
-// and DHCPv6 (RFC 8415), over an interface of a pod.
+// Package client gets, extends and releases leases: DHCP for IPv4 (RFC 2131) and
+// DHCPv6 (RFC 8415), over an interface of a pod.
 package client
 
 import (
@@ -20,6 +20,6 @@ type Client interface {
 	// ErrRefused are what else can come of it.
 	Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease, error)
 	// Release gives the lease back: from the pod's interface if that is still
-	// there, or else from the host. Nobody answers.
+	// there, or else from the host. No server answers.
 	Release(k *kernel.Kernel, lease *Lease, mac net.HardwareAddr, segment Segment) error
 }

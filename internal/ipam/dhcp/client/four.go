@@ -11,17 +11,13 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-const (
-	clientPort4 = 68
-	serverPort4 = 67
-)
-
-var everybody = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), serverPort4)
+// servers4 is every server on the segment.
+var servers4 = nclient4.DefaultServers
 
 // Four speaks DHCP for IPv4 (RFC 2131) for one attachment. It is plain data:
 // sockets are opened for one exchange, and closed with it.
@@ -63,21 +59,22 @@ func (f Four) message(kind dhcpv4.MessageType, mac net.HardwareAddr, more ...dhc
 }
 
 // ask sends a message until an answer of a type comes.
-func (f Four) ask(ctx context.Context, c conversation[dhcpv4.DHCPv4], m *dhcpv4.DHCPv4, want dhcpv4.MessageType) (*dhcpv4.DHCPv4, net.HardwareAddr, error) {
-	return ask(ctx, f.Patience, c, question[dhcpv4.DHCPv4]{
-		message: func(elapsed time.Duration) dhcpv4.DHCPv4 {
-			m.NumSeconds = uint16(min(elapsed/time.Second, 1<<16-1))
-			return *m
-		},
-		answers: func(a *dhcpv4.DHCPv4) (bool, error) {
-			if a.OpCode != dhcpv4.OpcodeBootReply || a.TransactionID != m.TransactionID || !bytes.Equal(a.ClientHWAddr, m.ClientHWAddr) {
-				return false, nil
-			}
-			if a.MessageType() == dhcpv4.MessageTypeNak && want == dhcpv4.MessageTypeAck {
-				return false, refusal(a)
-			}
-			return a.MessageType() == want, nil
-		},
+func (f Four) ask(ctx context.Context, c conn, to *net.UDPAddr, m *dhcpv4.DHCPv4, want dhcpv4.MessageType) (*dhcpv4.DHCPv4, error) {
+	message := func(elapsed time.Duration) []byte {
+		m.NumSeconds = uint16(min(elapsed/time.Second, 1<<16-1))
+		return m.ToBytes()
+	}
+	return ask(ctx, f.Patience, c, to, message, func(b []byte) (*dhcpv4.DHCPv4, error) {
+		a, err := dhcpv4.FromBytes(b)
+		switch {
+		case err != nil, a.OpCode != dhcpv4.OpcodeBootReply, a.TransactionID != m.TransactionID, !bytes.Equal(a.ClientHWAddr, m.ClientHWAddr):
+			return nil, nil // somebody else's, or rubbish
+		case a.MessageType() == want:
+			return a, nil
+		case a.MessageType() == dhcpv4.MessageTypeNak && want == dhcpv4.MessageTypeAck:
+			return nil, refusal(a)
+		}
+		return nil, nil
 	})
 }
 
@@ -89,110 +86,104 @@ func refusal(nak *dhcpv4.DHCPv4) error {
 	return ErrRefused
 }
 
-// link finds the interface, and brings it up where nobody has yet.
-func (f Four) link(k *kernel.Kernel) (*kernel.Link, error) {
-	l, err := upLink(k, f.Link)
-	if err == nil && len(l.MAC) != 6 {
-		err = fmt.Errorf("%s has no Ethernet address", f.Link)
+// upLink finds the pod's interface, and brings it up where nobody has yet.
+func upLink(k *kernel.Kernel, name string) (*kernel.Link, error) {
+	l, err := k.Link(kernel.Pod, name)
+	if err != nil || l.Up() {
+		return l, err
 	}
-	return l, err
+	if err := k.SetUp(kernel.Pod, l); err != nil {
+		return nil, fmt.Errorf("bring %s up: %w", name, err)
+	}
+	return k.Link(kernel.Pod, name)
 }
 
 // Acquire is Client's.
 func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
-	l, err := f.link(k)
+	l, err := upLink(k, f.Link)
 	if err != nil {
 		return nil, err
+	}
+	if len(l.MAC) != 6 {
+		return nil, fmt.Errorf("%s has no Ethernet address", f.Link)
 	}
 	if l.Kind == "ipvlan" {
 		f.Broadcast = true // its address is its master's, and the kernel tells pods apart by address only
 	}
-	s, err := openLink(k, kernel.Pod, l, unix.ETH_P_IP, toClient)
+	c, err := openBroadcast(k, l)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	w := wire4{s, l}
-	return again(ctx, f.Patience, func(first bool) (*Lease, error) {
-		if !first {
-			wish = netip.Addr{}
-		}
-		return f.try(ctx, k, w, wish)
-	})
+	defer c.Close()
+	return again(ctx, f.Patience, wish, func(wish netip.Addr) (*Lease, error) { return f.try(ctx, k, c, wish) })
 }
 
-// try is one way from DISCOVER to an address that nobody has.
-func (f Four) try(ctx context.Context, k *kernel.Kernel, w wire4, wish netip.Addr) (*Lease, error) {
-	offer, err := f.discover(ctx, w, wish)
+// try goes from DISCOVER to an address that nobody has.
+func (f Four) try(ctx context.Context, k *kernel.Kernel, c broadcastConn, wish netip.Addr) (*Lease, error) {
+	offer, err := f.discover(ctx, c, wish)
 	if err != nil {
+		return nil, fmt.Errorf("DHCPDISCOVER: %w", err)
+	}
+	lease, err := f.request(ctx, c, offer)
+	if err != nil {
+		err = fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)
+		if ctx.Err() == nil && (errors.Is(err, ErrRefused) || errors.Is(err, ErrSilent)) {
+			err = fmt.Errorf("%w: %w", errAgain, err) // the server changed its mind, or is gone
+		}
 		return nil, err
 	}
-	lease, err := f.request(ctx, w, offer)
-	if err != nil {
-		return nil, err
-	}
-	other, err := probe4(ctx, k, w.link, lease.Address.Addr())
+	address := lease.Address.Addr()
+	other, err := probe4(ctx, k, c.link, address)
 	if err != nil { // as when nobody waits for the lease any more
-		return nil, errors.Join(err, f.Release(k, lease, w.link.MAC, Segment{Index: w.link.Index}))
+		return nil, errors.Join(err, f.Release(k, lease, c.link.MAC, Segment{Index: c.link.Index}))
 	}
 	if other != nil {
-		err := fmt.Errorf("%w: %v is in use by %v", errAgain, lease.Address.Addr(), other)
-		return nil, errors.Join(err, f.decline(w, lease))
+		err := fmt.Errorf("%w: %v is in use by %v", errAgain, address, other)
+		return nil, errors.Join(err, f.decline(c, lease))
 	}
-	_ = Announce(k, f.Link, lease.Address.Addr()) // a courtesy: neighbours find out by themselves
+	_ = Announce(k, f.Link, address) // a courtesy: neighbours find out by themselves
 	return lease, nil
 }
 
-func (f Four) discover(ctx context.Context, w wire4, wish netip.Addr) (*dhcpv4.DHCPv4, error) {
-	m, err := f.message(dhcpv4.MessageTypeDiscover, w.link.MAC)
+func (f Four) discover(ctx context.Context, c broadcastConn, wish netip.Addr) (*dhcpv4.DHCPv4, error) {
+	m, err := f.message(dhcpv4.MessageTypeDiscover, c.link.MAC)
 	if err != nil {
 		return nil, err
 	}
 	if wish.IsValid() {
 		m.UpdateOption(dhcpv4.OptRequestedIPAddress(wish.AsSlice()))
 	}
-	offer, _, err := f.ask(ctx, w, m, dhcpv4.MessageTypeOffer)
-	if err != nil {
-		return nil, fmt.Errorf("DHCPDISCOVER: %w", err)
-	}
-	return offer, nil
+	return f.ask(ctx, c, servers4, m, dhcpv4.MessageTypeOffer)
 }
 
-// request asks for what was offered. A server that has gone silent, or has
-// changed its mind, is a reason to begin again.
-func (f Four) request(ctx context.Context, w wire4, offer *dhcpv4.DHCPv4) (*Lease, error) {
-	m, err := f.message(dhcpv4.MessageTypeRequest, w.link.MAC,
+// request asks for what was offered.
+func (f Four) request(ctx context.Context, c broadcastConn, offer *dhcpv4.DHCPv4) (*Lease, error) {
+	m, err := f.message(dhcpv4.MessageTypeRequest, c.link.MAC,
 		dhcpv4.WithTransactionID(offer.TransactionID), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr)),
 		dhcpv4.WithOptionCopied(offer, dhcpv4.OptionServerIdentifier))
 	if err != nil {
 		return nil, err
 	}
-	step, cancel := context.WithTimeoutCause(ctx, f.Patience.Answer, ErrSilent)
+	step, cancel := f.Patience.step(ctx)
 	defer cancel()
 	sent := time.Now()
-	ack, from, err := f.ask(step, w, m, dhcpv4.MessageTypeAck)
+	ack, err := f.ask(step, c, servers4, m, dhcpv4.MessageTypeAck)
 	if err != nil {
-		err = fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)
-		if ctx.Err() == nil && (errors.Is(err, ErrRefused) || errors.Is(err, ErrSilent)) {
-			err = fmt.Errorf("%w: %w", errAgain, err)
-		}
 		return nil, err
 	}
-	return leaseOf(ack, from, sent)
+	return leaseOf(ack, c.frames.sender, sent)
 }
 
 // decline tells the server that somebody else has the address.
-func (f Four) decline(w wire4, lease *Lease) error {
-	m, err := f.message(dhcpv4.MessageTypeDecline, w.link.MAC,
+func (f Four) decline(c broadcastConn, lease *Lease) error {
+	m, err := f.message(dhcpv4.MessageTypeDecline, c.link.MAC,
 		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(lease.Address.Addr().AsSlice())),
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())))
 	if err != nil {
 		return err
 	}
-	if err := w.send(*m); err != nil {
-		return fmt.Errorf("DHCPDECLINE: %w", err)
-	}
-	return nil
+	_, err = c.WriteTo(m.ToBytes(), servers4)
+	return err
 }
 
 // Extend is Client's.
@@ -201,40 +192,52 @@ func (f Four) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Leas
 	if err != nil {
 		return nil, err
 	}
-	w, err := openUDP4(k, l, lease, time.Now().Before(lease.Rebind))
+	address := lease.Address.Addr()
+	m, err := f.message(dhcpv4.MessageTypeRequest, l.MAC, dhcpv4.WithClientIP(address.AsSlice()))
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	m, err := f.message(dhcpv4.MessageTypeRequest, l.MAC, dhcpv4.WithClientIP(lease.Address.Addr().AsSlice()))
+	udp, err := listen(k, l, "udp4", fmt.Sprintf(":%d", nclient4.ClientPort))
 	if err != nil {
 		return nil, err
 	}
-	step, cancel := context.WithTimeoutCause(ctx, f.Patience.Answer, ErrSilent)
+	defer udp.Close()
+	to := servers4
+	if time.Now().Before(lease.Rebind) {
+		to = &net.UDPAddr{IP: lease.Server.AsSlice(), Port: nclient4.ServerPort}
+	}
+	step, cancel := f.Patience.step(ctx)
 	defer cancel()
 	sent := time.Now()
-	ack, from, err := f.ask(step, w, m, dhcpv4.MessageTypeAck)
+	ack, err := f.ask(step, sourceConn{udp.(*net.UDPConn), address}, to, m, dhcpv4.MessageTypeAck)
 	if err != nil {
-		return nil, fmt.Errorf("DHCPREQUEST to extend %v: %w", lease.Address.Addr(), err)
+		return nil, fmt.Errorf("DHCPREQUEST to extend %v: %w", address, err)
 	}
-	if from == nil {
-		from = net.HardwareAddr(lease.ServerMAC)
+	extended, err := leaseOf(ack, nil, sent)
+	if err == nil && extended.Server == lease.Server {
+		extended.ServerMAC = lease.ServerMAC
 	}
-	return leaseOf(ack, from, sent)
+	return extended, err
 }
 
 // Release is Client's.
 func (f Four) Release(k *kernel.Kernel, lease *Lease, mac net.HardwareAddr, segment Segment) error {
+	address := lease.Address.Addr()
 	m, err := f.message(dhcpv4.MessageTypeRelease, mac, dhcpv4.WithBroadcast(false),
-		dhcpv4.WithClientIP(lease.Address.Addr().AsSlice()), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())))
+		dhcpv4.WithClientIP(address.AsSlice()), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())))
 	if err != nil {
 		return err
 	}
-	bye := farewell{mac: mac, to: net.HardwareAddr(lease.ServerMAC), datagram: datagram{
-		from: netip.AddrPortFrom(lease.Address.Addr(), clientPort4), to: netip.AddrPortFrom(lease.Server, serverPort4), payload: m.ToBytes(),
-	}}
-	if err := bye.send(k, f.Link, segment); err != nil {
-		return fmt.Errorf("DHCPRELEASE of %v: %w", lease.Address.Addr(), err)
+	destMAC := net.HardwareAddr(lease.ServerMAC)
+	if len(destMAC) != 6 {
+		destMAC = nclient4.BroadcastMac
+	}
+	release := releaseMessage{
+		from: netip.AddrPortFrom(address, nclient4.ClientPort), to: netip.AddrPortFrom(lease.Server, nclient4.ServerPort),
+		mac: mac, destMAC: destMAC, payload: m.ToBytes(),
+	}
+	if err := release.send(k, f.Link, segment); err != nil {
+		return fmt.Errorf("DHCPRELEASE of %v: %w", address, err)
 	}
 	return nil
 }

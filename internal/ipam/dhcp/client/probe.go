@@ -1,14 +1,17 @@
 package client
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -19,39 +22,41 @@ import (
 // RFC 5227's seconds of waiting are for those who come at the same moment, of
 // whom the server knows.
 const (
-	probes    = 2
-	probeWait = 100 * time.Millisecond
+	probeWait = 200 * time.Millisecond
+	probeEach = 100 * time.Millisecond
 )
 
-// probe4 asks who has an address by ARP, without telling anybody one's own
+// probe sends a question about an address, and gives the answer, or nil where
+// nobody answers.
+func probe[M any](ctx context.Context, c conn, to net.Addr, question []byte, read func([]byte) (*M, error)) (*M, error) {
+	short, cancel := context.WithTimeout(ctx, probeWait)
+	defer cancel()
+	answer, err := ask(short, Patience{ResendMax: probeEach}, c, to, func(time.Duration) []byte { return question }, read)
+	if errors.Is(err, ErrSilent) && ctx.Err() == nil {
+		return nil, nil
+	}
+	return answer, err
+}
+
+var everybody = &packet.Addr{HardwareAddr: nclient4.BroadcastMac}
+
+// probe4 asks by ARP who has an address, without telling anybody one's own
 // (RFC 5227 section 2.1.1), and gives who answers, or nil.
-func probe4(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (net.HardwareAddr, error) {
+func probe4(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (*net.HardwareAddr, error) {
 	if l.Flags&unix.IFF_NOARP != 0 {
 		return nil, nil
 	}
-	s, err := openLink(k, kernel.Pod, l, unix.ETH_P_ARP, nil)
+	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_ARP)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	for range probes {
-		if err := s.send(arpRequest(l.MAC, netip.IPv4Unspecified(), a), nil, linkAddress(l, unix.ETH_P_ARP, broadcastMAC)); err != nil {
-			return nil, err
+	defer c.Close()
+	return probe(ctx, c, everybody, arpRequest(l.MAC, netip.IPv4Unspecified(), a), func(b []byte) (*net.HardwareAddr, error) {
+		if owner := arpOwner(b, a); owner != nil && !bytes.Equal(owner, l.MAC) {
+			return &owner, nil
 		}
-		for until := time.Now().Add(probeWait); ; {
-			b, _, err := s.receive(ctx, until)
-			if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			if owner := arpOwner(b, a); owner != nil && owner.String() != l.MAC.String() {
-				return owner, nil
-			}
-		}
-	}
-	return nil, nil
+		return nil, nil
+	})
 }
 
 // Announce tells everybody on the pod's segment behind which hardware address an
@@ -62,94 +67,51 @@ func Announce(k *kernel.Kernel, link string, a netip.Addr) error {
 	if err != nil || l.Flags&unix.IFF_NOARP != 0 || len(l.MAC) != 6 {
 		return err
 	}
-	s, err := openLink(k, kernel.Pod, l, unix.ETH_P_ARP, nothing)
+	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_ARP)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	return s.send(arpRequest(l.MAC, a, a), nil, linkAddress(l, unix.ETH_P_ARP, broadcastMAC))
+	defer c.Close()
+	_, err = c.WriteTo(arpRequest(l.MAC, a, a), everybody)
+	return err
 }
 
-// arpRequest asks who has an address (RFC 826).
+// arpHead is Ethernet and IPv4, with addresses of 6 and 4 bytes (RFC 826).
+var arpHead = []byte{0, 1, 8, 0, 6, 4}
+
 func arpRequest(mac net.HardwareAddr, own, a netip.Addr) []byte {
-	b := []byte{0, 1, unix.ETH_P_IP >> 8, unix.ETH_P_IP & 0xff, 6, 4, 0, 1}
-	b = append(b, mac...)
-	b = append(b, own.AsSlice()...)
-	b = append(b, make([]byte, 6)...)
-	return append(b, a.AsSlice()...)
+	return slices.Concat(arpHead, []byte{0, 1}, mac, own.AsSlice(), make([]byte, 6), a.AsSlice())
 }
 
 // arpOwner is who says in an ARP packet that the address is theirs.
 func arpOwner(b []byte, a netip.Addr) net.HardwareAddr {
 	const size = 28
-	if len(b) < size || binary.BigEndian.Uint16(b) != 1 || binary.BigEndian.Uint16(b[2:]) != unix.ETH_P_IP || b[4] != 6 || b[5] != 4 {
+	if len(b) < size || !bytes.HasPrefix(b, arpHead) || netip.AddrFrom4([4]byte(b[14:18])) != a {
 		return nil
 	}
-	if netip.AddrFrom4([4]byte(b[14:18])) != a {
-		return nil
-	}
-	return append(net.HardwareAddr(nil), b[8:14]...)
+	return slices.Clone(b[8:14])
 }
 
-// probe6 asks who has an address by neighbour solicitation, without telling
-// anybody one's own (RFC 4862 section 5.4.2).
+// probe6 asks by neighbour solicitation whether somebody has an address
+// (RFC 4861 section 4.3).
 func probe6(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (taken bool, err error) {
-	s, err := openLink(k, kernel.Pod, l, unix.ETH_P_IPV6, toNeighbours)
+	c, err := openNeighbours(k, l, ipv6.ICMPTypeNeighborAdvertisement)
 	if err != nil {
 		return false, err
 	}
-	defer s.close()
-	node := a.As16()
-	to := netip.AddrFrom16([16]byte{0: 0xff, 1: 2, 11: 1, 12: 0xff, 13: node[13], 14: node[14], 15: node[15]})
-	packet := neighbourSolicitation(to, a)
-	for range probes {
-		if err := s.send(packet, nil, linkAddress(l, unix.ETH_P_IPV6, multicastMAC(to))); err != nil {
-			return false, err
-		}
-		for until := time.Now().Add(probeWait); ; {
-			b, _, err := s.receive(ctx, until)
-			if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-				break
-			}
-			if err != nil {
-				return false, err
-			}
-			if advertised(b) == a {
-				return true, nil
-			}
-		}
+	defer c.Close()
+	question := slices.Concat([]byte{byte(ipv6.ICMPTypeNeighborSolicitation), 0, 0, 0, 0, 0, 0, 0}, a.AsSlice())
+	if len(l.MAC) == 6 {
+		question = append(append(question, 1, 1), l.MAC...) // whom to answer
 	}
-	return false, nil
-}
-
-// Types of ICMPv6 (RFC 4861 section 4).
-const (
-	icmpSolicitation  = 135
-	icmpAdvertisement = 136
-	icmpSize          = 24 // of both, without options
-)
-
-func neighbourSolicitation(to, a netip.Addr) []byte {
-	b := append([]byte{icmpSolicitation, 0, 0, 0, 0, 0, 0, 0}, a.AsSlice()...)
-	from := netip.IPv6Unspecified()
-	binary.BigEndian.PutUint16(b[2:], transportSum(from, to, unix.IPPROTO_ICMPV6, b))
-	return append(ipHeader(from, to, unix.IPPROTO_ICMPV6, 255, len(b)), b...)
-}
-
-// advertised is the address that an IPv6 packet says its sender has.
-func advertised(b []byte) netip.Addr {
-	if len(b) < ip6Header+icmpSize || b[6] != unix.IPPROTO_ICMPV6 || b[7] != 255 || b[ip6Header] != icmpAdvertisement {
-		return netip.Addr{}
-	}
-	return netip.AddrFrom16([16]byte(b[ip6Header+8 : ip6Header+icmpSize]))
-}
-
-// toNeighbours lets neighbour advertisements through.
-var toNeighbours = []unix.SockFilter{
-	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 6}, // next header
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_ICMPV6, Jf: 3},
-	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: ip6Header}, // type
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: icmpAdvertisement, Jf: 1},
-	{Code: unix.BPF_RET | unix.BPF_K, K: messageMax},
-	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	group := net.IP{0: 0xff, 1: 2, 11: 1, 12: 0xff, 15: 0} // solicited-node (RFC 4291 section 2.7.1)
+	copy(group[13:], a.AsSlice()[13:])
+	owner, err := probe(ctx, c, &net.IPAddr{IP: group}, question, func(b []byte) (*netip.Addr, error) {
+		const size = 24 // of an advertisement without options
+		if len(b) < size || netip.AddrFrom16([16]byte(b[8:size])) != a {
+			return nil, nil
+		}
+		return &a, nil
+	})
+	return owner != nil, err
 }

@@ -2,28 +2,21 @@ package client
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/dhcpv6/nclient6"
 	"github.com/insomniacslk/dhcp/iana"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
-
-const (
-	clientPort6 = 546
-	serverPort6 = 547
-)
-
-// allServers is All_DHCP_Relay_Agents_and_Servers (RFC 8415 section 7.1).
-var allServers = netip.AddrPortFrom(netip.MustParseAddr("ff02::1:2"), serverPort6)
 
 // Six speaks DHCPv6 for one attachment: one address of an IA_NA. Routes come by
 // router advertisements, which the kernel follows.
@@ -44,57 +37,107 @@ func NewSix(at name.Attachment, p Patience) Six {
 }
 
 // message is one to servers, about an address where one is given.
-func (s Six) message(kind dhcpv6.MessageType, server []byte, address netip.Addr, more ...dhcpv6.Option) (*dhcpv6.Message, error) {
-	m, err := dhcpv6.NewMessage()
+func (s Six) message(kind dhcpv6.MessageType, server []byte, address netip.Addr, more ...dhcpv6.Modifier) (*dhcpv6.Message, error) {
+	m, err := dhcpv6.NewMessage(dhcpv6.WithClientID(s.duid), dhcpv6.WithIAID(s.iaid))
 	if err != nil {
 		return nil, fmt.Errorf("a transaction id: %w", err)
 	}
 	m.MessageType = kind
-	m.AddOption(dhcpv6.OptClientID(s.duid))
 	if server != nil {
 		m.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionServerID, OptionData: server})
 	}
-	ia := &dhcpv6.OptIANA{IaId: s.iaid}
 	if address.IsValid() {
-		ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: address.AsSlice()})
+		dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: address.AsSlice()})(m)
 	}
-	m.AddOption(ia)
-	for _, o := range more {
-		m.AddOption(o)
+	for _, add := range more {
+		add(m)
 	}
 	return m, nil
 }
 
 // wanted are the options that a server is asked for.
-func wanted() dhcpv6.Option {
-	return dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer, dhcpv6.OptionSNTPServerList)
+var wanted = dhcpv6.WithRequestedOptions(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer, dhcpv6.OptionSNTPServerList)
+
+// conn6 is UDP from a link's link-local address.
+type conn6 struct {
+	net.PacketConn
+	link *kernel.Link
 }
 
-// ask sends a message until an answer comes that is one of kinds.
-func (s Six) ask(ctx context.Context, u udp6, m *dhcpv6.Message, kinds ...dhcpv6.MessageType) (*dhcpv6.Message, error) {
-	answer, _, err := ask(ctx, s.Patience, u, question[dhcpv6.Message]{
-		message: func(elapsed time.Duration) dhcpv6.Message {
-			m.UpdateOption(dhcpv6.OptElapsedTime(elapsed))
-			return *m
-		},
-		answers: func(a *dhcpv6.Message) (bool, error) {
-			id := a.Options.ClientID()
-			if a.TransactionID != m.TransactionID || id == nil || !id.Equal(s.duid) || a.Options.ServerID() == nil {
-				return false, nil
-			}
-			for _, kind := range kinds {
-				if a.MessageType == kind && (kind != dhcpv6.MessageTypeReply || kind == kinds[0] || a.GetOneOption(dhcpv6.OptionRapidCommit) != nil) {
-					return true, nil
-				}
-			}
-			return false, nil
-		},
+// open opens a socket, as soon as there is an address to send from.
+func (s Six) open(ctx context.Context, k *kernel.Kernel) (c conn6, err error) {
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return c, err
+	}
+	if err := awaitLinkLocal(ctx, k, s.Link); err != nil {
+		return c, err
+	}
+	udp, err := listen(k, l, "udp6", fmt.Sprintf(":%d", dhcpv6.DefaultClientPort))
+	return conn6{udp, l}, err
+}
+
+// ask sends a message until an answer comes that is of one of the types. A Reply
+// to a Solicit has to commit the lease at once.
+func (s Six) ask(ctx context.Context, c conn6, m *dhcpv6.Message, types ...dhcpv6.MessageType) (*dhcpv6.Message, error) {
+	message := func(elapsed time.Duration) []byte {
+		m.UpdateOption(dhcpv6.OptElapsedTime(elapsed))
+		return m.ToBytes()
+	}
+	return ask(ctx, s.Patience, c, nclient6.AllDHCPRelayAgentsAndServers, message, func(b []byte) (*dhcpv6.Message, error) {
+		a, err := dhcpv6.MessageFromBytes(b)
+		if err != nil || a.TransactionID != m.TransactionID || !slices.Contains(types, a.MessageType) {
+			return nil, nil // somebody else's, or rubbish
+		}
+		id := a.Options.ClientID()
+		if id == nil || !id.Equal(s.duid) || a.Options.ServerID() == nil {
+			return nil, nil
+		}
+		if a.MessageType == dhcpv6.MessageTypeReply && m.MessageType == dhcpv6.MessageTypeSolicit && a.GetOneOption(dhcpv6.OptionRapidCommit) == nil {
+			return nil, nil
+		}
+		return a, nil
 	})
-	return answer, err
 }
 
-// ready has IPv6 on the interface.
-func (s Six) ready(k *kernel.Kernel) error {
+// step sends a message and reads the lease from the reply.
+func (s Six) step(ctx context.Context, c conn6, m *dhcpv6.Message) (*Lease, error) {
+	ctx, cancel := s.Patience.step(ctx)
+	defer cancel()
+	sent := time.Now()
+	answer, err := s.ask(ctx, c, m, dhcpv6.MessageTypeReply)
+	if err != nil {
+		return nil, err
+	}
+	return s.leaseOf(answer, sent)
+}
+
+// Acquire is Client's. It waits a moment for a router.
+func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
+	if err := s.enable(k); err != nil {
+		return nil, err
+	}
+	c, err := s.open(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	asked := time.Now()
+	if err := solicitRouters(k, c.link); err != nil {
+		return nil, err
+	}
+	lease, err := again(ctx, s.Patience, wish, func(wish netip.Addr) (*Lease, error) { return s.try(ctx, k, c, wish) })
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil {
+		return nil, errors.Join(err, s.giveUp(k, c, lease))
+	}
+	return lease, nil
+}
+
+// enable has IPv6 on the interface.
+func (s Six) enable(k *kernel.Kernel) error {
 	if _, err := upLink(k, s.Link); err != nil {
 		return err
 	}
@@ -108,115 +151,66 @@ func (s Six) ready(k *kernel.Kernel) error {
 	return nil
 }
 
-// open opens a socket on the interface.
-func (s Six) open(ctx context.Context, k *kernel.Kernel) (u udp6, err error) {
-	l, err := k.Link(kernel.Pod, s.Link)
-	if err != nil {
-		return u, err
-	}
-	if err := awaitLinkLocal(ctx, k, s.Link); err != nil {
-		return u, err
-	}
-	return openUDP6(k, l)
+// giveUp releases what nobody waits for any more.
+func (s Six) giveUp(k *kernel.Kernel, c conn6, lease *Lease) error {
+	return s.Release(k, lease, c.link.MAC, Segment{Index: c.link.Index})
 }
 
-// Acquire gets a lease, and waits a moment for a router.
-func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
-	if err := s.ready(k); err != nil {
-		return nil, err
-	}
-	u, err := s.open(ctx, k)
+// try goes from Solicit to an address that nobody has.
+func (s Six) try(ctx context.Context, k *kernel.Kernel, c conn6, wish netip.Addr) (*Lease, error) {
+	lease, err := s.solicit(ctx, c, wish)
 	if err != nil {
 		return nil, err
 	}
-	defer u.close()
-	asked := time.Now()
-	if err := solicitRouters(k, u.link); err != nil {
-		return nil, err
-	}
-	lease, err := again(ctx, s.Patience, func(first bool) (*Lease, error) {
-		if !first {
-			wish = netip.Addr{}
-		}
-		return s.try(ctx, k, u, wish)
-	})
+	taken, err := probe6(ctx, k, c.link, lease.Address.Addr())
 	if err != nil {
-		return nil, err
-	}
-	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil {
-		return nil, errors.Join(err, s.giveUp(k, u, lease))
-	}
-	return lease, nil
-}
-
-// giveUp gives back what nobody waits for any more.
-func (s Six) giveUp(k *kernel.Kernel, u udp6, lease *Lease) error {
-	return s.Release(k, lease, u.link.MAC, Segment{Index: u.link.Index})
-}
-
-// try is one way from Solicit to an address that nobody has.
-func (s Six) try(ctx context.Context, k *kernel.Kernel, u udp6, wish netip.Addr) (*Lease, error) {
-	m, err := s.message(dhcpv6.MessageTypeSolicit, nil, wish, wanted(), &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionRapidCommit})
-	if err != nil {
-		return nil, err
-	}
-	sent := time.Now()
-	answer, err := s.ask(ctx, u, m, dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
-	if err != nil {
-		return nil, fmt.Errorf("DHCPv6 Solicit: %w", err)
-	}
-	if answer.MessageType == dhcpv6.MessageTypeAdvertise {
-		offer, err := s.leaseOf(answer, sent)
-		if err != nil {
-			return nil, fmt.Errorf("%w: DHCPv6 Solicit: %w", errAgain, err)
-		}
-		if answer, sent, err = s.request(ctx, u, offer); err != nil {
-			return nil, err
-		}
-	}
-	lease, err := s.leaseOf(answer, sent)
-	if err != nil {
-		return nil, fmt.Errorf("%w: DHCPv6 Request: %w", errAgain, err)
-	}
-	taken, err := probe6(ctx, k, u.link, lease.Address.Addr())
-	if err != nil {
-		return nil, errors.Join(err, s.giveUp(k, u, lease))
+		return nil, errors.Join(err, s.giveUp(k, c, lease))
 	}
 	if taken {
 		err := fmt.Errorf("%w: %v is in use by somebody else on the segment", errAgain, lease.Address.Addr())
-		return nil, errors.Join(err, s.decline(ctx, u, lease))
+		return nil, errors.Join(err, s.decline(ctx, c, lease))
 	}
 	return lease, nil
 }
 
-func (s Six) request(ctx context.Context, u udp6, offer *Lease) (*dhcpv6.Message, time.Time, error) {
-	m, err := s.message(dhcpv6.MessageTypeRequest, offer.ServerID, offer.Address.Addr(), wanted())
+// solicit asks for an offer, and then for what was offered, unless the offer is
+// the lease already.
+func (s Six) solicit(ctx context.Context, c conn6, wish netip.Addr) (*Lease, error) {
+	m, err := s.message(dhcpv6.MessageTypeSolicit, nil, wish, wanted, dhcpv6.WithRapidCommit)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, err
 	}
-	step, cancel := context.WithTimeoutCause(ctx, s.Patience.Answer, ErrSilent)
-	defer cancel()
 	sent := time.Now()
-	answer, err := s.ask(step, u, m, dhcpv6.MessageTypeReply)
+	answer, err := s.ask(ctx, c, m, dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
 	if err != nil {
-		err = fmt.Errorf("DHCPv6 Request: %w", err)
-		if ctx.Err() == nil && errors.Is(err, ErrSilent) {
-			err = fmt.Errorf("%w: %w", errAgain, err)
-		}
+		return nil, fmt.Errorf("DHCPv6 Solicit: %w", err)
 	}
-	return answer, sent, err
+	lease, err := s.leaseOf(answer, sent)
+	if err != nil {
+		return nil, fmt.Errorf("%w: DHCPv6 Solicit: %w", errAgain, err)
+	}
+	if answer.MessageType == dhcpv6.MessageTypeReply {
+		return lease, nil
+	}
+	if m, err = s.message(dhcpv6.MessageTypeRequest, lease.ServerID, lease.Address.Addr(), wanted); err != nil {
+		return nil, err
+	}
+	if lease, err = s.step(ctx, c, m); err != nil {
+		return nil, fmt.Errorf("%w: DHCPv6 Request: %w", errAgain, err)
+	}
+	return lease, nil
 }
 
 // decline tells the server that somebody else has the address. It answers, or
 // not: for the pod another address is what counts.
-func (s Six) decline(ctx context.Context, u udp6, lease *Lease) error {
+func (s Six) decline(ctx context.Context, c conn6, lease *Lease) error {
 	m, err := s.message(dhcpv6.MessageTypeDecline, lease.ServerID, lease.Address.Addr())
 	if err != nil {
 		return err
 	}
-	step, cancel := context.WithTimeoutCause(ctx, time.Second, ErrSilent)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, err := s.ask(step, u, m, dhcpv6.MessageTypeReply); err != nil && !errors.Is(err, ErrSilent) {
+	if _, err := s.ask(ctx, c, m, dhcpv6.MessageTypeReply); err != nil && !errors.Is(err, ErrSilent) {
 		return fmt.Errorf("DHCPv6 Decline: %w", err)
 	}
 	return nil
@@ -224,40 +218,40 @@ func (s Six) decline(ctx context.Context, u udp6, lease *Lease) error {
 
 // Extend is Client's.
 func (s Six) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease, error) {
-	u, err := s.open(ctx, k)
+	c, err := s.open(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	defer u.close()
+	defer c.Close()
 	kind, server := dhcpv6.MessageTypeRenew, lease.ServerID
 	if !time.Now().Before(lease.Rebind) {
 		kind, server = dhcpv6.MessageTypeRebind, nil
 	}
-	m, err := s.message(kind, server, lease.Address.Addr(), wanted())
+	m, err := s.message(kind, server, lease.Address.Addr(), wanted)
 	if err != nil {
 		return nil, err
 	}
-	step, cancel := context.WithTimeoutCause(ctx, s.Patience.Answer, ErrSilent)
-	defer cancel()
-	sent := time.Now()
-	answer, err := s.ask(step, u, m, dhcpv6.MessageTypeReply)
+	extended, err := s.step(ctx, c, m)
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6 %v of %v: %w", kind, lease.Address.Addr(), err)
 	}
-	return s.leaseOf(answer, sent)
+	return extended, nil
 }
 
 // Release is Client's. A server knows a client by what it says, not by where it
 // comes from, so it comes from the pod's link-local address either way.
 func (s Six) Release(k *kernel.Kernel, lease *Lease, mac net.HardwareAddr, segment Segment) error {
-	m, err := s.message(dhcpv6.MessageTypeRelease, lease.ServerID, lease.Address.Addr(), dhcpv6.OptElapsedTime(0))
+	m, err := s.message(dhcpv6.MessageTypeRelease, lease.ServerID, lease.Address.Addr())
 	if err != nil {
 		return err
 	}
-	bye := farewell{mac: mac, to: multicastMAC(allServers.Addr()), datagram: datagram{
-		from: netip.AddrPortFrom(linkLocal(mac), clientPort6), to: allServers, payload: m.ToBytes(),
-	}}
-	if err := bye.send(k, s.Link, segment); err != nil {
+	m.AddOption(dhcpv6.OptElapsedTime(0))
+	release := releaseMessage{
+		from: netip.AddrPortFrom(linkLocal(mac), dhcpv6.DefaultClientPort), to: nclient6.AllDHCPRelayAgentsAndServers.AddrPort(),
+		mac: mac, destMAC: net.HardwareAddr{0x33, 0x33, 0, 1, 0, 2}, // of ff02::1:2 (RFC 2464 section 7)
+		payload: m.ToBytes(),
+	}
+	if err := release.send(k, s.Link, segment); err != nil {
 		return fmt.Errorf("DHCPv6 Release of %v: %w", lease.Address.Addr(), err)
 	}
 	return nil
@@ -316,11 +310,4 @@ func linkLocal(mac net.HardwareAddr) netip.Addr {
 		b[8] ^= 2
 	}
 	return netip.AddrFrom16(b)
-}
-
-// multicastMAC is where packets to a multicast address go on Ethernet (RFC 2464
-// section 7).
-func multicastMAC(a netip.Addr) net.HardwareAddr {
-	b := a.As16()
-	return binary.BigEndian.AppendUint32(net.HardwareAddr{0x33, 0x33}, binary.BigEndian.Uint32(b[12:]))
 }

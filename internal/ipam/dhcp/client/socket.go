@@ -5,146 +5,130 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
+	"net/netip"
 	"syscall"
-	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/retry"
 )
 
-// socket is one that a reader leaves when its time is over or its context ends.
-// It belongs to a network namespace, and is closed with the exchange it was
-// opened for: one that stays open keeps a pod's namespace from going.
-type socket struct {
-	file *os.File
-	raw  syscall.RawConn
-	read []byte
-}
+// A socket belongs to the network namespace that it was opened in. It is closed
+// with its exchange: an open one keeps a pod's namespace from going.
 
-// messageMax is what is read of a packet: what fits into an Ethernet frame, and
-// more than is offered to a server (option 57).
-const messageMax = 9216
-
-// openSocket opens a socket on a side, and has it set up there.
-func openSocket(k *kernel.Kernel, side kernel.Side, domain, kind, protocol int, setUp func(fd int) error) (*socket, error) {
-	fd := -1
-	err := k.Do(side, func() (err error) {
-		fd, err = unix.Socket(domain, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
-		if err != nil {
-			return err
-		}
-		return setUp(fd)
+// openPackets opens a socket for the packets of one protocol (unix.ETH_P_*) on a
+// link.
+func openPackets(k *kernel.Kernel, side kernel.Side, l *kernel.Link, protocol int) (c *packet.Conn, err error) {
+	err = k.Do(side, func() (err error) {
+		c, err = packet.Listen(&net.Interface{Index: l.Index}, packet.Datagram, protocol, nil)
+		return err
 	})
 	if err != nil {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-		return nil, fmt.Errorf("open a socket on the %v's side: %w", side, err)
+		return nil, fmt.Errorf("open a socket for packets on %s: %w", l.Name, err)
 	}
-	s := &socket{file: os.NewFile(uintptr(fd), "socket"), read: make([]byte, messageMax)}
-	if s.raw, err = s.file.SyscallConn(); err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
+	return c, nil
 }
 
-func (s *socket) close() { _ = s.file.Close() }
-
-// receive gives the next packet, until the time is over, which is
-// os.ErrDeadlineExceeded, or the context ends. It stays valid until the next.
-func (s *socket) receive(ctx context.Context, until time.Time) (b []byte, from unix.Sockaddr, err error) {
-	if err := s.file.SetReadDeadline(until); err != nil {
-		return nil, nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
-	}
-	var n int
-	rerr := s.raw.Read(func(fd uintptr) bool {
-		// The poller is told of a packet once: what is here is not waited for again.
-		n, err = retry.Call(func() (n int, err error) {
-			n, from, err = unix.Recvfrom(int(fd), s.read, 0)
-			return n, err
+// listen opens a socket of the pod's own stack, on one of its links.
+func listen(k *kernel.Kernel, l *kernel.Link, network, address string) (c net.PacketConn, err error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		cerr := raw.Control(func(fd uintptr) {
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.BindToDevice(int(fd), l.Name))
 		})
-		return !errors.Is(err, unix.EAGAIN)
+		return errors.Join(cerr, err)
+	}}
+	err = k.Do(kernel.Pod, func() (err error) {
+		c, err = config.ListenPacket(context.Background(), network, address)
+		return err
 	})
-	switch {
-	case ctx.Err() != nil:
-		return nil, nil, context.Cause(ctx)
-	case rerr != nil:
-		return nil, nil, rerr
-	case err != nil:
-		return nil, nil, fmt.Errorf("receive: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("open a %s socket on %s: %w", network, l.Name, err)
 	}
-	return s.read[:n], from, nil
+	return c, nil
 }
 
-// send sends one packet. A queue that is full loses it, as a network may.
-func (s *socket) send(b []byte, control []byte, to unix.Sockaddr) (err error) {
-	cerr := s.raw.Control(func(fd uintptr) {
-		err = retry.Do(func() error { return unix.Sendmsg(int(fd), b, control, to, 0) })
-	})
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
-		err = nil
-	}
-	return errors.Join(cerr, err)
+// broadcastConn is UDP of a link that has no address yet: it sends to everybody.
+type broadcastConn struct {
+	net.PacketConn
+	link   *kernel.Link
+	frames *frames
 }
 
-// broadcastMAC is Ethernet's address of everybody.
-var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+// frames remembers where the last frame came from.
+type frames struct {
+	*packet.Conn
+	sender net.HardwareAddr
+}
 
-// htons turns a number for those places where the kernel wants network byte
-// order in a field of its own.
-func htons(n uint16) uint16 { return n<<8 | n>>8 }
+// ReadFrom is net.PacketConn's.
+func (f *frames) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := f.Conn.ReadFrom(b)
+	if a, _ := from.(*packet.Addr); a != nil {
+		f.sender = a.HardwareAddr
+	}
+	return n, from, err
+}
 
-// openLink opens a socket for the packets of one protocol (unix.ETH_P_*) on a
-// link, with the Ethernet headers left to the kernel. Those that the filter
-// drops are not seen.
-func openLink(k *kernel.Kernel, side kernel.Side, l *kernel.Link, protocol uint16, filter []unix.SockFilter) (*socket, error) {
-	// Until it is bound it would receive from every link: it asks for nothing first.
-	return openSocket(k, side, unix.AF_PACKET, unix.SOCK_DGRAM, 0, func(fd int) error {
-		if len(filter) > 0 {
-			program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-			if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {
-				return fmt.Errorf("attach a filter: %w", err)
-			}
+func openBroadcast(k *kernel.Kernel, l *kernel.Link) (broadcastConn, error) {
+	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_IP)
+	if err != nil {
+		return broadcastConn{}, err
+	}
+	f := &frames{Conn: c}
+	return broadcastConn{nclient4.NewBroadcastUDPConn(f, &net.UDPAddr{Port: nclient4.ClientPort}), l, f}, nil
+}
+
+// sourceConn is UDP over IPv4 from one address. It receives what is for any: a
+// DHCPNAK is for everybody.
+type sourceConn struct {
+	*net.UDPConn
+	source netip.Addr
+}
+
+// WriteTo is net.PacketConn's.
+func (c sourceConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	info := unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: c.source.As4()})
+	n, _, err := c.WriteMsgUDP(b, info, to.(*net.UDPAddr))
+	return n, err
+}
+
+// neighbours is ICMPv6 between neighbours: what comes through a router is not
+// received (RFC 4861 section 11.2).
+type neighbours struct{ *ipv6.PacketConn }
+
+const hopsMax = 255
+
+// openNeighbours receives the messages of one type.
+func openNeighbours(k *kernel.Kernel, l *kernel.Link, received ipv6.ICMPType) (neighbours, error) {
+	c, err := listen(k, l, "ip6:ipv6-icmp", "::")
+	if err != nil {
+		return neighbours{}, err
+	}
+	p := ipv6.NewPacketConn(c)
+	var filter ipv6.ICMPFilter
+	filter.SetAll(true)
+	filter.Accept(received)
+	if err := errors.Join(p.SetMulticastHopLimit(hopsMax), p.SetControlMessage(ipv6.FlagHopLimit, true), p.SetICMPFilter(&filter)); err != nil {
+		c.Close()
+		return neighbours{}, err
+	}
+	return neighbours{p}, nil
+}
+
+// ReadFrom is net.PacketConn's.
+func (c neighbours) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, header, from, err := c.PacketConn.ReadFrom(b)
+		if err != nil || header != nil && header.HopLimit == hopsMax {
+			return n, from, err
 		}
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: l.Index})
-	})
-}
-
-// linkAddress is where a packet goes on a link.
-func linkAddress(l *kernel.Link, protocol uint16, to net.HardwareAddr) *unix.SockaddrLinklayer {
-	a := &unix.SockaddrLinklayer{Protocol: htons(protocol), Ifindex: l.Index, Halen: uint8(len(to))}
-	copy(a.Addr[:], to)
-	return a
-}
-
-// senderOf is the hardware address that a packet came from.
-func senderOf(from unix.Sockaddr) net.HardwareAddr {
-	a, ok := from.(*unix.SockaddrLinklayer)
-	if !ok || a.Halen != 6 {
-		return nil
 	}
-	return append(net.HardwareAddr(nil), a.Addr[:6]...)
 }
 
-// toClient lets IPv4 packets through that are whole UDP datagrams to the
-// client's port: what else a busy segment has is not read at all.
-var toClient = []unix.SockFilter{
-	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9}, // protocol
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_UDP, Jf: 6},
-	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6}, // fragment offset
-	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 0x1fff, Jt: 4},
-	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
-	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 2}, // destination port
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: clientPort4, Jf: 1},
-	{Code: unix.BPF_RET | unix.BPF_K, K: messageMax},
-	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+// WriteTo is net.PacketConn's.
+func (c neighbours) WriteTo(b []byte, to net.Addr) (int, error) {
+	return c.PacketConn.WriteTo(b, nil, to)
 }
