@@ -2,17 +2,16 @@
 package addr
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Addr is an address on an interface. It dies with the interface.
@@ -54,15 +53,14 @@ func (a Addr) String() string {
 
 // Add gives the interface the address; one that it has already is an error.
 func (a Addr) Add(k *kernel.Kernel) error {
-	l, err := k.Link(a.Side, a.Link)
-	if err != nil {
+	err := a.add(k)
+	if err == nil || a.Prefix.Addr().Is4() {
 		return err
 	}
-	err = a.send(k, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, l)
-	if a.Prefix.Addr().Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("IPv6 is off there (net/ipv6/conf/%s/disable_ipv6): %w", a.Link, err)
 	}
-	if err != nil && a.Prefix.Addr().Is6() && l.MTU < MTUMin6 {
+	if l, lerr := k.Link(a.Side, a.Link); lerr == nil && l.MTU < MTUMin6 {
 		return fmt.Errorf("the mtu of %s is %d, and IPv6 needs %d or more (RFC 8200): %w", a.Link, l.MTU, MTUMin6, err)
 	}
 	return err
@@ -72,7 +70,7 @@ func (a Addr) Add(k *kernel.Kernel) error {
 // section 5).
 const MTUMin6 = 1280
 
-func (a Addr) flags() (f uint32) {
+func (a Addr) flags() (f int) {
 	if a.NoPrefixRoute {
 		f |= unix.IFA_F_NOPREFIXROUTE
 	}
@@ -86,45 +84,26 @@ func (a Addr) flags() (f uint32) {
 	return f
 }
 
-// send is a message about the address.
-func (a Addr) send(k *kernel.Kernel, kind, flags uint16, l *kernel.Link) error {
-	c, err := k.Conn(a.Side)
+// change makes a typed call about the address.
+func (a Addr) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Addr) error) error {
+	l, err := k.Link(a.Side, a.Link)
 	if err != nil {
 		return err
 	}
-	ip := a.Prefix.Addr()
-	attrs := []netlink.Attr{
-		netlink.Bytes(unix.IFA_LOCAL, ip.AsSlice()), netlink.Bytes(unix.IFA_ADDRESS, ip.AsSlice()),
-		netlink.U32(unix.IFA_FLAGS, a.flags()),
+	h, err := k.Handle(a.Side)
+	if err != nil {
+		return err
 	}
-	if ip.Is4() && a.Prefix.Bits() < 31 {
-		attrs = append(attrs, netlink.Bytes(unix.IFA_BROADCAST, broadcast(a.Prefix)))
-	}
-	body := append(header(a.Prefix, l.Index), netlink.Join(attrs...)...)
-	_, err = c.Request(netlink.Message{Type: kind, Flags: flags, Body: body})
-	return err
+	subnet := cni.IPNet(a.Prefix)
+	return call(h, &netlink.Addr{IPNet: &subnet, Flags: a.flags(), LinkIndex: l.Index})
 }
 
-// header is struct ifaddrmsg.
-func header(p netip.Prefix, index int) []byte {
-	h := []byte{family(p.Addr()), byte(p.Bits()), 0, 0}
-	return binary.NativeEndian.AppendUint32(h, uint32(index))
+func (a Addr) add(k *kernel.Kernel) error {
+	return a.change(k, func(h *netlink.Handle, typed *netlink.Addr) error { return h.AddrAdd(nil, typed) })
 }
 
-func family(a netip.Addr) byte {
-	if a.Is6() {
-		return unix.AF_INET6
-	}
-	return unix.AF_INET
-}
-
-// broadcast is the last address of an IPv4 subnet.
-func broadcast(p netip.Prefix) []byte {
-	b := p.Addr().As4()
-	for i, m := range net.CIDRMask(p.Bits(), 32) {
-		b[i] |= ^m
-	}
-	return b[:]
+func (a Addr) remove(k *kernel.Kernel) error {
+	return a.change(k, func(h *netlink.Handle, typed *netlink.Addr) error { return h.AddrDel(nil, typed) })
 }
 
 // Del does nothing: see Addr.
@@ -133,11 +112,7 @@ func (a Addr) Del(*kernel.Kernel) error { return nil }
 // Remove takes the address from an interface that stays. One that it does not
 // have is success.
 func (a Addr) Remove(k *kernel.Kernel) error {
-	l, err := k.Link(a.Side, a.Link)
-	if err != nil {
-		return err
-	}
-	if err := a.send(k, unix.RTM_DELADDR, 0, l); !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if err := a.remove(k); !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return err
 	}
 	return nil
@@ -145,61 +120,18 @@ func (a Addr) Remove(k *kernel.Kernel) error {
 
 // Check looks for the address, and whether it turned out to be a duplicate.
 func (a Addr) Check(k *kernel.Kernel) error {
-	have, err := list(k, a.Side, a.Link, a.Prefix.Addr().Is6())
+	have, err := list(k, a.Side, a.Link, family(a.Prefix.Addr()))
 	if err != nil {
 		return err
 	}
 	for _, h := range have {
-		if h.prefix != a.Prefix {
+		if prefix(h) != a.Prefix {
 			continue
 		}
-		if h.flags&unix.IFA_F_DADFAILED != 0 {
+		if h.Flags&unix.IFA_F_DADFAILED != 0 {
 			return errors.New("somebody else on the segment has it too")
 		}
 		return nil
 	}
 	return fmt.Errorf("it is not there: %w", fs.ErrNotExist)
-}
-
-// held is an address that an interface has.
-type held struct {
-	prefix netip.Prefix
-	flags  uint32
-}
-
-// list gives the addresses of one interface in one family.
-func list(k *kernel.Kernel, side kernel.Side, link string, six bool) ([]held, error) {
-	l, err := k.Link(side, link)
-	if err != nil {
-		return nil, err
-	}
-	c, err := k.Conn(side)
-	if err != nil {
-		return nil, err
-	}
-	body := header(netip.PrefixFrom(netip.IPv4Unspecified(), 0), l.Index)
-	if six {
-		body[0] = unix.AF_INET6
-	}
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETADDR, Body: body})
-	if err != nil {
-		return nil, fmt.Errorf("list the addresses of %s: %w", link, err)
-	}
-	var out []held
-	for _, a := range answers {
-		if len(a) >= unix.SizeofIfAddrmsg && int(binary.NativeEndian.Uint32(a[4:])) == l.Index {
-			out = append(out, parse(a))
-		}
-	}
-	return out, nil
-}
-
-func parse(b []byte) held {
-	attrs := b[unix.SizeofIfAddrmsg:]
-	ip := netlink.Find(attrs, unix.IFA_LOCAL)
-	if ip == nil {
-		ip = netlink.Find(attrs, unix.IFA_ADDRESS)
-	}
-	a, _ := netip.AddrFromSlice(ip)
-	return held{netip.PrefixFrom(a, int(b[1])), netlink.Uint32(netlink.Find(attrs, unix.IFA_FLAGS))}
 }

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -44,37 +42,29 @@ func (g Gateway) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if err := g.displace(k); err != nil {
-		return errors.Join(err, g.remove(k, g.Prefix))
+		return errors.Join(err, g.addr(g.Prefix).remove(k))
 	}
 	return nil
 }
 
 func (g Gateway) addr(p netip.Prefix) Addr { return Addr{Side: kernel.Host, Link: g.Link, Prefix: p} }
 
-func (g Gateway) remove(k *kernel.Kernel, p netip.Prefix) error {
-	l, err := k.Link(kernel.Host, g.Link)
-	if err != nil {
-		return err
-	}
-	return g.addr(p).send(k, unix.RTM_DELADDR, 0, l)
-}
-
 // displace deals with the addresses of the same subnet that a former
 // configuration left: of two, pods would ask the wrong one.
 func (g Gateway) displace(k *kernel.Kernel) error {
-	have, err := list(k, kernel.Host, g.Link, g.Prefix.Addr().Is6())
+	have, err := list(k, kernel.Host, g.Link, family(g.Prefix.Addr()))
 	if err != nil {
 		return err
 	}
 	for _, other := range have {
-		p := other.prefix
+		p := prefix(other)
 		if p == g.Prefix || p.Addr().IsLinkLocalUnicast() || !p.Overlaps(g.Prefix) {
 			continue
 		}
 		if err := g.mayDisplace(k, p); err != nil {
 			return err
 		}
-		if err := g.remove(k, p); err != nil {
+		if err := g.addr(p).remove(k); err != nil {
 			return fmt.Errorf("take %v away: %w", p, err)
 		}
 		// An address goes together with the first one of its subnet, which the
@@ -96,12 +86,12 @@ func (g Gateway) mayDisplace(k *kernel.Kernel, old netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	links, err := k.Links(kernel.Host)
+	ports, err := k.Ports(kernel.Host, bridge)
 	if err != nil {
 		return err
 	}
-	for _, port := range links {
-		if port.Master == bridge.Index && port.Name != g.Owned {
+	for _, port := range ports {
+		if port.Name != g.Owned {
 			err := fmt.Errorf("%s has %v, which overlaps, and %s (%s) may be using it", g.Link, old, port.Name, port.Alias)
 			return cni.Hint(cni.WithCode(cni.CodeExists, err), "set forceAddress, or take the old address away with: ip addr del "+old.String()+" dev "+g.Link)
 		}

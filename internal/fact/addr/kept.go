@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"net/netip"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Kept is an address that an interface has, written down so that the interface
@@ -35,87 +35,88 @@ const ownFlags = unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETE
 // of more than link scope that do not come again by themselves, as leased ones
 // and those from router advertisements do.
 func Keep(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
-	return keepAll(k, kernel.Host, l, unix.AF_UNSPEC, func(h held) bool { return h.flags&unix.IFA_F_PERMANENT != 0 })
+	return keep(k, kernel.Host, l, unix.AF_UNSPEC, func(flags uint32) bool { return flags&unix.IFA_F_PERMANENT != 0 })
 }
 
 // KeepIPv6 lists what of a pod's link's addresses would be lost with its going
 // down: those of IPv6 of more than link scope, leased ones too. Temporary ones
 // (RFC 8981) are made anew.
 func KeepIPv6(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
-	return keepAll(k, kernel.Pod, l, unix.AF_INET6, func(h held) bool { return h.flags&unix.IFA_F_TEMPORARY == 0 })
+	return keep(k, kernel.Pod, l, unix.AF_INET6, func(flags uint32) bool { return flags&unix.IFA_F_TEMPORARY == 0 })
 }
 
-func keepAll(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family byte, wanted func(held) bool) ([]Kept, error) {
-	c, err := k.Conn(side)
-	if err != nil {
-		return nil, err
-	}
-	body := append([]byte{family}, make([]byte, unix.SizeofIfAddrmsg-1)...)
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETADDR, Body: body})
+// keep asks by hand, as Give does: the library's address has no metric.
+func keep(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family int, wanted func(flags uint32) bool) ([]Kept, error) {
+	r := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+	r.AddData(nl.NewIfAddrmsg(family))
+	answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWADDR) })
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", l.Name, err)
 	}
 	var out []Kept
 	for _, a := range answers {
-		if len(a) < unix.SizeofIfAddrmsg || int(binary.NativeEndian.Uint32(a[4:])) != l.Index {
+		header := nl.DeserializeIfAddrmsg(a)
+		attrs, err := nl.ParseRouteAttrAsMap(a[header.Len():])
+		if err != nil {
+			return nil, err
+		}
+		value := func(kind uint16) []byte { return attrs[kind].Value }
+		flags := number(value(unix.IFA_FLAGS))
+		if int(header.Index) != l.Index || header.Scope >= unix.RT_SCOPE_LINK || !wanted(flags) {
 			continue
 		}
-		if held := parse(a); wanted(held) && a[3] < unix.RT_SCOPE_LINK && held.prefix.IsValid() {
-			out = append(out, keep(l.Name, held, a[3], a[unix.SizeofIfAddrmsg:]))
+		kept := Kept{Scope: header.Scope, Flags: flags & ownFlags, Metric: number(value(unix.IFA_RT_PRIORITY))}
+		far, _ := netip.AddrFromSlice(value(unix.IFA_ADDRESS))
+		near, ok := netip.AddrFromSlice(value(unix.IFA_LOCAL))
+		if !ok {
+			near = far // as for most of IPv6
 		}
+		kept.Prefix = netip.PrefixFrom(near, int(header.Prefixlen))
+		if far != near {
+			kept.Peer = far
+		}
+		kept.Broadcast, _ = netip.AddrFromSlice(value(unix.IFA_BROADCAST))
+		if label := unix.ByteSliceToString(value(unix.IFA_LABEL)); label != l.Name {
+			kept.Label = label
+		}
+		if flags&unix.IFA_F_PERMANENT == 0 {
+			kept.lifetimes = value(unix.IFA_CACHEINFO)
+		}
+		out = append(out, kept)
 	}
 	return out, nil
 }
 
-func keep(link string, h held, scope uint8, attrs []byte) Kept {
-	out := Kept{
-		Prefix: h.prefix, Scope: scope, Flags: h.flags & ownFlags,
-		Metric: netlink.Uint32(netlink.Find(attrs, unix.IFA_RT_PRIORITY)),
+func number(b []byte) uint32 {
+	if len(b) != 4 {
+		return 0
 	}
-	if h.flags&unix.IFA_F_PERMANENT == 0 {
-		out.lifetimes = netlink.Find(attrs, unix.IFA_CACHEINFO)
-	}
-	if label := netlink.Text(netlink.Find(attrs, unix.IFA_LABEL)); label != link {
-		out.Label = label
-	}
-	if peer, _ := netip.AddrFromSlice(netlink.Find(attrs, unix.IFA_ADDRESS)); peer != h.prefix.Addr() {
-		out.Peer = peer
-	}
-	out.Broadcast, _ = netip.AddrFromSlice(netlink.Find(attrs, unix.IFA_BROADCAST))
-	return out
+	return binary.NativeEndian.Uint32(b)
 }
 
 // Give gives a side's link the address. That it has it already is success.
 func (a Kept) Give(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
-	c, err := k.Conn(side)
-	if err != nil {
-		return err
-	}
-	local := a.Prefix.Addr()
-	far := local
+	r := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	header := nl.NewIfAddrmsg(family(a.Prefix.Addr()))
+	header.Prefixlen, header.Scope, header.Index = uint8(a.Prefix.Bits()), a.Scope, uint32(l.Index)
+	r.AddData(header)
+	far := a.Prefix.Addr()
 	if a.Peer.IsValid() {
 		far = a.Peer
 	}
-	attrs := []netlink.Attr{
-		netlink.Bytes(unix.IFA_LOCAL, local.AsSlice()), netlink.Bytes(unix.IFA_ADDRESS, far.AsSlice()),
-		netlink.U32(unix.IFA_FLAGS, a.Flags),
+	attr := func(kind int, value []byte, wanted bool) {
+		if wanted {
+			r.AddData(nl.NewRtAttr(kind, value))
+		}
 	}
-	if a.Broadcast.IsValid() {
-		attrs = append(attrs, netlink.Bytes(unix.IFA_BROADCAST, a.Broadcast.AsSlice()))
-	}
-	if a.Label != "" {
-		attrs = append(attrs, netlink.String(unix.IFA_LABEL, a.Label))
-	}
-	if a.Metric != 0 {
-		attrs = append(attrs, netlink.U32(unix.IFA_RT_PRIORITY, a.Metric))
-	}
-	if a.lifetimes != nil {
-		attrs = append(attrs, netlink.Bytes(unix.IFA_CACHEINFO, a.lifetimes))
-	}
-	h := header(a.Prefix, l.Index)
-	h[3] = a.Scope
-	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWADDR, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: append(h, netlink.Join(attrs...)...)})
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	attr(unix.IFA_LOCAL, a.Prefix.Addr().AsSlice(), true)
+	attr(unix.IFA_ADDRESS, far.AsSlice(), true)
+	attr(unix.IFA_FLAGS, nl.Uint32Attr(a.Flags), true)
+	attr(unix.IFA_BROADCAST, a.Broadcast.AsSlice(), a.Broadcast.IsValid())
+	attr(unix.IFA_LABEL, nl.ZeroTerminated(a.Label), a.Label != "")
+	attr(unix.IFA_RT_PRIORITY, nl.Uint32Attr(a.Metric), a.Metric != 0)
+	attr(unix.IFA_CACHEINFO, a.lifetimes, a.lifetimes != nil)
+	if _, err := k.Execute(side, r, 0); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("address %v: %w", a.Prefix, kernel.Cause(err))
 	}
 	return nil

@@ -1,15 +1,13 @@
 package addr
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Neighbour is what the host knows of a pod's address: behind which hardware
@@ -30,17 +28,11 @@ func (n Neighbour) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	c, err := k.Conn(kernel.Host)
+	h, err := k.Handle(kernel.Host)
 	if err != nil {
 		return err
 	}
-	body := make([]byte, unix.SizeofNdMsg)
-	body[0] = family(n.Addr)
-	binary.NativeEndian.PutUint32(body[4:], uint32(l.Index))
-	binary.NativeEndian.PutUint16(body[8:], unix.NUD_STALE)
-	attrs := netlink.Join(netlink.Bytes(unix.NDA_DST, n.Addr.AsSlice()), netlink.Bytes(unix.NDA_LLADDR, n.MAC))
-	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWNEIGH, Flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE, Body: append(body, attrs...)})
-	return err
+	return h.NeighSet(&netlink.Neigh{LinkIndex: l.Index, State: netlink.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC})
 }
 
 // Del does nothing: see Neighbour.

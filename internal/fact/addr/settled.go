@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -35,40 +36,31 @@ func (s Settled) Add(k *kernel.Kernel) error {
 	if l, err := k.Link(kernel.Pod, s.Link); err != nil || !l.Operational && !l.Running() {
 		return err
 	}
-	events, err := k.Dial(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR)
-	if err != nil {
-		return err
+	var pending []netip.Addr
+	err := k.Await(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, settleWait, func() (settled bool, err error) {
+		pending, err = s.pending(k)
+		return len(pending) == 0, err
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%v is not settled after %v: is the link's other end up?", pending, settleWait)
 	}
-	defer events.Close()
-	for deadline := time.Now().Add(settleWait); ; {
-		pending, err := s.pending(k)
-		if err != nil || len(pending) == 0 {
-			return err
-		}
-		err = events.Await(time.Until(deadline))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("%v is not settled after %v: is the link's other end up?", pending, settleWait)
-		}
-		if err != nil {
-			return fmt.Errorf("read the pod's address events: %w", err)
-		}
-	}
+	return err
 }
 
 // pending gives the addresses that the kernel is still looking for duplicates
 // of, or an error for one that has one.
 func (s Settled) pending(k *kernel.Kernel) (pending []netip.Addr, err error) {
-	have, err := list(k, kernel.Pod, s.Link, true)
+	have, err := list(k, kernel.Pod, s.Link, netlink.FAMILY_V6)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range have {
-		ip := a.prefix.Addr()
+		ip := prefix(a).Addr()
 		switch {
 		case !slices.Contains(s.Addrs, ip):
-		case a.flags&unix.IFA_F_DADFAILED != 0:
+		case a.Flags&unix.IFA_F_DADFAILED != 0:
 			return nil, fmt.Errorf("%v is in use by somebody else on the segment", ip)
-		case a.flags&unix.IFA_F_TENTATIVE != 0:
+		case a.Flags&unix.IFA_F_TENTATIVE != 0:
 			pending = append(pending, ip)
 		}
 	}

@@ -103,7 +103,7 @@ func (t target) at(parent uint32) (d discipline, err error) {
 	}
 	attrs, err := nl.ParseRouteAttrAsMap(answers[0][nl.SizeofTcMsg:])
 	d = discipline{
-		kind:    nl.BytesToString(attrs[nl.TCA_KIND].Value),
+		kind:    unix.ByteSliceToString(attrs[nl.TCA_KIND].Value),
 		handle:  nl.DeserializeTcMsg(answers[0]).Handle,
 		options: attrs[nl.TCA_OPTIONS].Value,
 	}
