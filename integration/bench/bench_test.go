@@ -57,7 +57,9 @@ func TestChain(t *testing.T) {
 	asked := map[string]strace.Calls{}
 	for _, c := range r.counts {
 		asked[c.verb+" "+c.who] = c.calls
-		if want := []string{"bridge", "portmap", "tuning"}; !slices.Equal(c.calls.Programs, want) {
+		// Of sources that were changed since their commit, bridge executes host-local too.
+		executed := slices.DeleteFunc(slices.Clone(c.calls.Programs), func(p string) bool { return p == "host-local" })
+		if want := []string{"bridge", "portmap", "tuning"}; !slices.Equal(executed, want) {
 			t.Errorf("%s of %s executes %v, not %v", c.verb, c.who, c.calls.Programs, want)
 		}
 		if c.verb != "CHECK" && c.calls.Dumps() > 0 {

@@ -34,7 +34,7 @@ func Build(t testing.TB, plugins ...string) string {
 		if built.done[p] {
 			continue
 		}
-		c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built.dir+"/", "github.com/catena-cni/catena/"+p)
+		c := exec.Command("go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w", "-o", built.dir+"/", "github.com/catena-cni/catena/"+p)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", p, err, out)
