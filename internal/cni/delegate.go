@@ -2,6 +2,7 @@ package cni
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Inside are the plugins that are part of this program, by their names: each

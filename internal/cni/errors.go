@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +12,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Error codes of the CNI specification, and from 100 on our own.

@@ -4,6 +4,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,6 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -42,7 +42,10 @@ type Request struct {
 	// Path lists the folders in which plugins are found.
 	Path  string
 	Conf  Conf
+	// Stdin is the configuration as it came, for a plugin that is executed, and
+	// Doc as it was read.
 	Stdin []byte
+	Doc   *conf.Document
 	// Inside are the plugins that Delegate may do without executing them.
 	Inside Inside
 }
@@ -140,8 +143,8 @@ func Read(getenv func(string) string, stdin io.Reader) (*Request, error) {
 	if len(input) > stdinMax {
 		return r, Errorf(CodeIO, "the configuration on standard input has more than %d bytes", stdinMax)
 	}
-	r.Stdin = input
-	decodeErr := conf.Decode(input, &r.Conf)
+	r.Stdin, r.Doc = input, conf.Parse(input)
+	decodeErr := r.Doc.Into(&r.Conf)
 	r.Network = r.Conf.Name
 	if r.Conf.CNIVersion == "" {
 		r.Conf.CNIVersion = "0.1.0"
@@ -325,7 +328,7 @@ func ParseArgs(args string, known ...string) (map[string]string, error) {
 // Lint looks for keys that neither the common configuration nor the plugin's
 // own shapes know. They are an error where the configuration asks for it.
 func (r *Request) Lint(shapes ...any) (warnings []error, err error) {
-	unknown, twice := conf.Lint(r.Stdin, append(shapes, &r.Conf)...)
+	unknown, twice := r.Doc.Lint(append(shapes, &r.Conf)...)
 	if twice != nil {
 		return nil, twice
 	}

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +13,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // The parts of a result, as the library of the specification has them.
@@ -40,9 +40,6 @@ func ParseResult(plugin string, data []byte, confVersion string) (*Result, error
 // parseResult reads a result of any version. One that does not say its version
 // is of the configuration's.
 func parseResult(data []byte, confVersion string) (*Result, error) {
-	if r, ok := parsePlain(data); ok {
-		return r, nil
-	}
 	var own struct {
 		CNIVersion string             `json:"cniVersion"`
 		Interfaces []*json.RawMessage `json:"interfaces"`
@@ -96,9 +93,6 @@ func (r *Request) PrevResult() (*Result, error) {
 
 // Print gives a result's JSON text in the version that was asked for.
 func Print(r *Result, version string) ([]byte, error) {
-	if slices.Contains(plain, version) {
-		return printPlain(r, version)
-	}
 	versioned, err := r.GetAsVersion(version)
 	if err != nil {
 		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)

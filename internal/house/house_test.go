@@ -23,7 +23,7 @@ const module = "github.com/catena-cni/catena/"
 // rooms orders the rooms of internal/: imports run from a higher number to a
 // lower one, or stay inside the room.
 var rooms = map[string]int{
-	"retry": 1, "lists": 1, "file": 1, "json": 2, "netlink": 2, "program": 2,
+	"retry": 1, "lists": 1, "file": 1, "netlink": 2, "program": 2,
 	"state": 3, "kernel": 4, "cni": 5, "fact": 6, "firewall": 7, "upstream": 8, "plugin": 9, "ipam": 10,
 	"kerneltest": 20, "plugintest": 21, "house": 22,
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -41,7 +40,7 @@ func (p Delegator[C]) needsName() bool { return true }
 
 func (p Delegator[C]) read(r *cni.Request) (c C, err error) {
 	_, err = r.PrevResult()
-	err = errors.Join(err, conf.Read(r.Stdin, &c))
+	err = errors.Join(err, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
 		at := At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -55,7 +54,7 @@ func (p IPAM) read(r *cni.Request) (at At, c Giver, err error) {
 	if p.Args == nil {
 		err = nil
 	}
-	err = errors.Join(err, conf.Read(r.Stdin, c))
+	err = errors.Join(err, r.Doc.Read(c))
 	if err == nil {
 		err = cni.WithCode(cni.CodeConfig, c.Validate(&at))
 	}

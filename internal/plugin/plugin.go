@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/firewall/iptables"
@@ -114,7 +113,7 @@ func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
 	}
 	prev, perr := r.PrevResult()
 	at.Prev, at.takesAddresses = prev, p.TakesAddresses
-	err = errors.Join(err, perr, conf.Read(r.Stdin, &c))
+	err = errors.Join(err, perr, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
 	}

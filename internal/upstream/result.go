@@ -1,10 +1,10 @@
 package upstream
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )

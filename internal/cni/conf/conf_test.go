@@ -142,7 +142,7 @@ func TestLint(t *testing.T) {
 		{`{"somethingElseAltogether":1}`, "unknown key somethingElseAltogether"},
 		{`{"x":{"name":1},"name":"n"}`, "unknown key x"},
 	} {
-		unknown, twice := Lint([]byte(row.in), new(sample))
+		unknown, twice := Parse([]byte(row.in)).Lint(new(sample))
 		got := ""
 		if len(unknown) > 0 {
 			got = errors.Join(unknown...).Error()
@@ -151,7 +151,7 @@ func TestLint(t *testing.T) {
 			t.Errorf("%s: %q, %v", row.in, got, twice)
 		}
 	}
-	if _, twice := Lint([]byte(`{"map":{"a":"1","a":"2"}}`), new(sample)); !errors.Is(twice, ErrValue) {
+	if _, twice := Parse([]byte(`{"map":{"a":"1","a":"2"}}`)).Lint(new(sample)); !errors.Is(twice, ErrValue) {
 		t.Errorf("a key that stands twice: %v", twice)
 	}
 }
@@ -205,7 +205,7 @@ func FuzzLint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var s sample
 		_ = Decode(in, &s)
-		_, _ = Lint(in, new(sample))
+		_, _ = Parse(in).Lint(new(sample))
 		_ = Validate(&s)
 	})
 }

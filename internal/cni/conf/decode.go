@@ -11,12 +11,11 @@ package conf
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
-
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Problem classes. A caller turns them into its own error codes.
@@ -26,27 +25,6 @@ var (
 	ErrValue  = errors.New("value not allowed")
 	ErrKey    = errors.New("unknown key")
 )
-
-// Decode reads a configuration into a struct. Keys match whatever their case,
-// as runtimes rely on, and one whose value is empty or null is taken as absent.
-// Of several wrong types the first is reported and the rest of the configuration
-// is read all the same.
-func Decode(data []byte, into any) error {
-	data = withoutEmpty(data, reflect.TypeOf(into))
-	err := Explain(data, json.Unmarshal(data, into))
-	if err != nil && !errors.Is(err, ErrSyntax) && !errors.Is(err, ErrType) && !errors.Is(err, ErrValue) {
-		return fmt.Errorf("%w: %v", ErrType, err) // by a type that reads its own JSON
-	}
-	return err
-}
-
-// Read decodes a configuration and validates what could be decoded.
-func Read(data []byte, into any) error {
-	if err := Decode(data, into); err != nil {
-		return err
-	}
-	return Validate(into)
-}
 
 // Explain says for people what decoding data ended with, where it is JSON's fault.
 func Explain(data []byte, err error) error {
@@ -71,7 +49,7 @@ func Explain(data []byte, err error) error {
 // where names the value that an error is about. A type that reads its own JSON
 // counts offsets from its beginning; then the library's path is all that there is.
 func where(data []byte, e *json.UnmarshalTypeError) (path string, known bool) {
-	path = keyPath(data, int(e.Offset))
+	path = tree(data).path(int(e.Offset))
 	key := e.Field[strings.LastIndexByte(e.Field, '.')+1:] // behind the names of types that are embedded
 	for part := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' }) {
 		if strings.EqualFold(part, key) {
@@ -79,31 +57,6 @@ func where(data []byte, e *json.UnmarshalTypeError) (path string, known bool) {
 		}
 	}
 	return e.Field, e.Field == ""
-}
-
-// keyPath names the value that ends, or is open, at an offset: its keys, and its
-// places in lists.
-func keyPath(text []byte, offset int) (path string) {
-	eachMember(text, func(key string, _, value span) {
-		if value.from < offset && offset <= value.to {
-			path = joined("."+key, keyPath(value.of(text), offset-value.from))
-		}
-	})
-	n := 0
-	eachElement(text, func(value span) {
-		if value.from < offset && offset <= value.to {
-			path = joined(fmt.Sprintf("[%d]", n), keyPath(value.of(text), offset-value.from))
-		}
-		n++
-	})
-	return strings.TrimPrefix(path, ".")
-}
-
-func joined(above, below string) string {
-	if below != "" && below[0] != '[' {
-		below = "." + below
-	}
-	return above + below
 }
 
 func orRoot(field string) string {

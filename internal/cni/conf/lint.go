@@ -1,24 +1,19 @@
 package conf
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Lint looks through a configuration for what decoding passes over in silence:
 // keys that none of the shapes knows, each as an ErrKey that names the nearest
 // known one, and keys that stand twice in one object. A map among the shapes
 // says that the object has other keys, which somebody else reads.
-func Lint(data []byte, shapes ...any) (unknown []error, twice error) {
+func (d *Document) Lint(shapes ...any) (unknown []error, twice error) {
 	var l linter
-	if json.Valid(data) {
-		l.value("", bytes.TrimSpace(data), typesOf(shapes))
-	}
+	l.value("", d.root, typesOf(shapes))
 	return l.unknown, l.twice
 }
 
@@ -29,21 +24,18 @@ type linter struct {
 
 // value walks one JSON value; types are the Go types that read it, none where
 // nothing is known.
-func (l *linter) value(path string, text []byte, types []reflect.Type) {
-	switch text[0] {
-	case '{':
-		l.object(path, text, types)
-	case '[':
-		for one := range json.Elements(text) {
-			l.value(path+"[]", one, element(types))
-		}
+func (l *linter) value(path string, n node, types []reflect.Type) {
+	for _, e := range n.elements {
+		l.value(path+"[]", e, element(types))
 	}
+	l.object(path, n, types)
 }
 
-func (l *linter) object(path string, text []byte, types []reflect.Type) {
+func (l *linter) object(path string, n node, types []reflect.Type) {
 	known, closed := known(types)
 	seen := map[string]bool{}
-	for key, value := range json.Members(text) {
+	for _, m := range n.members {
+		key, value := m.key, m.value
 		full := strings.TrimPrefix(path+"."+key, ".")
 		if seen[key] && l.twice == nil {
 			l.twice = fmt.Errorf("%w: %s stands twice", ErrValue, full)

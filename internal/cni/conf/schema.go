@@ -1,12 +1,11 @@
 package conf
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Schema is the JSON Schema (draft 2020-12) of the configuration that the

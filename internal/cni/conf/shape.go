@@ -2,11 +2,10 @@ package conf
 
 import (
 	"encoding"
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // field is one key that a struct takes.
@@ -58,12 +57,12 @@ func isMap(t reflect.Type) bool { return t.Kind() == reflect.Map }
 
 // opaque types read their JSON themselves: nothing is known of their keys.
 func opaque(t reflect.Type) bool {
-	return t == nil || t.Kind() == reflect.Interface || json.HasMethods(t) && reflect.PointerTo(t).Implements(jsonUnmarshaler)
+	return t == nil || t.Kind() == reflect.Interface || reflect.PointerTo(t).Implements(jsonUnmarshaler)
 }
 
 // textual types are written as a JSON string.
 func textual(t reflect.Type) bool {
-	return !opaque(t) && json.HasMethods(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
+	return !opaque(t) && reflect.PointerTo(t).Implements(textUnmarshaler)
 }
 
 func typesOf(shapes []any) []reflect.Type {

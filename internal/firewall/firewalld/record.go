@@ -2,12 +2,12 @@ package firewalld
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/file"
-	"github.com/catena-cni/catena/internal/json"
 )
 
 const bootIDFile = "/proc/sys/kernel/random/boot_id"

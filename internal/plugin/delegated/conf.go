@@ -4,13 +4,13 @@
 package delegated
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/json"
 )
 
 // Conf is a plugin's configuration by its keys. Plugins read keys whatever

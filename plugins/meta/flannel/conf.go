@@ -1,11 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 
-	"github.com/catena-cni/catena/internal/json"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
 	"github.com/catena-cni/catena/internal/state"
