@@ -126,11 +126,11 @@ func TestReboot(t *testing.T) {
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Run("mkdir -p /var/lib/cni/dhcp/folder; cd /var/lib/cni/dhcp; echo rubbish >rubbish; : >empty; echo '{}' >nobody; head -c 5000000 /dev/zero >zeros")
-	before := w.Run("cd /var/lib/cni/dhcp; sha256sum rubbish empty nobody zeros")
+	w.Run("mkdir -p /var/lib/cni/dhcp/folder; cd /var/lib/cni/dhcp; echo rubbish >rubbish; : >empty; echo null >null; echo '{}' >nobody; head -c 5000000 /dev/zero >zeros")
+	before := w.Run("cd /var/lib/cni/dhcp; sha256sum rubbish empty null nobody zeros")
 	daemon := w.daemon()
-	daemon.hears(1, "rubbish is no record of a lease")
-	if after := w.Run("cd /var/lib/cni/dhcp; sha256sum rubbish empty nobody zeros"); after != before {
+	daemon.hears(1, "rubbish: it is no record")
+	if after := w.Run("cd /var/lib/cni/dhcp; sha256sum rubbish empty null nobody zeros"); after != before {
 		t.Errorf("changed:\n%s\n%s", before, after)
 	}
 }

@@ -59,9 +59,19 @@ type Route struct {
 	Via netip.Addr   `json:"via,omitzero"`
 }
 
-// Same reports whether two leases differ at most in their times and in who
-// gave them.
+func (l *Lease) String() string {
+	if l.Expire.IsZero() {
+		return fmt.Sprintf("%v for good", l.Address)
+	}
+	return fmt.Sprintf("%v until %s", l.Address, l.Expire.Format(time.RFC3339))
+}
+
+// Same reports whether two leases, of which nil is none, differ at most in their
+// times and in who gave them.
 func (l *Lease) Same(o *Lease) bool {
+	if l == nil || o == nil {
+		return l == o
+	}
 	return l.Address == o.Address && l.Gateway == o.Gateway && l.MTU == o.MTU && l.Domain == o.Domain &&
 		slices.Equal(l.Routes, o.Routes) && slices.Equal(l.DNS, o.DNS) && slices.Equal(l.Search, o.Search) && slices.Equal(l.NTP, o.NTP)
 }

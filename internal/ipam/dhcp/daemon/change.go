@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/addr"
@@ -20,28 +21,26 @@ import (
 func (h *holder) change(k *kernel.Kernel, old, now *client.Lease) error {
 	var errs []error
 	moved := old == nil || now == nil || old.Address != now.Address
-	if old != nil {
-		for _, r := range h.routes(old) {
-			if moved || !slices.ContainsFunc(h.routes(now), func(o route.Route) bool { return o.String() == r.String() }) {
-				errs = append(errs, r.Remove(k))
-			}
-		}
-		if moved {
-			// Before the new one: a second address of a subnet goes with the first
-			// (promote_secondaries in ip-sysctl).
-			errs = append(errs, h.address(old).Remove(k))
+	for _, r := range h.routes(old) {
+		if moved || !slices.ContainsFunc(h.routes(now), func(o route.Route) bool { return o.String() == r.String() }) {
+			errs = append(errs, r.Remove(k))
 		}
 	}
+	if moved && old != nil {
+		// Before the new one: a second address of a subnet goes with the first
+		// (promote_secondaries in ip-sysctl).
+		errs = append(errs, h.address(old).Remove(k))
+	}
+	if moved && now != nil {
+		errs = append(errs, tolerate(h.address(now).Add(k)))
+	}
+	for _, r := range h.routes(now) {
+		errs = append(errs, tolerate(r.Add(k)))
+	}
+	if moved && now != nil && now.Address.Addr().Is4() {
+		errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
+	}
 	if now != nil {
-		if moved {
-			errs = append(errs, tolerate(h.address(now).Add(k)))
-		}
-		for _, r := range h.routes(now) {
-			errs = append(errs, tolerate(r.Add(k)))
-		}
-		if moved && now.Address.Addr().Is4() {
-			errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
-		}
 		errs = append(errs, lowerMTU(k, h.at.IfName, now.MTU))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -76,36 +75,21 @@ func (h *holder) routes(l *client.Lease) []route.Route {
 // for nothing. A larger one than the link has would not fit through what is
 // behind it, and a smaller one than IPv6's least would take IPv6 away.
 func lowerMTU(k *kernel.Kernel, ifname string, mtu int) error {
-	l, err := k.Link(kernel.Pod, ifname)
-	if mtu != 0 {
-		mtu = max(mtu, addr.MTUMin6)
+	if mtu == 0 {
+		return nil
 	}
-	if err != nil || mtu == 0 || mtu >= l.MTU {
+	mtu = max(mtu, addr.MTUMin6)
+	l, err := k.Link(kernel.Pod, ifname)
+	if err != nil || mtu >= l.MTU {
 		return err
 	}
-	if err := k.SetLink(kernel.Pod, l, 0, 0, kernel.MTU(mtu)); err != nil {
+	h, err := k.Handle(kernel.Pod)
+	if err == nil {
+		err = h.LinkSetMTU(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, mtu)
+	}
+	if err != nil {
 		return fmt.Errorf("set the MTU %d that the server gives: %w", mtu, err)
 	}
+	k.Forget(kernel.Pod, ifname)
 	return nil
-}
-
-// nextTime is when something is to be done about a lease after an attempt: never,
-// or at its Renew time, and then, as long as nobody answers, whenever half of
-// what is left until its Rebind time and its Expire time has passed (RFC 2131
-// section 4.4.5), but not more often than each minute, or an eighth of a short
-// lease.
-func nextTime(l *client.Lease, tried time.Time) time.Time {
-	if l.Expire.IsZero() || tried.Before(l.Renew) {
-		return l.Renew
-	}
-	until := l.Expire
-	if tried.Before(l.Rebind) {
-		until = l.Rebind
-	}
-	least := max(time.Second, min(time.Minute, l.Expire.Sub(l.Renew)/8))
-	next := tried.Add(max(until.Sub(tried)/2, least))
-	if next.After(until) {
-		return until
-	}
-	return next
 }

@@ -6,12 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
-	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Conf is the part of the network configuration that the plugin and the daemon
@@ -125,58 +120,9 @@ func (c *Conf) readFamilies() error {
 	return nil
 }
 
-// Args are what the plugin hands over, as upstream's does (its skel.CmdArgs).
-type Args struct {
-	ContainerID   string `json:"containerID"`
-	Netns         string `json:"netns"`
-	IfName        string `json:"ifName"`
-	Args          string `json:"args,omitempty"`
-	Path          string `json:"-"`
-	NetnsOverride string `json:"-"`
-	StdinData     []byte `json:"-"` // a record has it as its Conf
-}
-
-// lent are the addresses of a previous result that the pod's interface has, one
-// of each family that leases are for.
-func (a Args) lent(at name.Attachment, c Conf) (map[string]netip.Addr, error) {
-	r := cni.Request{Attachment: at}
-	if err := conf.Decode(a.StdinData, &r.Conf); err != nil {
-		return nil, err
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return four
 	}
-	prev, err := r.PrevResult()
-	if err != nil {
-		return nil, err
-	}
-	k, err := kernel.Open(a.Netns)
-	if err != nil {
-		return nil, err
-	}
-	defer k.Close()
-	have, err := addr.List(k, kernel.Pod, a.IfName)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]netip.Addr{}
-	for _, ip := range cni.IPsOf(prev, a.IfName, a.Netns) {
-		if p := cni.Prefix(ip.Address); slices.Contains(have, p) {
-			out[map[bool]string{true: four, false: six}[p.Addr().Is4()]] = p.Addr()
-		}
-	}
-	for _, family := range c.families {
-		if !out[family].IsValid() {
-			return nil, fmt.Errorf("the pod has no IPv%s address of the result's", family)
-		}
-	}
-	return out, nil
-}
-
-// read is the attachment and its configuration. Whoever may write to the socket
-// is not trusted with more than that.
-func (a Args) read() (at name.Attachment, c Conf, err error) {
-	args, _ := cni.ParseArgs(a.Args)
-	if err = conf.Read(a.StdinData, &c); err == nil {
-		err = c.Validate(args)
-	}
-	at = name.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName}
-	return at, c, errors.Join(err, cni.CheckAttachment(at))
+	return six
 }

@@ -5,58 +5,127 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Record is what the daemon keeps of an attachment on disk, as JSON, in a file
-// that is named by the attachment's key. With it a daemon that starts goes on
-// with the leases, or gives them back where the pod has gone meanwhile.
+// Args are what the plugin hands over, as upstream's does (its skel.CmdArgs).
+type Args struct {
+	ContainerID   string          `json:"containerID"`
+	Netns         string          `json:"netns"`
+	IfName        string          `json:"ifName"`
+	Args          string          `json:"args,omitempty"`
+	Path          string          `json:"-"`
+	NetnsOverride string          `json:"-"`
+	StdinData     json.RawMessage `json:"conf"`
+}
+
+// read is the attachment and its configuration. Whoever may write to the socket
+// is not trusted with more than that.
+func (a Args) read() (at name.Attachment, c Conf, err error) {
+	args, _ := cni.ParseArgs(a.Args)
+	if err = conf.Read(a.StdinData, &c); err == nil {
+		err = c.Validate(args)
+	}
+	at = name.Attachment{Network: c.Name, ContainerID: a.ContainerID, IfName: a.IfName}
+	return at, c, errors.Join(err, cni.CheckAttachment(at))
+}
+
+// Record is what the daemon keeps of an attachment on disk. With it a daemon that
+// starts goes on with the leases, or releases them where the pod is gone.
 type Record struct {
-	Args Args `json:"args"` // as the plugin handed them over
-	// Conf is the configuration among them.
-	Conf json.RawMessage `json:"conf"`
-	// Boot and NetnsID tell the pod's namespace from another that was mounted on
-	// the same path later, and Segment has the interface's number, which tells it
-	// from another of its name. MAC is the address that it had last.
-	Boot    string         `json:"boot"`
-	NetnsID kernel.NetnsID `json:"netnsID"`
+	Args Args `json:"args"`
+	netnsOfBoot
+	// MAC is the address that the pod's interface had last. Segment has the
+	// interface's number, which tells it from another of its name.
 	MAC     client.MAC     `json:"mac"`
 	Segment client.Segment `json:"segment"`
 	// Leases are by family, and so is Applied: what of them the interface has.
 	Leases  map[string]*client.Lease `json:"leases"`
-	Applied map[string]*client.Lease `json:"applied,omitempty"`
+	Applied map[string]*client.Lease `json:"applied"`
 }
 
-// open opens the kernel as far as the pod is still the one that the leases are
-// for: without the pod's side where its namespace has gone.
+// netnsOfBoot tells a pod's namespace from another that was mounted on the same
+// path later.
+type netnsOfBoot struct {
+	Boot    string         `json:"boot"`
+	NetnsID kernel.NetnsID `json:"netnsID"`
+}
+
+func netnsAt(path string) (n netnsOfBoot, err error) {
+	if n.Boot, err = kernel.BootID(); err == nil {
+		n.NetnsID, err = kernel.LookNetns(path)
+	}
+	return n, err
+}
+
+// newRecord is the record of a pod that has no lease yet.
+func newRecord(a Args) (*Record, error) {
+	r := &Record{Args: a, Leases: map[string]*client.Lease{}, Applied: map[string]*client.Lease{}}
+	var err error
+	if r.netnsOfBoot, err = netnsAt(a.Netns); err != nil {
+		return nil, err
+	}
+	k, err := kernel.Open(a.Netns)
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	if !k.Has(kernel.Pod) {
+		return nil, fmt.Errorf("network namespace %s: there is none: %w", a.Netns, fs.ErrNotExist)
+	}
+	l, err := k.Link(kernel.Pod, a.IfName)
+	if err != nil {
+		return nil, err
+	}
+	r.MAC = slices.Clone(client.MAC(l.MAC))
+	r.Segment, err = client.SegmentOf(k, l)
+	return r, err
+}
+
+// UnmarshalJSON refuses what is no record.
+func (r *Record) UnmarshalJSON(text []byte) error {
+	type plain Record
+	if err := json.Unmarshal(text, (*plain)(r)); err != nil {
+		return err
+	}
+	if r.Leases == nil || r.Applied == nil {
+		return errors.New("it has no leases")
+	}
+	_, _, err := r.Args.read()
+	return err
+}
+
+// Of is state.Record's.
+func (r *Record) Of() name.Attachment {
+	if r == nil {
+		return name.Attachment{} // a file that says null
+	}
+	at, _, _ := r.Args.read()
+	return at
+}
+
+// Abandoned reports whether the pod's namespace is provably gone.
+func (r *Record) Abandoned() bool {
+	now, err := netnsAt(r.Args.Netns)
+	return err == nil && now != r.netnsOfBoot
+}
+
+// open opens the kernel, without the pod's side where the namespace is gone.
 func (r *Record) open() (*kernel.Kernel, error) {
-	boot, err := kernel.BootID()
+	now, err := netnsAt(r.Args.Netns)
 	if err != nil {
 		return nil, err
 	}
-	id, err := kernel.LookNetns(r.Args.Netns)
-	if err != nil {
-		return nil, err
-	}
-	if r.Boot != boot || id != r.NetnsID {
+	if now != r.netnsOfBoot {
 		return kernel.OpenHost(r.Args.Netns), nil
 	}
 	return kernel.Open(r.Args.Netns)
-}
-
-// gone reports whether the pod's namespace is provably not there any more.
-func (r *Record) gone() bool {
-	k, err := r.open()
-	if err != nil {
-		return false
-	}
-	defer k.Close()
-	return !k.Has(kernel.Pod)
 }
 
 // errGone is in errors that say that the pod, or its interface, is not there any
@@ -69,11 +138,10 @@ func (r *Record) openPod() (*kernel.Kernel, *kernel.Link, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !k.Has(kernel.Pod) {
-		return nil, nil, fmt.Errorf("%w: its namespace %s is not there", errGone, r.Args.Netns)
-	}
 	l, err := k.Link(kernel.Pod, r.Args.IfName)
 	switch {
+	case !k.Has(kernel.Pod):
+		err = fmt.Errorf("%w: its namespace %s is not there", errGone, r.Args.Netns)
 	case errors.Is(err, fs.ErrNotExist):
 		err = fmt.Errorf("%w: %w", errGone, err)
 	case err == nil && l.Index != r.Segment.Index:
@@ -99,16 +167,10 @@ func (r *Record) result(priority int) *cni.Result {
 
 // add puts a lease into a result.
 func add(r *cni.Result, l *client.Lease, priority int) {
-	ip := &cni.IPConfig{Address: cni.IPNet(l.Address)}
-	if l.Gateway.IsValid() {
-		ip.Gateway = l.Gateway.AsSlice()
-	}
-	r.IPs = append(r.IPs, ip)
+	r.IPs = append(r.IPs, &cni.IPConfig{Address: cni.IPNet(l.Address), Gateway: l.Gateway.AsSlice()})
 	for _, route := range l.Routes {
-		out := &cni.Route{Dst: cni.IPNet(route.Dst), Priority: priority}
-		if route.Via.IsValid() {
-			out.GW = route.Via.AsSlice()
-		} else {
+		out := &cni.Route{Dst: cni.IPNet(route.Dst), GW: route.Via.AsSlice(), Priority: priority}
+		if !route.Via.IsValid() {
 			onLink := 253 // RT_SCOPE_LINK
 			out.Scope = &onLink
 		}
@@ -121,52 +183,4 @@ func add(r *cni.Result, l *client.Lease, priority int) {
 		r.DNS.Domain = l.Domain
 	}
 	r.DNS.Search = append(r.DNS.Search, l.Search...)
-}
-
-// records are all records, in a folder.
-type records struct{ state.Folder }
-
-func (f records) save(at name.Attachment, r *Record) error {
-	text, err := json.MarshalIndent(r, "", "\t")
-	if err == nil {
-		err = f.Replace(at.Key(), append(text, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("keep the lease of %s: %w", at, err)
-	}
-	return nil
-}
-
-// load reads every record. Files that are none are told of, and left alone.
-func (f records) load() (map[name.Attachment]*Record, error) {
-	keys, err := f.Keys()
-	if err != nil {
-		return nil, fmt.Errorf("read the leases in %s: %w", f.Folder, err)
-	}
-	out := map[name.Attachment]*Record{}
-	var errs []error
-	for _, key := range keys {
-		text, err := f.Read(key)
-		r := &Record{}
-		if err == nil {
-			err = json.Unmarshal(text, r)
-			r.Args.StdinData = r.Conf
-			if r.Applied == nil {
-				r.Applied = map[string]*client.Lease{}
-			}
-		}
-		var at name.Attachment
-		if err == nil {
-			at, _, err = r.Args.read()
-		}
-		if err == nil && at.Key() != key {
-			err = fmt.Errorf("it is the record of %s, under another one's name", at)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s/%s is no record of a lease, and left alone: %w", f.Folder, key, err))
-			continue
-		}
-		out[at] = r
-	}
-	return out, errors.Join(errs...)
 }
