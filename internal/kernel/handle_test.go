@@ -2,8 +2,10 @@ package kernel_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -62,5 +64,31 @@ func TestList(t *testing.T) {
 		if !errors.Is(err, want) || (want == nil) != (len(got) == 1 && got[0] == torn+1) {
 			t.Errorf("torn %d times: %v %v", torn, got, err)
 		}
+	}
+}
+
+// TestAwait: an event has it look again, and it ends.
+func TestAwait(t *testing.T) {
+	s := kerneltest.New(t)
+	k := s.Kernel()
+	looks := 0
+	look := func() (bool, error) {
+		looks++
+		if looks == 1 {
+			s.Run("ip link add hx type veth peer name px")
+		}
+		_, err := k.Link(kernel.Host, "hx")
+		return looks > 1, err
+	}
+	if err := k.Await(kernel.Host, unix.RTNLGRP_LINK, time.Minute, look); err != nil || looks < 2 {
+		t.Errorf("after %d looks: %v", looks, err)
+	}
+	never := func() (bool, error) { return false, nil }
+	if err := k.Await(kernel.Pod, unix.RTNLGRP_LINK, time.Millisecond, never); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the time is over: %v", err)
+	}
+	failing := func() (bool, error) { return false, unix.EBUSY }
+	if err := k.Await(kernel.Pod, unix.RTNLGRP_LINK, time.Minute, failing); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a look that fails: %v", err)
 	}
 }

@@ -116,7 +116,7 @@ func pairs(t *testing.T, s *kerneltest.Sandbox, k *kernel.Kernel, n int) (links 
 	t.Helper()
 	s.Run(fmt.Sprintf("for i in $(seq 0 %d); do echo link add h$i type veth peer name p$i netns $POD; echo link set h$i up; done | ip -b -", n-1))
 	for i := range n {
-		k.Forget(kernel.Host, fmt.Sprint("h", i)) // another one had the name before
+		k.Invalidate(kernel.Host, fmt.Sprint("h", i)) // another one had the name before
 		l, err := k.Link(kernel.Host, fmt.Sprint("h", i))
 		if err != nil {
 			t.Fatal(err)

@@ -73,7 +73,8 @@ func view(typed netlink.Link) *Link {
 }
 
 // Link finds a link by its name, or another name that it goes by, and remembers
-// it for this call. A missing one is fs.ErrNotExist.
+// it for this call. A missing one is fs.ErrNotExist. Whether packets pass is as
+// it was at the first look: LinkAt looks again.
 func (k *Kernel) Link(s Side, name string) (*Link, error) {
 	if l := k.links[s][name]; l != nil {
 		return l, nil
@@ -108,11 +109,8 @@ func (k *Kernel) look(s Side, ask func(*netlink.Handle) (netlink.Link, error)) (
 	return view(typed), nil
 }
 
-// Forget drops what is remembered of a link that has changed or gone.
-func (k *Kernel) Forget(s Side, name string) {
-	delete(k.links[s], name)
-	delete(k.raised[s], name)
-}
+// Invalidate drops what is remembered of a link that has changed or gone.
+func (k *Kernel) Invalidate(s Side, name string) { delete(k.links[s], name) }
 
 // Links lists every link of a side. It is for GC and CHECK alone.
 func (k *Kernel) Links(s Side) ([]*Link, error) {
@@ -201,7 +199,7 @@ func (k *Kernel) HasKind(kind string) error {
 // and attributes. The library's typed calls say one thing each; a fact that is
 // several would be half true where the second call fails.
 func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...nl.NetlinkRequestData) error {
-	k.Forget(s, l.Name)
+	k.Invalidate(s, l.Name)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index, header.Flags, header.Change = int32(l.Index), flags, change
 	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
@@ -220,18 +218,10 @@ func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...nl.Netl
 func (k *Kernel) SetUp(s Side, l *Link, attrs ...nl.NetlinkRequestData) error {
 	err := k.SetLink(s, l, unix.IFF_UP, unix.IFF_UP, attrs...)
 	if err == nil && l.Index != 0 {
-		k.raised[s][l.Name] = l
+		l.Flags |= unix.IFF_UP
+		k.links[s][l.Name] = l // routes by it need no other look
 	}
 	return err
-}
-
-// Lasting is Link for who asks for what a link's coming up does not change: its
-// index and its hardware address.
-func (k *Kernel) Lasting(s Side, name string) (*Link, error) {
-	if l := k.raised[s][name]; l != nil {
-		return l, nil
-	}
-	return k.Link(s, name)
 }
 
 // Cause gives an error of the kernel the meaning that errors.Is knows: what says

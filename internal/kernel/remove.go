@@ -15,7 +15,7 @@ func (k *Kernel) RemoveLink(s Side, l *Link) error {
 	if err != nil {
 		return err
 	}
-	k.Forget(s, l.Name)
+	k.Invalidate(s, l.Name)
 	return gone(h.LinkDel(l.Typed))
 }
 
@@ -41,7 +41,7 @@ func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
 	group := 1<<31 | uint32(time.Now().UnixNano())
 	some := false
 	for _, l := range links {
-		k.Forget(s, l.Name)
+		k.Invalidate(s, l.Name)
 		err := Cause(h.LinkSetGroup(l.Typed, int(group)))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

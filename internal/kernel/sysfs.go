@@ -55,15 +55,15 @@ func ForeignSysfs(l *Link) bool {
 func ownSysfs() (int, error) {
 	fs, err := retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
 	if err != nil {
-		return none, fmt.Errorf("fsopen: %w", err)
+		return -1, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fs)
 	if err := retry.Do(func() error { return unix.FsconfigCreate(fs) }); err != nil {
-		return none, fmt.Errorf("fsconfig: %w", err)
+		return -1, fmt.Errorf("fsconfig: %w", err)
 	}
 	root, err := retry.Call(func() (int, error) { return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
 	if err != nil {
-		return none, fmt.Errorf("fsmount: %w", err)
+		return -1, fmt.Errorf("fsmount: %w", err)
 	}
 	return root, nil
 }

@@ -357,7 +357,7 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	}
 	k := p.openForDel(r.Netns)
 	defer k.Close()
-	at.evidence(r).Doubt(k)
+	at.evidence(r).Verify(k)
 	err := p.want(at, c).Del(k)
 	return errors.Join(err, p.delegate(r, cni.Del))
 }

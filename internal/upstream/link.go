@@ -33,7 +33,7 @@ func (l Link) Del(k *kernel.Kernel) error {
 	if l.Name == "" || l.MAC == "" {
 		return nil
 	}
-	k.Forget(kernel.Host, l.Name)
+	k.Invalidate(kernel.Host, l.Name)
 	have, err := k.Link(kernel.Host, l.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -32,12 +32,16 @@ func (s Settled) Add(k *kernel.Kernel) error {
 	if len(s.Addrs) == 0 {
 		return nil
 	}
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return err
+	}
 	// Without a carrier the kernel does not even begin to look.
-	if l, err := k.Link(kernel.Pod, s.Link); err != nil || !l.Operational && !l.Running() {
+	if l, err = k.LinkAt(kernel.Pod, l.Index); err != nil || !l.Operational && !l.Running() {
 		return err
 	}
 	var pending []netip.Addr
-	err := k.Await(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, settleWait, func() (settled bool, err error) {
+	err = k.Await(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, settleWait, func() (_ bool, err error) {
 		pending, err = s.pending(k)
 		return len(pending) == 0, err
 	})

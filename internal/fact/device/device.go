@@ -82,7 +82,7 @@ func (d Device) Add(k *kernel.Kernel) error {
 func (d Device) move(k *kernel.Kernel, l *kernel.Link) error {
 	err := k.SetLink(kernel.Host, l, 0, 0,
 		kernel.NetnsFD(k.PodFD()), kernel.Name(d.Owner.IfName), kernel.Alias(l.Name))
-	k.Forget(kernel.Pod, d.Owner.IfName)
+	k.Invalidate(kernel.Pod, d.Owner.IfName)
 	if errors.Is(err, unix.EINVAL) {
 		err = fmt.Errorf("%s%s cannot leave its network namespace: %w", l.Name, kindText(l), err)
 		return cni.Hint(err, "loopback, bridges and some tunnels belong to the namespace that they were made in")
@@ -121,7 +121,7 @@ func (d Device) byAlias(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if l.Alias == "" || !link.ValidName(l.Alias) || !k.Ours(l) || claimed(k, l) {
+	if l.Alias == "" || !link.ValidName(l.Alias) || !k.Owned(l) || claimed(k, l) {
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}

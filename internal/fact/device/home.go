@@ -103,7 +103,7 @@ var errAway = errors.New("somebody holds its namespace open")
 // holds that namespace open.
 func (r record) awaitOnHost(k *kernel.Kernel) (l *kernel.Link, err error) {
 	err = k.Await(kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
-		k.Forget(kernel.Host, r.Name)
+		k.Invalidate(kernel.Host, r.Name)
 		l, err = r.find(k, kernel.Host, r.Name)
 		if errors.Is(err, fs.ErrNotExist) && r.pluggedIn() {
 			return false, nil
@@ -133,12 +133,12 @@ func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (ho
 	own, taken := r.freeName(k, side, l)
 	attrs := []nl.NetlinkRequestData{kernel.Alias(r.Alias)}
 	if side == kernel.Pod {
-		host, err := k.HostFD()
+		host, err := kernel.OpenHostNetns()
 		if err != nil {
 			return false, err
 		}
-		defer unix.Close(host)
-		attrs = append(attrs, kernel.NetnsFD(host))
+		defer host.Close()
+		attrs = append(attrs, kernel.NetnsFD(int(host.Fd())))
 	}
 	if own != l.Name || side == kernel.Pod {
 		attrs = append(attrs, kernel.Name(own))
@@ -152,7 +152,7 @@ func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (ho
 	if err := k.SetLink(side, l, 0, 0, attrs...); err != nil {
 		return false, fmt.Errorf("bring %s home as %s: %w", l.Name, own, err)
 	}
-	k.Forget(kernel.Host, own)
+	k.Invalidate(kernel.Host, own)
 	if err = r.restore(k, own); err != nil {
 		err = fmt.Errorf("%s is home, but not as it was: %w", own, err)
 	}
@@ -164,7 +164,7 @@ func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (ho
 func (r record) freeName(k *kernel.Kernel, side kernel.Side, device *kernel.Link) (own string, taken error) {
 	own = r.Name
 	for i := 1; i < 1000; i++ {
-		k.Forget(kernel.Host, own)
+		k.Invalidate(kernel.Host, own)
 		l, err := k.Link(kernel.Host, own)
 		if err != nil || side == kernel.Host && l.Index == device.Index {
 			return own, taken

@@ -24,7 +24,7 @@ func (a Announce) String() string { return fmt.Sprintf("tell pod %s's neighbours
 // Add sets the address that the link has. It is a courtesy: where the kernel
 // does not do it the neighbours find out by themselves.
 func (a Announce) Add(k *kernel.Kernel) error {
-	l, err := k.Lasting(kernel.Pod, a.Link)
+	l, err := k.Link(kernel.Pod, a.Link)
 	if err != nil || len(l.MAC) != 6 {
 		return err
 	}

@@ -41,7 +41,7 @@ func removeFromPod(k *kernel.Kernel, link, kind string) error {
 	if err != nil {
 		return err
 	}
-	if isKind(l, kind) != nil || !k.Ours(l) {
+	if isKind(l, kind) != nil || !k.Owned(l) {
 		return nil // it is not what the fact is about
 	}
 	return k.RemoveLink(kernel.Pod, l)

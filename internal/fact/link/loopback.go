@@ -39,7 +39,7 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 		return nil
 	}
 	i, err := k.Link(kernel.Pod, l.Name)
-	if err != nil || !k.Ours(i) {
+	if err != nil || !k.Owned(i) {
 		return err
 	}
 	used, err := l.usedByOthers(k)

@@ -35,9 +35,9 @@ type Reported struct {
 	Host map[string]string
 }
 
-// Doubt has the kernel's view tell the attachment's links from another pod's.
-func (e Evidence) Doubt(k *kernel.Kernel) {
-	k.Doubt(func(l *kernel.Link) bool {
+// Verify has the kernel's view tell the attachment's links from another pod's.
+func (e Evidence) Verify(k *kernel.Kernel) {
+	k.Verify(func(l *kernel.Link) bool {
 		ours := e.ours(k, l)
 		if !ours {
 			fmt.Fprintf(os.Stderr, "catena: nothing says that %s in %s is %s's, and not another pod's: it is left as it is\n", l.Name, k.PodPath(), e.Owner)

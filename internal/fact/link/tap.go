@@ -72,7 +72,7 @@ func (t Tap) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if err := t.configure(k, master); err != nil {
-		k.Forget(kernel.Pod, t.Link)
+		k.Invalidate(kernel.Pod, t.Link)
 		return err
 	}
 	return ioctl(file, unix.TUNSETPERSIST, 1)

@@ -70,7 +70,7 @@ const portWait = 2 * time.Second
 // await looks at the port until it is operational. The kernel makes it so before
 // it answers, mostly.
 func (u Up) await(k *kernel.Kernel) error {
-	k.Forget(kernel.Host, u.Port)
+	k.Invalidate(kernel.Host, u.Port)
 	port, err := k.Link(kernel.Host, u.Port)
 	if err != nil || port.Operational {
 		return err

@@ -106,7 +106,7 @@ func (v Veth) Del(k *kernel.Kernel) error {
 	case err == nil && l.Alias != "" && l.Alias != v.Owner.Alias():
 		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Name, l.Alias)
 	case err == nil:
-		k.Forget(kernel.Pod, v.Pod)
+		k.Invalidate(kernel.Pod, v.Pod)
 		return remove(k, kernel.Host, v.Owner.HostLink())
 	case !errors.Is(err, fs.ErrNotExist):
 		return err

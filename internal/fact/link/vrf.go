@@ -73,7 +73,7 @@ func (v VRF) Add(k *kernel.Kernel) error {
 
 // link is the interface as it is now.
 func (v VRF) link(k *kernel.Kernel) (*kernel.Link, error) {
-	k.Forget(kernel.Pod, v.Link)
+	k.Invalidate(kernel.Pod, v.Link)
 	return k.Link(kernel.Pod, v.Link)
 }
 
@@ -92,7 +92,7 @@ func (v VRF) taken(k *kernel.Kernel, l *kernel.Link) error {
 
 // device finds the VRF's device, and refuses one that is not as it is wanted.
 func (v VRF) device(k *kernel.Kernel) (*kernel.Link, error) {
-	k.Forget(kernel.Pod, v.Name)
+	k.Invalidate(kernel.Pod, v.Name)
 	device, err := k.Link(kernel.Pod, v.Name)
 	if err != nil {
 		return nil, err
@@ -173,7 +173,7 @@ func (v VRF) Del(k *kernel.Kernel) error {
 		return err
 	}
 	l, err := v.link(k)
-	if err == nil && !k.Ours(l) || errors.Is(err, fs.ErrNotExist) && !k.Ours(device) {
+	if err == nil && !k.Owned(l) || errors.Is(err, fs.ErrNotExist) && !k.Owned(device) {
 		return nil // the device is another pod's too
 	}
 	if err == nil && l.Master == device.Index {

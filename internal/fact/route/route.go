@@ -167,7 +167,7 @@ func IsLinkLocal(via netip.Addr) bool { return via.Is6() && via.IsLinkLocalUnica
 
 // send is a message about the route.
 func (r Route) send(k *kernel.Kernel, kind, flags uint16) error {
-	l, err := k.Lasting(r.Side, r.Link)
+	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
 	}

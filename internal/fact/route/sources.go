@@ -217,7 +217,7 @@ func (r Rules) removeUpstream(k *kernel.Kernel) error {
 // its label do not say.
 func (r Rules) certain(k *kernel.Kernel) bool {
 	l, err := k.Link(kernel.Pod, r.Link)
-	return k.Certain() || err == nil && k.Ours(l)
+	return k.Trusted() || err == nil && k.Owned(l)
 }
 
 // upstreams are the rules that upstream's plugin could have made.

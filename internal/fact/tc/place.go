@@ -60,15 +60,15 @@ func (h HostEnd) find(k *kernel.Kernel) (target, error) {
 	if owner, err := name.Parse(t.link.Alias); err == nil && owner != h.Owner {
 		return t, fmt.Errorf("the other end of %s, %s, is %v's by its alias: %w", pod.Name, t.link.Name, owner, fs.ErrNotExist)
 	}
-	if !k.Certain() {
+	if !k.Trusted() {
 		// What comes from the attachment's pod goes to the attachment's IFB.
 		if ifb, err := (IFB{Owner: h.Owner}).Find(k); err == nil {
 			if led, err := t.redirects(ifb); led && err == nil {
-				k.Prove(pod)
+				k.MarkOwned(pod)
 			}
 		}
 	}
-	if !k.Ours(pod) {
+	if !k.Owned(pod) {
 		return h.byName(k)
 	}
 	return t, nil
@@ -91,7 +91,7 @@ func (p PodEnd) find(k *kernel.Kernel) (target, error) {
 	}
 	var err error
 	t.link, err = k.Link(kernel.Pod, p.IfName)
-	if err == nil && !k.Ours(t.link) {
+	if err == nil && !k.Owned(t.link) {
 		err = fmt.Errorf("the pod's %s is another pod's: %w", p.IfName, fs.ErrNotExist)
 	}
 	return t, err

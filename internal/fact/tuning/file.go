@@ -79,11 +79,11 @@ func (s saved) in(k *kernel.Kernel, link string) bool {
 	switch {
 	case !k.Has(kernel.Pod), s.NetnsID != (kernel.NetnsID{}) && !s.PodID.Is(now):
 		return false
-	case s.Cookie != 0 && now.Cookie != 0, k.Certain():
+	case s.Cookie != 0 && now.Cookie != 0, k.Trusted():
 		return true
 	}
 	l, err := k.Link(kernel.Pod, link)
-	return err == nil && k.Ours(l)
+	return err == nil && k.Owned(l)
 }
 
 // claim writes the first version of the file. To one that is there only those
@@ -183,7 +183,7 @@ func Abandoned(folder state.Folder) (out []name.Attachment, err error) {
 	for _, key := range keys {
 		b, err := folder.Read(key)
 		var s saved
-		if err != nil || json.Unmarshal(b, &s) != nil || !(kernel.Home{Netns: s.Netns, NetnsID: s.NetnsID}).Abandoned() {
+		if err != nil || json.Unmarshal(b, &s) != nil || !(kernel.NetnsRef{Netns: s.Netns, NetnsID: s.NetnsID}).Abandoned() {
 			continue
 		}
 		if at, err := name.Parse(s.Owner); err == nil {

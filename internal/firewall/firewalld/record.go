@@ -26,7 +26,7 @@ const (
 
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	kernel.Home
+	kernel.NetnsRef
 	Zone    string   `json:"zone"`
 	Sources []string `json:"sources"`
 }
@@ -35,7 +35,7 @@ type record struct {
 func source(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
 
 func (s Source) record(k *kernel.Kernel) record {
-	r := record{Owner: s.Owner, Home: k.Home(), Zone: s.Zone}
+	r := record{Owner: s.Owner, NetnsRef: k.NetnsRef(), Zone: s.Zone}
 	for _, a := range s.Pods {
 		r.Sources = append(r.Sources, source(a))
 	}
@@ -142,7 +142,7 @@ func alive(zone string) (live []record, err error) {
 func Abandoned() (out []name.Attachment, err error) {
 	list, err := all()
 	for _, r := range list {
-		if r.Home.Abandoned() {
+		if r.NetnsRef.Abandoned() {
 			out = append(out, r.Owner)
 		}
 	}

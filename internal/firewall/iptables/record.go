@@ -29,7 +29,7 @@ const records = state.Folder("/run/catena/iptables")
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	kernel.Home
+	kernel.NetnsRef
 	// Addrs are the pod's.
 	Addrs []netip.Addr `json:"addrs,omitempty"`
 	// Ports are those that lead to the pod, under the conditions.
@@ -73,7 +73,7 @@ func (r record) remove() error { return records.Remove(r.key()) }
 // that is gone, for which nobody said DEL, is replaced: again says so, and what
 // it speaks of is to be taken away first.
 func (r record) claim(k *kernel.Kernel) (again bool, err error) {
-	r.Home = k.Home()
+	r.NetnsRef = k.NetnsRef()
 	content, err := json.Marshal(r)
 	if err != nil {
 		return false, err
@@ -124,7 +124,7 @@ func all(prefix string) (out []record, err error) {
 // gone, for GC.
 func Abandoned() ([]name.Attachment, error) {
 	list, err := all("")
-	list = slices.DeleteFunc(list, func(r record) bool { return !r.Home.Abandoned() })
+	list = slices.DeleteFunc(list, func(r record) bool { return !r.NetnsRef.Abandoned() })
 	return owners(list), err
 }
 

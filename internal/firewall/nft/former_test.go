@@ -54,7 +54,7 @@ func TestFormer(t *testing.T) {
 		if err := json.Unmarshal(b, &r); err != nil {
 			t.Fatal(err)
 		}
-		r.Home = k.Home()
+		r.NetnsRef = k.NetnsRef()
 		if b, err = json.Marshal(r); err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ const (
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	kernel.Home
+	kernel.NetnsRef
 	Family  uint8    `json:"family"`
 	Profile *Profile `json:"profile,omitempty"`
 	// Static are the messages that make the profile: who puts it back need not
@@ -98,7 +98,7 @@ func (r record) in() (*table, error) {
 // again after a crash, for which nobody said DEL.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
 	now := m.record()
-	now.Home, now.Since = k.Home(), time.Now().UnixNano()
+	now.NetnsRef, now.Since = k.NetnsRef(), time.Now().UnixNano()
 	content, err := json.Marshal(now)
 	if err != nil {
 		return err

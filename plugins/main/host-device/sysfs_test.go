@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
@@ -202,16 +200,16 @@ func (w world) mover(t *testing.T, netns string) func() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := k.HostFD()
+	host, err := kernel.OpenHostNetns()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return func() {
-		err := k.SetLink(kernel.Pod, l, 0, 0, kernel.NetnsFD(host))
+		err := k.SetLink(kernel.Pod, l, 0, 0, kernel.NetnsFD(int(host.Fd())))
 		if err != nil {
 			t.Error(err)
 		}
-		unix.Close(host)
+		host.Close()
 		k.Close()
 	}
 }
