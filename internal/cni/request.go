@@ -40,8 +40,8 @@ type Request struct {
 	// Args is CNI_ARGS as it was given.
 	Args string
 	// Path lists the folders in which plugins are found.
-	Path  string
-	Conf  Conf
+	Path string
+	Conf Conf
 	// Stdin is the configuration as it came, for a plugin that is executed, and
 	// Doc as it was read.
 	Stdin []byte
