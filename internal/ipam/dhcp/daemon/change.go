@@ -90,6 +90,6 @@ func lowerMTU(k *kernel.Kernel, ifname string, mtu int) error {
 	if err != nil {
 		return fmt.Errorf("set the MTU %d that the server gives: %w", mtu, err)
 	}
-	k.Forget(kernel.Pod, ifname)
+	k.Invalidate(kernel.Pod, ifname)
 	return nil
 }
