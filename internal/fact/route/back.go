@@ -1,14 +1,13 @@
 package route
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
@@ -30,7 +29,13 @@ type Back struct {
 	Addrs []netip.Addr    `json:"addrs"`
 }
 
-const backRecords = state.Folder("/run/catena/routes")
+// Of says whose the record is.
+func (b Back) Of() name.Attachment { return b.Owner }
+
+// Abandoned is never known: the record does not say where the pod is.
+func (Back) Abandoned() bool { return false }
+
+var backRecords = state.Records[Back]{Folder: "/run/catena/routes"}
 
 func (b Back) String() string {
 	words := []string{"routes host"}
@@ -57,15 +62,11 @@ func (b Back) Add(k *kernel.Kernel) error {
 	if b.Idle() {
 		return nil
 	}
-	content, err := json.Marshal(b)
-	if err == nil {
-		err = backRecords.Replace(b.Owner.Key(), content)
-	}
-	if err != nil {
+	if err := backRecords.Replace(b); err != nil {
 		return err
 	}
 	for _, r := range b.routes() {
-		if err := r.send(k, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE); err != nil {
+		if err := r.change(k, (*netlink.Handle).RouteReplace); err != nil {
 			return errors.Join(fmt.Errorf("%v: %w", r, err), b.Del(k))
 		}
 	}
@@ -74,15 +75,13 @@ func (b Back) Add(k *kernel.Kernel) error {
 
 // Del removes what the record has. With the link the routes are gone.
 func (b Back) Del(k *kernel.Kernel) error {
-	content, err := backRecords.Read(b.Owner.Key())
-	if errors.Is(err, fs.ErrNotExist) {
+	there, err := backRecords.Read(b.Owner)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case errors.Is(err, state.ErrDamaged):
+		there, err = b, nil // what this call knows of is removed
 	}
-	there := Back{}
-	if err == nil && json.Unmarshal(content, &there) != nil {
-		there = b // a torn file: what this call knows of is removed
-	}
-	there.Owner = b.Owner
 	errs := []error{err}
 	for _, r := range there.routes() {
 		if err := r.Remove(k); !errors.Is(err, fs.ErrNotExist) {
@@ -92,7 +91,7 @@ func (b Back) Del(k *kernel.Kernel) error {
 	if err := errors.Join(errs...); err != nil {
 		return err // the record stays: the next DEL tries again
 	}
-	return backRecords.Remove(b.Owner.Key())
+	return backRecords.Remove(b.Owner)
 }
 
 // Check looks for each route.
@@ -106,15 +105,5 @@ func (b Back) Check(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// Attachments lists the attachments that have such routes, for GC. A record that
-// cannot be read speaks for nobody.
-func Attachments() (out []name.Attachment, err error) {
-	keys, err := backRecords.Keys()
-	for _, key := range keys {
-		var b Back
-		if content, rerr := backRecords.Read(key); rerr == nil && json.Unmarshal(content, &b) == nil {
-			out = append(out, b.Owner)
-		}
-	}
-	return out, err
-}
+// Attachments lists the attachments that have such routes, for GC.
+func Attachments() ([]name.Attachment, error) { return backRecords.Owners() }

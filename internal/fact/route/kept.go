@@ -8,25 +8,26 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Kept is a route as the kernel tells it, with everything that it is made of,
-// so that it can be put into another table and back.
+// so that it can be put into another table and back. The library's route has
+// neither a nexthop object (RTA_NH_ID) nor a router's preference (RTA_PREF), so
+// what is kept is the message, attribute by attribute.
 type Kept struct {
 	Dst             netip.Prefix
 	Table, Priority int
 	// Protocol says who made it (RTPROT_* of linux/rtnetlink.h).
-	Protocol byte
+	Protocol uint8
 	// Src is the source address that it prefers, if any.
 	Src netip.Addr
 
-	header []byte
-	attrs  []netlink.Attr // less table and metric
+	header unix.RtMsg
+	attrs  []*nl.RtAttr // less table and metric
 	hops   []hop
 	object bool // the next hops are an object of their own (ip nexthop)
 }
@@ -53,87 +54,105 @@ func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
 			return nil, err
 		}
 		for _, r := range slices.Backward(all) {
-			if r, ok := r.of(link); ok && r.Table != unix.RT_TABLE_LOCAL && r.header[7] == unix.RTN_UNICAST {
+			if r, ok := r.of(link); ok && r.Table != unix.RT_TABLE_LOCAL && r.header.Type == unix.RTN_UNICAST {
 				out = append(out, r)
 			}
 		}
 	}
-	lists.Stable(out, func(a, b Kept) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(out, func(a, b Kept) int { return a.rank() - b.rank() })
 	return out, nil
 }
 
 // attrObject is RTA_NH_ID of linux/rtnetlink.h.
 const attrObject = 30
 
-var families = []byte{unix.AF_INET, unix.AF_INET6}
+var families = []uint8{unix.AF_INET, unix.AF_INET6}
 
 // list gives every route of a family. A kernel without the family has none.
-func list(k *kernel.Kernel, side kernel.Side, family byte) ([]Kept, error) {
-	c, err := k.Conn(side)
-	if err != nil {
-		return nil, err
-	}
-	answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETROUTE, Body: append([]byte{family}, make([]byte, unix.SizeofRtMsg-1)...)})
+func list(k *kernel.Kernel, side kernel.Side, family uint8) ([]Kept, error) {
+	r := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
+	r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
+	answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWROUTE) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	var out []Kept
 	for _, a := range answers {
-		if len(a) >= unix.SizeofRtMsg && a[0] == family && binary.NativeEndian.Uint32(a[8:])&unix.RTM_F_CLONED == 0 {
-			out = append(out, parse(a))
+		r, err := parse(a)
+		if err != nil {
+			return nil, err
+		}
+		if r.header.Family == family && r.header.Flags&unix.RTM_F_CLONED == 0 {
+			out = append(out, r)
 		}
 	}
 	return out, nil
 }
 
-func parse(b []byte) Kept {
-	r := Kept{header: b[:unix.SizeofRtMsg], Table: int(b[4]), Protocol: b[5]}
+func parse(answer []byte) (Kept, error) {
+	header := nl.DeserializeRtMsg(answer).RtMsg
+	attrs, err := nl.ParseRouteAttr(answer[unix.SizeofRtMsg:])
+	if err != nil {
+		return Kept{}, fmt.Errorf("read a route: %w", err)
+	}
+	r := Kept{header: header, Table: int(header.Table), Protocol: header.Protocol}
 	dst := netip.IPv4Unspecified()
-	if b[0] == unix.AF_INET6 {
+	if header.Family == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
 	var one hop
-	for kind, data := range netlink.Attrs(b[unix.SizeofRtMsg:]) {
+	for _, a := range attrs {
+		kind := a.Attr.Type & nl.NLA_TYPE_MASK
 		switch kind {
 		case unix.RTA_DST:
-			dst, _ = netip.AddrFromSlice(data)
+			dst, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_TABLE:
-			r.Table = int(netlink.Uint32(data))
+			r.Table = int(number(a.Value))
 			continue
 		case unix.RTA_PRIORITY:
-			r.Priority = int(netlink.Uint32(data))
+			r.Priority = int(number(a.Value))
 			continue
 		case unix.RTA_CACHEINFO:
 			continue // is told, and cannot be set
 		case unix.RTA_PREFSRC:
-			r.Src, _ = netip.AddrFromSlice(data)
+			r.Src, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_OIF:
-			one.link = int(netlink.Uint32(data))
+			one.link = int(number(a.Value))
 		case unix.RTA_GATEWAY:
-			one.via, _ = netip.AddrFromSlice(data)
+			one.via, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_MULTIPATH:
-			r.hops = multipath(data)
+			r.hops = multipath(a.Value)
 		case attrObject:
 			r.object = true
 		}
-		r.attrs = append(r.attrs, netlink.Bytes(kind, data))
+		r.attrs = append(r.attrs, nl.NewRtAttr(int(kind), a.Value))
 	}
 	if r.hops == nil {
 		r.hops = []hop{one}
 	}
-	r.Dst = netip.PrefixFrom(dst, int(b[1]))
-	return r
+	r.Dst = netip.PrefixFrom(dst, int(header.Dst_len))
+	return r, nil
+}
+
+func number(b []byte) uint32 {
+	if len(b) != 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
 }
 
 // multipath reads a list of struct rtnexthop.
 func multipath(b []byte) (out []hop) {
 	for len(b) >= unix.SizeofRtNexthop {
-		n := int(binary.NativeEndian.Uint16(b))
+		next := nl.DeserializeRtNexthop(b)
+		n := int(next.RtNexthop.Len)
 		if n < unix.SizeofRtNexthop || n > len(b) {
 			break
 		}
-		via, _ := netip.AddrFromSlice(netlink.Find(b[unix.SizeofRtNexthop:n], unix.RTA_GATEWAY))
-		out = append(out, hop{int(binary.NativeEndian.Uint32(b[4:])), via, b[:n]})
+		h := hop{link: int(next.Ifindex), raw: b[:n]}
+		attrs, _ := nl.ParseRouteAttrAsMap(b[unix.SizeofRtNexthop:n])
+		h.via, _ = netip.AddrFromSlice(attrs[unix.RTA_GATEWAY].Value)
+		out = append(out, h)
 		b = b[min(len(b), (n+3)&^3):]
 	}
 	return out
@@ -151,7 +170,7 @@ func (r Kept) of(link int) (Kept, bool) {
 
 // by are the ways of the route that go by a link.
 func (r Kept) by(link int) []hop {
-	return lists.Without(r.hops, func(h hop) bool { return h.link != link })
+	return slices.DeleteFunc(slices.Clone(r.hops), func(h hop) bool { return h.link != link })
 }
 
 // rank orders routes by what they stand on.
@@ -165,7 +184,7 @@ func (r Kept) rank() int {
 // WithoutObject is the route with next hops of its own, where it has an object
 // for them.
 func (r Kept) WithoutObject() Kept {
-	r.attrs = lists.Without(r.attrs, func(a netlink.Attr) bool { return binary.NativeEndian.Uint16(a[2:]) == attrObject })
+	r.attrs = slices.DeleteFunc(slices.Clone(r.attrs), func(a *nl.RtAttr) bool { return a.Type == attrObject })
 	r.object = false
 	return r
 }
@@ -176,7 +195,7 @@ func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 // Put adds the route to a table with a metric, before those to the same
 // destination that are there. One that is there itself is os.ErrExist.
 func (r Kept) Put(k *kernel.Kernel, side kernel.Side, table, priority int) error {
-	return r.send(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
+	return r.request(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
 }
 
 // PutBack is Put for a table of the pod that had the route. What the table does
@@ -192,45 +211,37 @@ func (r Kept) PutBack(k *kernel.Kernel, table, priority int) error {
 
 // Remove removes the route from its table. One that is not there is success.
 func (r Kept) Remove(k *kernel.Kernel, side kernel.Side) error {
-	err := r.send(k, side, unix.RTM_DELROUTE, 0, r.Table, r.Priority)
+	err := r.request(k, side, unix.RTM_DELROUTE, 0, r.Table, r.Priority)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-func (r Kept) send(k *kernel.Kernel, side kernel.Side, kind, flags uint16, table, priority int) error {
-	c, err := k.Conn(side)
-	if err != nil {
-		return err
+// request is a message about the route in a table and with a metric.
+func (r Kept) request(k *kernel.Kernel, side kernel.Side, kind, flags, table, priority int) error {
+	header := &nl.RtMsg{RtMsg: r.header}
+	header.Table = unix.RT_TABLE_UNSPEC // the attribute has it
+	header.Flags &= unix.RTNH_F_ONLINK  // of the flags only this one is a wish
+	m := nl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)
+	m.AddData(header)
+	m.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(table))))
+	if priority != 0 {
+		m.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(priority))))
 	}
-	header := slices.Clone(r.header)
-	header[4] = tableByte(table)
-	// Of its flags only this one is a wish.
-	binary.NativeEndian.PutUint32(header[8:], binary.NativeEndian.Uint32(header[8:])&unix.RTNH_F_ONLINK)
-	body := append(header, netlink.Join(r.attributes(table, priority)...)...)
-	if _, err := c.Request(netlink.Message{Type: kind, Flags: flags, Body: body}); err != nil {
+	for _, a := range r.attrs {
+		switch ofHop := a.Type == unix.RTA_OIF || a.Type == unix.RTA_GATEWAY || a.Type == unix.RTA_VIA || a.Type == unix.RTA_MULTIPATH; {
+		case r.object && ofHop: // the object has them
+		case a.Type == unix.RTA_MULTIPATH:
+			m.AddData(nl.NewRtAttr(unix.RTA_MULTIPATH, joinHops(r.hops)))
+		default:
+			m.AddData(a)
+		}
+	}
+	if _, err := k.Execute(side, m, 0); err != nil {
 		return fmt.Errorf("route %v table %d: %w", r.Dst, table, err)
 	}
 	return nil
-}
-
-func (r Kept) attributes(table, priority int) []netlink.Attr {
-	attrs := []netlink.Attr{netlink.U32(unix.RTA_TABLE, uint32(table))}
-	if priority != 0 {
-		attrs = append(attrs, netlink.U32(unix.RTA_PRIORITY, uint32(priority)))
-	}
-	for _, a := range r.attrs {
-		switch kind := binary.NativeEndian.Uint16(a[2:]); {
-		case kind == unix.RTA_MULTIPATH && !r.object:
-			attrs = append(attrs, netlink.Bytes(unix.RTA_MULTIPATH, joinHops(r.hops)))
-		case r.object && (kind == unix.RTA_OIF || kind == unix.RTA_GATEWAY || kind == unix.RTA_VIA || kind == unix.RTA_MULTIPATH):
-			// The object has them.
-		default:
-			attrs = append(attrs, a)
-		}
-	}
-	return attrs
 }
 
 // joinHops is the list of next hops, less the flags that tell their state.
@@ -241,13 +252,4 @@ func joinHops(hops []hop) (list []byte) {
 		list = append(append(list, raw...), make([]byte, -len(raw)&3)...)
 	}
 	return list
-}
-
-// tableByte is a table in the header of a message, where an attribute has those
-// that do not fit.
-func tableByte(table int) byte {
-	if table > 255 {
-		return unix.RT_TABLE_UNSPEC
-	}
-	return byte(table)
 }

@@ -2,17 +2,18 @@
 package route
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"strings"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Route sends what is for Dst out of Link. It dies with the link.
@@ -36,7 +37,7 @@ type Route struct {
 	// MTU and AdvMSS are metrics of the route in bytes, 0 for none.
 	MTU, AdvMSS int
 
-	protocol byte // who made it, 0 for an administrator
+	protocol netlink.RouteProtocol // who made it, 0 for an administrator
 }
 
 func (r Route) String() string {
@@ -63,84 +64,47 @@ func (r Route) String() string {
 	return strings.Join(words, " ")
 }
 
-// header is struct rtmsg.
-func (r Route) header() []byte {
-	protocol := r.protocol
-	if protocol == 0 {
-		protocol = unix.RTPROT_BOOT
+// typed is the route as the library has it.
+func (r Route) typed(link int) *netlink.Route {
+	dst := cni.IPNet(r.Dst)
+	out := &netlink.Route{
+		Dst: &dst, LinkIndex: link, Src: r.Src.AsSlice(), Table: r.Table, Priority: r.Priority,
+		Scope: r.scope(), MTU: r.MTU, AdvMSS: r.AdvMSS, Protocol: r.protocol,
 	}
-	return []byte{family(r.Dst.Addr()), byte(r.Dst.Bits()), 0, 0, tableByte(r.table()), protocol, r.scope(), unix.RTN_UNICAST, 0, 0, 0, 0}
+	if r.OnLink && len(r.Via) == 1 {
+		out.Flags = int(netlink.FLAG_ONLINK)
+	}
+	switch {
+	case len(r.Via) == 1:
+		out.Gw = r.Via[0].AsSlice()
+	case len(r.Via) > 1:
+		out.LinkIndex = 0 // each of them has its own
+		for _, via := range r.Via {
+			hop := &netlink.NexthopInfo{LinkIndex: link, Gw: via.AsSlice()}
+			if r.OnLink {
+				hop.Flags = int(netlink.FLAG_ONLINK)
+			}
+			out.MultiPath = append(out.MultiPath, hop)
+		}
+	}
+	return out
 }
 
-func (r Route) table() int {
-	if r.Table == 0 {
-		return unix.RT_TABLE_MAIN
-	}
-	return r.Table
-}
-
-func (r Route) scope() byte {
+func (r Route) scope() netlink.Scope {
 	switch {
 	case r.Scope != nil:
-		return byte(*r.Scope)
+		return netlink.Scope(*r.Scope)
 	case len(r.Via) == 0 && r.Dst.Addr().Is4():
-		return unix.RT_SCOPE_LINK
+		return netlink.SCOPE_LINK
 	}
-	return unix.RT_SCOPE_UNIVERSE
+	return netlink.SCOPE_UNIVERSE
 }
 
-func family(a netip.Addr) byte {
+func family(a netip.Addr) uint8 {
 	if a.Is6() {
 		return unix.AF_INET6
 	}
 	return unix.AF_INET
-}
-
-func (r Route) attributes(link int) []netlink.Attr {
-	attrs := []netlink.Attr{
-		netlink.Bytes(unix.RTA_DST, r.Dst.Addr().AsSlice()), netlink.U32(unix.RTA_TABLE, uint32(r.table())),
-	}
-	if r.Priority != 0 {
-		attrs = append(attrs, netlink.U32(unix.RTA_PRIORITY, uint32(r.Priority)))
-	}
-	if r.Src.IsValid() {
-		attrs = append(attrs, netlink.Bytes(unix.RTA_PREFSRC, r.Src.AsSlice()))
-	}
-	var metrics []netlink.Attr
-	if r.MTU != 0 {
-		metrics = append(metrics, netlink.U32(unix.RTAX_MTU, uint32(r.MTU)))
-	}
-	if r.AdvMSS != 0 {
-		metrics = append(metrics, netlink.U32(unix.RTAX_ADVMSS, uint32(r.AdvMSS)))
-	}
-	if metrics != nil {
-		attrs = append(attrs, netlink.Nest(unix.RTA_METRICS, metrics...))
-	}
-	return append(attrs, r.hops(link)...)
-}
-
-// hops are the next hops: one among the route's own attributes, several in a
-// list of their own.
-func (r Route) hops(link int) []netlink.Attr {
-	if len(r.Via) < 2 {
-		attrs := []netlink.Attr{netlink.U32(unix.RTA_OIF, uint32(link))}
-		for _, via := range r.Via {
-			attrs = append(attrs, netlink.Bytes(unix.RTA_GATEWAY, via.AsSlice()))
-		}
-		return attrs
-	}
-	var list []byte
-	for _, via := range r.Via {
-		gateway := netlink.Bytes(unix.RTA_GATEWAY, via.AsSlice())
-		hop := make([]byte, unix.SizeofRtNexthop) // length, flags, hops, link
-		binary.NativeEndian.PutUint16(hop, uint16(len(hop)+len(gateway)))
-		if r.OnLink {
-			hop[2] = unix.RTNH_F_ONLINK
-		}
-		binary.NativeEndian.PutUint32(hop[4:], uint32(link))
-		list = append(append(list, hop...), gateway...)
-	}
-	return []netlink.Attr{netlink.Bytes(unix.RTA_MULTIPATH, list)}
 }
 
 // Add adds the route; one that is there already is an error. In a pod another
@@ -149,11 +113,11 @@ func (r Route) hops(link int) []netlink.Attr {
 // comes first, and IPv6 takes both for the paths of one. sbr and vrf bring
 // networks apart.
 func (r Route) Add(k *kernel.Kernel) error {
-	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_EXCL)
+	add := (*netlink.Handle).RouteAdd
 	if r.Side == kernel.Pod {
-		flags = unix.NLM_F_CREATE
+		add = (*netlink.Handle).RouteAddEcmp // which is for any that is not the only one
 	}
-	err := r.send(k, unix.RTM_NEWROUTE, flags)
+	err := r.change(k, add)
 	if errors.Is(err, unix.ENETUNREACH) && len(r.Via) > 0 {
 		return fmt.Errorf("no address of %s has the next hop on its subnet: %w", r.Link, err)
 	}
@@ -165,28 +129,23 @@ func (r Route) Add(k *kernel.Kernel) error {
 // a link.
 func IsLinkLocal(via netip.Addr) bool { return via.Is6() && via.IsLinkLocalUnicast() }
 
-// send is a message about the route.
-func (r Route) send(k *kernel.Kernel, kind, flags uint16) error {
+// change makes a call of the library's about the route.
+func (r Route) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Route) error) error {
 	l, err := k.Link(r.Side, r.Link)
 	if err != nil {
 		return err
 	}
-	c, err := k.Conn(r.Side)
+	h, err := k.Handle(r.Side)
 	if err != nil {
 		return err
 	}
-	h := r.header()
-	if r.OnLink && len(r.Via) == 1 {
-		h[8] = unix.RTNH_F_ONLINK
-	}
-	_, err = c.Request(netlink.Message{Type: kind, Flags: flags, Body: append(h, netlink.Join(r.attributes(l.Index)...)...)})
-	return err
+	return call(h, r.typed(l.Index))
 }
 
 // Remove takes the route away while its link stays. One that is not there is
 // success.
 func (r Route) Remove(k *kernel.Kernel) error {
-	if err := r.send(k, unix.RTM_DELROUTE, 0); !errors.Is(err, unix.ESRCH) {
+	if err := r.change(k, (*netlink.Handle).RouteDel); !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	return nil
@@ -250,26 +209,28 @@ type Out struct {
 	Local bool // the address is one's own
 }
 
-// Lookup asks a side's routing table for the way to an address.
+// Lookup asks a side's routing table for the way to an address. It asks by hand:
+// the library sets RTM_F_LOOKUP_TABLE, which IPv6 refuses where it checks strictly.
 func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
-	c, err := k.Conn(side)
+	r := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
+	r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family(to), Dst_len: uint8(to.BitLen())}})
+	r.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
+	answers, err := k.Execute(side, r, unix.RTM_NEWROUTE)
+	if err == nil && len(answers) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return Out{}, fmt.Errorf("route to %v: %w", to, err)
+	}
+	found, err := parse(answers[0])
 	if err != nil {
 		return Out{}, err
 	}
-	header := []byte{family(to), byte(to.BitLen()), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	answers, err := c.Request(netlink.Message{Type: unix.RTM_GETROUTE, Body: append(header, netlink.Bytes(unix.RTA_DST, to.AsSlice())...)})
+	l, err := k.LinkAt(side, found.hops[0].link)
 	if err != nil {
 		return Out{}, fmt.Errorf("route to %v: %w", to, err)
 	}
-	if len(answers) == 0 || len(answers[0]) < unix.SizeofRtMsg {
-		return Out{}, fmt.Errorf("no route to %v: %w", to, fs.ErrNotExist)
-	}
-	kind := answers[0][7]
-	l, err := k.LinkAt(side, int(netlink.Uint32(netlink.Find(answers[0][unix.SizeofRtMsg:], unix.RTA_OIF))))
-	if err != nil {
-		return Out{}, fmt.Errorf("route to %v: %w", to, err)
-	}
-	return Out{Link: l.Name, MTU: l.MTU, Local: kind == unix.RTN_LOCAL}, nil
+	return Out{Link: l.Name, MTU: l.MTU, Local: found.header.Type == unix.RTN_LOCAL}, nil
 }
 
 // Addresses of the documentation (RFC 5737, RFC 3849), which no network has:

@@ -6,19 +6,20 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // rule is a policy rule of the pod's namespace: what comes from Src is looked up
 // in a table.
 type rule struct {
-	src             netip.Prefix // invalid for everything
-	table, priority int
-	protocol        byte
+	src      netip.Prefix // invalid for everything
+	table    int
+	protocol uint8
 	// label is a mark that is compared under a mask of 0. So it keeps no packet
 	// out, and says whose the rule is. 0 is nobody's.
 	label uint32
@@ -34,23 +35,15 @@ const protocolOwn = 202
 // as the rule of VRFs (1000), comes first.
 const rulePriority = 32765
 
-const (
-	headerSize  = 12 // struct fib_rule_hdr
-	attrFwmark  = 10 // FRA_FWMARK of linux/fib_rules.h
-	attrRuleTab = 15 // FRA_TABLE
-	attrRulePri = 6  // FRA_PRIORITY
-)
-
 // rules lists the pod's rules of both families. A kernel without IPv6 has none
-// of it.
+// of it. They are asked for by hand: the library's question is refused by a
+// kernel that checks strictly, and its answer leaves out what it does not know.
 func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
-	c, err := k.Conn(side)
-	if err != nil {
-		return nil, err
-	}
 	var out []rule
 	for _, family := range families {
-		answers, err := c.Dump(netlink.Message{Type: unix.RTM_GETRULE, Body: append([]byte{family}, make([]byte, headerSize-1)...)})
+		r := nl.NewNetlinkRequest(unix.RTM_GETRULE, unix.NLM_F_DUMP)
+		r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}) // of the shape of struct fib_rule_hdr
+		answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWRULE) })
 		if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
 			continue
 		}
@@ -58,7 +51,7 @@ func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
 			return nil, fmt.Errorf("list policy rules: %w", err)
 		}
 		for _, a := range answers {
-			if len(a) >= headerSize && a[0] == family {
+			if a[0] == family {
 				out = append(out, parseRule(a))
 			}
 		}
@@ -67,25 +60,25 @@ func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
 }
 
 func parseRule(b []byte) rule {
-	const attrSuppress = 14 // FRA_SUPPRESS_PREFIXLEN, which every answer has
-	r := rule{table: int(b[4]), raw: b, plain: b[1] == 0 && b[3] == 0 && b[7] == unix.FR_ACT_TO_TBL}
+	header := nl.DeserializeRtMsg(b)
+	r := rule{table: int(header.Table), raw: b, plain: header.Dst_len == 0 && header.Tos == 0 && header.Type == unix.FR_ACT_TO_TBL}
 	var mark, mask uint32
-	for kind, data := range netlink.Attrs(b[headerSize:]) {
-		switch kind {
-		case unix.FRA_SRC:
-			a, _ := netip.AddrFromSlice(data)
-			r.src = netip.PrefixFrom(a, int(b[2]))
-		case attrRuleTab:
-			r.table = int(netlink.Uint32(data))
-		case attrRulePri:
-			r.priority = int(netlink.Uint32(data))
-		case unix.FRA_PROTOCOL:
-			r.protocol = data[0]
-		case attrFwmark:
-			mark = netlink.Uint32(data)
-		case unix.FRA_FWMASK:
-			mask = netlink.Uint32(data)
-		case attrSuppress:
+	attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtMsg:])
+	r.plain = r.plain && err == nil
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case nl.FRA_SRC:
+			from, _ := netip.AddrFromSlice(a.Value)
+			r.src = netip.PrefixFrom(from, int(header.Src_len))
+		case nl.FRA_TABLE:
+			r.table = int(number(a.Value))
+		case nl.FRA_PROTOCOL:
+			r.protocol = a.Value[0]
+		case nl.FRA_FWMARK:
+			mark = number(a.Value)
+		case nl.FRA_FWMASK:
+			mask = number(a.Value)
+		case nl.FRA_PRIORITY, nl.FRA_SUPPRESS_PREFIXLEN: // which every rule has
 		default:
 			r.plain = false
 		}
@@ -99,17 +92,15 @@ func parseRule(b []byte) rule {
 
 // add makes the rule. One that is there already is os.ErrExist.
 func (r rule) add(k *kernel.Kernel) error {
-	c, err := k.Conn(kernel.Pod)
+	h, err := k.Handle(kernel.Pod)
 	if err != nil {
 		return err
 	}
-	header := make([]byte, headerSize)
-	header[0], header[2], header[4], header[7] = family(r.src.Addr()), byte(r.src.Bits()), tableByte(r.table), unix.FR_ACT_TO_TBL
-	body := append(header, netlink.Join(
-		netlink.Bytes(unix.FRA_SRC, r.src.Addr().AsSlice()), netlink.U32(attrRuleTab, uint32(r.table)), netlink.U32(attrRulePri, rulePriority),
-		netlink.U8(unix.FRA_PROTOCOL, protocolOwn), netlink.U32(attrFwmark, r.label), netlink.U32(unix.FRA_FWMASK, 0),
-	)...)
-	_, err = c.Request(netlink.Message{Type: unix.RTM_NEWRULE, Flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, Body: body})
+	from := cni.IPNet(r.src)
+	typed := netlink.NewRule()
+	typed.Src, typed.Table, typed.Priority, typed.Protocol = &from, r.table, rulePriority, protocolOwn
+	typed.Mark, typed.Mask = r.label, new(uint32)
+	err = h.RuleAdd(typed)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("%w: %w", errNoRules, err)
 	}
@@ -118,18 +109,15 @@ func (r rule) add(k *kernel.Kernel) error {
 
 var errNoRules = errors.New("this kernel has no policy rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)")
 
-// remove removes the rule as the kernel told it. One that is not there is
-// success.
+// remove removes the rule as the kernel told it, so that no other is taken for it.
+// One that is not there is success.
 func (r rule) remove(k *kernel.Kernel) error {
-	c, err := k.Conn(kernel.Pod)
-	if err != nil {
+	m := nl.NewNetlinkRequest(unix.RTM_DELRULE, unix.NLM_F_ACK)
+	m.AddRawData(r.raw)
+	if _, err := k.Execute(kernel.Pod, m, 0); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	_, err = c.Request(netlink.Message{Type: unix.RTM_DELRULE, Body: r.raw})
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // RulesReady looks whether the kernel has policy rules.
@@ -181,7 +169,5 @@ func FreeTables(k *kernel.Kernel, first, n int) ([]int, error) {
 
 // labelled are the rules of a list that have one of the labels.
 func labelled(all []rule, labels ...uint32) []rule {
-	return lists.Without(all, func(r rule) bool {
-		return !slices.Contains(labels, r.label)
-	})
+	return slices.DeleteFunc(slices.Clone(all), func(r rule) bool { return !slices.Contains(labels, r.label) })
 }

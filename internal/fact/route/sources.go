@@ -11,7 +11,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -55,12 +54,12 @@ func (s Sources) addrs() (out []netip.Addr) {
 
 // belongs reports whether a route is to be in the table of an address: where
 // its gateways or its preferred source are in the address's subnet, or in none.
-func (s Sources) belongs(source Source, dst netip.Prefix, tells ...netip.Addr) bool {
+func (s Sources) belongs(source Source, dst netip.Prefix, addrs ...netip.Addr) bool {
 	if dst.Addr().Is4() != source.Prefix.Addr().Is4() {
 		return false
 	}
 	var known bool
-	for _, a := range tells {
+	for _, a := range addrs {
 		for _, other := range s.List {
 			if other.Prefix.Masked().Contains(a) {
 				known = true
@@ -222,7 +221,7 @@ func (r Rules) certain(k *kernel.Kernel) bool {
 
 // upstreams are the rules that upstream's plugin could have made.
 func upstreams(all []rule) []rule {
-	return lists.Without(all, func(r rule) bool {
+	return slices.DeleteFunc(slices.Clone(all), func(r rule) bool {
 		return !r.plain || r.protocol != 0 || r.label != 0 || !r.src.IsSingleIP() || r.table < firstTable
 	})
 }
@@ -261,7 +260,7 @@ func (r Rules) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	mine, theirs := labelled(all, r.own(), r.given()), upstreams(slices.Clone(all))
+	mine, theirs := labelled(all, r.own(), r.given()), upstreams(all)
 	for _, a := range r.addrs() {
 		from := func(m rule) bool {
 			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table)

@@ -3,11 +3,13 @@ package route
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // unreachableMetric is worse than that of every other route; the number is that
@@ -24,20 +26,21 @@ func Unreachable(k *kernel.Kernel, table int) error { return unreachable(k, tabl
 func Reachable(k *kernel.Kernel, table int) error { return unreachable(k, table, false) }
 
 func unreachable(k *kernel.Kernel, table int, there bool) error {
-	c, err := k.Conn(kernel.Pod)
+	h, err := k.Handle(kernel.Pod)
 	if err != nil {
 		return err
 	}
-	kind, flags, well := uint16(unix.RTM_DELROUTE), uint16(0), []error{unix.ESRCH, fs.ErrNotExist}
+	call, well := h.RouteDel, []error{unix.ESRCH, fs.ErrNotExist}
 	if there {
-		kind, flags, well = unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, []error{fs.ErrExist}
+		call, well = h.RouteAdd, []error{fs.ErrExist}
 	}
 	var errs []error
-	for _, family := range families {
-		header := []byte{family, 0, 0, 0, tableByte(table), protocolOwn, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNREACHABLE, 0, 0, 0, 0}
-		attrs := netlink.Join(netlink.U32(unix.RTA_TABLE, uint32(table)), netlink.U32(unix.RTA_PRIORITY, unreachableMetric))
-		_, err := c.Request(netlink.Message{Type: kind, Flags: flags, Body: append(header, attrs...)})
-		if family == unix.AF_INET6 {
+	for _, everything := range defaults {
+		dst := cni.IPNet(everything)
+		err := call(&netlink.Route{
+			Dst: &dst, Table: table, Priority: unreachableMetric, Protocol: protocolOwn, Type: unix.RTN_UNREACHABLE,
+		})
+		if everything.Addr().Is6() {
 			well = append(well, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)
 		}
 		if !among(err, well) {
@@ -46,6 +49,9 @@ func unreachable(k *kernel.Kernel, table int, there bool) error {
 	}
 	return errors.Join(errs...)
 }
+
+// defaults are the prefixes that a default route is for.
+var defaults = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 
 // among reports whether an error is none, or one of those.
 func among(err error, causes []error) bool {

@@ -67,11 +67,11 @@ func want(at plugin.At, c Conf) fact.Plan {
 	if c.Table != nil {
 		s.Table = int(*c.Table)
 	}
-	p := fact.Plan{route.Rules{Sources: s}, route.Sourced{Sources: s}}
+	p := fact.Plan{route.Rules{Sources: s}, route.PerSourceTable{Sources: s}}
 	if c.Hints && c.Table == nil { // the kernel takes no source address that it is still looking for duplicates of
 		p = append(p, addr.Settled{Link: at.IfName, Addrs: ipv6(s.List)})
 	}
-	return append(p, route.OutOfMain{Sources: s, Hints: c.Hints})
+	return append(p, route.MoveFromMain{Sources: s, Hints: c.Hints})
 }
 
 func sources(at plugin.At, c Conf) (out []route.Source) {

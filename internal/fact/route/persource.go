@@ -1,0 +1,337 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// PerSourceTable is the main table's routes by the link in the table of each
+// address as well, and a default route there. A route belongs to the addresses
+// whose subnet has its gateway or its preferred source; one with neither, or
+// whose gateway is on no subnet of the link's, belongs to all of its family.
+type PerSourceTable struct{ Sources }
+
+func (s PerSourceTable) String() string {
+	words := []string{"routes pod " + s.Link + " in the table of"}
+	for _, source := range s.List {
+		word := source.Prefix.String()
+		if source.Gateway.IsValid() {
+			word += " default via " + source.Gateway.String()
+			if source.Instead {
+				word += " first"
+			}
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+// demotedMetric is added to the metric of a default route that a gateway of the
+// configuration precedes. So DEL finds the route there still, to put it back.
+const demotedMetric = 1 << 30
+
+// Add adds them, or none.
+func (s PerSourceTable) Add(k *kernel.Kernel) error {
+	if s.Idle() {
+		return nil
+	}
+	routes, err := s.routes(k)
+	if err != nil {
+		return err
+	}
+	tables, err := s.tables(k)
+	if err != nil {
+		return err
+	}
+	for _, source := range s.List {
+		table, there := tables[source.Prefix.Addr()]
+		err := fmt.Errorf("the rule from %v has gone: %w", source.Prefix.Addr(), fs.ErrNotExist)
+		if there {
+			err = s.fill(k, source, table, routes)
+		}
+		if err != nil {
+			return errors.Join(err, s.Del(k))
+		}
+	}
+	return nil
+}
+
+// routes are those that go by the link, of all tables.
+func (s Sources) routes(k *kernel.Kernel) ([]Kept, error) {
+	l, err := k.Link(kernel.Pod, s.Link)
+	if err != nil {
+		return nil, err
+	}
+	return Keep(k, kernel.Pod, l.Index)
+}
+
+func (s PerSourceTable) fill(k *kernel.Kernel, source Source, table int, routes []Kept) error {
+	needs := source.Gateway.IsValid()
+	for _, r := range routes {
+		if r.Table != unix.RT_TABLE_MAIN || !s.belongs(source, r.Dst, r.addrs()...) {
+			continue
+		}
+		metric := r.Priority
+		if r.IsDefault() && source.Instead {
+			metric += demotedMetric
+		}
+		needs = needs && (source.Instead || !r.IsDefault())
+		if err := r.Put(k, kernel.Pod, table, metric); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if !needs {
+		return nil
+	}
+	out := s.defaultRoute(source, table)
+	if err := out.Add(k); err != nil {
+		return fmt.Errorf("%v: %w", out, err)
+	}
+	return nil
+}
+
+func (s PerSourceTable) defaultRoute(source Source, table int) Route {
+	everything := defaults[1]
+	if source.Prefix.Addr().Is4() {
+		everything = defaults[0]
+	}
+	return Route{
+		Side: kernel.Pod, Link: s.Link, Dst: everything, Via: []netip.Addr{source.Gateway}, Table: table, protocol: protocolOwn,
+		OnLink: !source.Prefix.Contains(source.Gateway) && !IsLinkLocal(source.Gateway),
+	}
+}
+
+// addrs are the addresses that say which subnet a route belongs to.
+func (r Kept) addrs() []netip.Addr { return append(r.gateways(), r.Src) }
+
+func (r Kept) gateways() (out []netip.Addr) {
+	for _, h := range r.hops {
+		out = append(out, h.via)
+	}
+	return out
+}
+
+// Del removes the link's routes from the attachment's own tables. With the link
+// they are gone.
+func (s PerSourceTable) Del(k *kernel.Kernel) error {
+	routes, err := s.inOwnTables(k)
+	errs := []error{err}
+	for _, r := range slices.Backward(routes) {
+		errs = append(errs, r.Remove(k, kernel.Pod))
+	}
+	return errors.Join(errs...)
+}
+
+// inOwnTables are the link's routes in the attachment's own tables. Where the
+// link or the pod is gone there are none.
+func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
+	tables, err := s.tables(k)
+	if err != nil || len(tables) == 0 {
+		return nil, err
+	}
+	routes, err := s.routes(k)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return slices.DeleteFunc(routes, func(r Kept) bool {
+		for from, table := range tables {
+			if r.Table == table && r.Dst.Addr().Is4() == from.Is4() {
+				return false
+			}
+		}
+		return true
+	}), err
+}
+
+// Check looks in each address's table for the ways that it is to have.
+func (s PerSourceTable) Check(k *kernel.Kernel) error {
+	if s.Idle() {
+		return nil
+	}
+	tables, err := s.anyTables(k)
+	if err != nil {
+		return err
+	}
+	routes, err := s.routes(k)
+	if err != nil {
+		return err
+	}
+	for _, source := range s.List {
+		table, ruled := tables[source.Prefix.Addr()]
+		if !ruled {
+			return fmt.Errorf("no rule leads from %v to a table: %w", source.Prefix.Addr(), fs.ErrNotExist)
+		}
+		if err := s.compare(source, table, routes); err != nil {
+			return fmt.Errorf("table %d of %v: %w", table, source.Prefix.Addr(), err)
+		}
+	}
+	return nil
+}
+
+func (s PerSourceTable) compare(source Source, table int, routes []Kept) error {
+	routes = slices.DeleteFunc(slices.Clone(routes), func(r Kept) bool {
+		return r.Table != table || r.Dst.Addr().Is4() != source.Prefix.Addr().Is4()
+	})
+	if len(routes) == 0 {
+		return fmt.Errorf("it has no route by %s: %w", s.Link, fs.ErrNotExist)
+	}
+	var wanted []netip.Prefix
+	for _, r := range s.Routes {
+		if r.Table == 0 && s.belongs(source, r.Dst, append(r.Via, r.Src)...) {
+			wanted = append(wanted, r.Dst)
+		}
+	}
+	if source.Gateway.IsValid() {
+		wanted = append(wanted, s.defaultRoute(source, table).Dst)
+	}
+	for _, dst := range wanted {
+		if !slices.ContainsFunc(routes, func(r Kept) bool { return r.Dst == dst && s.precedes(source, r) }) {
+			return fmt.Errorf("it has no such route to %v: %w", dst, fs.ErrNotExist)
+		}
+	}
+	return nil
+}
+
+// precedes reports whether a route, if it is a default route, is the one that is
+// to come before the others.
+func (s PerSourceTable) precedes(source Source, r Kept) bool {
+	return !r.IsDefault() || !source.Instead || r.Priority < demotedMetric && slices.Contains(r.gateways(), source.Gateway)
+}
+
+// MoveFromMain is the main table without the routes that are in the addresses'
+// own tables, so that a packet without a source address does not leave by the
+// link. What the kernel keeps there by itself stays: the link-local subnet, and
+// routes from router advertisements, which would come again.
+type MoveFromMain struct {
+	Sources
+	// Hints leaves the addresses' own subnets in the main table, with the address
+	// as the preferred source.
+	Hints bool
+}
+
+func (o MoveFromMain) String() string {
+	s := "routes pod " + o.Link + " out of the main table"
+	if o.Hints {
+		s += ", less the subnets with a source hint"
+	}
+	return s
+}
+
+// Add takes them out, or none.
+func (o MoveFromMain) Add(k *kernel.Kernel) error {
+	if o.Idle() {
+		return nil
+	}
+	routes, err := o.misplaced(k)
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Backward(routes) {
+		if err := o.takeOut(k, r); err != nil {
+			return errors.Join(err, o.Del(k))
+		}
+	}
+	return nil
+}
+
+// misplaced are the routes of the main table that are not to be there, or not
+// as they are.
+func (o MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
+	routes, err := o.routes(k)
+	return slices.DeleteFunc(routes, func(r Kept) bool {
+		switch {
+		case r.Table != unix.RT_TABLE_MAIN, r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast(), r.Protocol == unix.RTPROT_RA:
+			return true
+		case o.Hints && o.hint(r).IsValid() && r.Src.IsValid():
+			return true
+		}
+		return !slices.ContainsFunc(o.List, func(s Source) bool { return o.belongs(s, r.Dst, r.addrs()...) })
+	}), err
+}
+
+// hint is the source address for a route that is an address's own subnet.
+func (o MoveFromMain) hint(r Kept) netip.Addr {
+	for _, s := range o.List {
+		if r.rank() == 0 && r.Dst == s.Prefix.Masked() {
+			return s.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+func (o MoveFromMain) takeOut(k *kernel.Kernel, r Kept) error {
+	if err := r.Remove(k, kernel.Pod); err != nil {
+		return err
+	}
+	hint := o.hint(r)
+	if !o.Hints || !hint.IsValid() {
+		return nil
+	}
+	return r.withSource(hint).Put(k, kernel.Pod, r.Table, r.Priority)
+}
+
+// withSource is the route as ours, with a preferred source that it did not have.
+func (r Kept) withSource(src netip.Addr) Kept {
+	r.header.Protocol, r.Protocol, r.Src = protocolOwn, protocolOwn, src
+	r.attrs = append(slices.Clone(r.attrs), nl.NewRtAttr(unix.RTA_PREFSRC, src.AsSlice()))
+	return r
+}
+
+// Del puts back what the addresses' own tables have. Where the main table does
+// not take a route any more, as when it has come there again, it is left out.
+func (o MoveFromMain) Del(k *kernel.Kernel) error {
+	routes, err := o.inOwnTables(k)
+	if err != nil || len(routes) == 0 {
+		return err
+	}
+	if err := o.removeWithSource(k); err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range routes {
+		if r.Protocol == protocolOwn {
+			continue
+		}
+		metric := r.Priority
+		if r.IsDefault() && metric >= demotedMetric {
+			metric -= demotedMetric
+		}
+		errs = append(errs, r.PutBack(k, unix.RT_TABLE_MAIN, metric))
+	}
+	return errors.Join(errs...)
+}
+
+func (o MoveFromMain) removeWithSource(k *kernel.Kernel) error {
+	routes, err := o.routes(k)
+	errs := []error{err}
+	for _, r := range routes {
+		if r.Table == unix.RT_TABLE_MAIN && r.Protocol == protocolOwn {
+			errs = append(errs, r.Remove(k, kernel.Pod))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check looks for routes that are back, and for subnets without their hint.
+func (o MoveFromMain) Check(k *kernel.Kernel) error {
+	if o.Idle() {
+		return nil
+	}
+	routes, err := o.misplaced(k)
+	if err != nil {
+		return err
+	}
+	if len(routes) > 0 {
+		return fmt.Errorf("the route to %v is there", routes[0].Dst)
+	}
+	return nil
+}
