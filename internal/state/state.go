@@ -52,7 +52,9 @@ func (f Folder) Claim(key string, content []byte) error {
 		if _, err := nameless.Write(content); err != nil {
 			return err
 		}
-		return link(nameless, path)
+		if err := link(nameless, path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		} // there is no /proc
 	}
 	temp, err := f.temporary(content)
 	if err != nil {

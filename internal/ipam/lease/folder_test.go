@@ -50,7 +50,7 @@ func TestParseLease(t *testing.T) {
 		{"\xffid", Owner{}, false},
 		{strings.Repeat("x", leaseMax+1), Owner{}, false},
 	} {
-		if got, ok := parseLease([]byte(c.in)); got != c.want || ok != c.ok {
+		if got, ok := parseLease(c.in); got != c.want || ok != c.ok {
 			t.Errorf("%q: got %+v, %v", c.in, got, ok)
 		}
 	}

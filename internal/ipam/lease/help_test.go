@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -101,9 +102,22 @@ func files(t testing.TB, dir string) string {
 	return strings.Join(list, " ")
 }
 
+// list reads every lease, by address.
+func (s *Store) list(t testing.TB) []entry {
+	t.Helper()
+	f, err := s.acquire(reading)
+	must(t, err)
+	defer f.close()
+	all, err := f.all()
+	must(t, err)
+	must(t, f.unreadable)
+	slices.SortFunc(all, func(a, b entry) int { return a.addr.Compare(b.addr) })
+	return all
+}
+
 func isComplete(t testing.TB, s *Store, want bool) {
 	t.Helper()
-	f, err := s.acquire(preview)
+	f, err := s.acquire(reading)
 	must(t, err)
 	defer f.close()
 	if f.complete != want {

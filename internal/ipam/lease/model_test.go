@@ -86,11 +86,9 @@ func TestOrderAgainstModel(t *testing.T) {
 					}
 				}
 			}
-			list, err := s.List()
-			must(t, err)
 			got := map[netip.Addr]string{}
-			for _, l := range list {
-				got[l.Address] = l.Owner.ContainerID
+			for _, l := range s.list(t) {
+				got[l.addr] = l.owner.ContainerID
 			}
 			if !reflect.DeepEqual(got, u.held) {
 				t.Errorf("held: %v\nwant: %v", got, u.held)

@@ -108,7 +108,7 @@ func (r Range) overlaps(other Range) bool {
 // long range. An attachment gets one address of each set. Sets makes them.
 type Set struct {
 	ranges  []Range
-	exclude []span // in order, and apart
+	exclude []Range // that overlap one of ranges
 }
 
 // Sets completes and checks a configuration: a list of sets, each a list of
@@ -120,7 +120,6 @@ func Sets(config [][]Range, exclude []netip.Prefix) ([]Set, error) {
 	}
 	var all []Range
 	sets := make([]Set, 0, len(config))
-	spans := spansOf(exclude)
 	for i, ranges := range config {
 		if len(ranges) == 0 {
 			return nil, fmt.Errorf("range set %d is empty", i)
@@ -140,7 +139,7 @@ func Sets(config [][]Range, exclude []netip.Prefix) ([]Set, error) {
 			all = append(all, c)
 			set.ranges = append(set.ranges, c)
 		}
-		if err := set.leave(spans); err != nil {
+		if err := set.without(exclude); err != nil {
 			return nil, fmt.Errorf("range set %d: %w", i, err)
 		}
 		sets = append(sets, set)

@@ -134,7 +134,7 @@ func TestSetsRefuses(t *testing.T) {
 	}
 }
 
-func TestCursor(t *testing.T) {
+func TestRound(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, set, last, want, exclude string
@@ -160,8 +160,7 @@ func TestCursor(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			at := setsLess(t, c.exclude, c.set)[0].cursor(addr(c.last))
-			for _, a, ok := at.step(); ok; _, a, ok = at.step() {
+			for a := range setsLess(t, c.exclude, c.set)[0].from(addr(c.last)) {
 				got = append(got, strings.TrimPrefix(a.String(), "10.0.0."))
 			}
 			if !slices.Equal(got, strings.Fields(c.want)) {

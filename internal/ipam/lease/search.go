@@ -3,8 +3,8 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 )
 
 // probes is how many taken addresses in a row are met one by one before the
@@ -12,102 +12,83 @@ import (
 // when the folder is large; a run of taken addresses is either short or long.
 const probes = 8
 
-// search reserves the next free address of a set: first by trying, then by
-// reading the folder once, and at last by giving up what is abandoned.
-func (t *taking) search(set int, s Set) (netip.Addr, error) {
-	last := t.last(set)
-	at := s.cursor(last)
-	var kept []netip.Addr
-	for tries := probes; tries > 0 && len(kept) < keptMax; {
-		_, addr, ok := at.step()
-		if !ok {
-			break
-		}
-		if t.memory.keeps(addr) && t.isFree(addr) {
-			kept = append(kept, addr)
-			continue
-		}
-		tries--
-		err := t.reserve(addr)
-		if errors.Is(err, os.ErrExist) {
-			if e, readErr := t.read(addr); readErr == nil && e.torn {
-				err = t.takeOver(e)
-			}
-		}
-		if !errors.Is(err, os.ErrExist) {
-			return addr, err
-		}
+// search finds the next free address of a set: first by trying, then by listing
+// the folder once, and at last by giving up what is abandoned.
+func (c *choice) search(set int, s Set) (netip.Addr, error) {
+	last := c.last(set)
+	if addr, ok := c.probe(s, last, c.memory.ofAnother); ok {
+		return addr, c.obtain(addr)
 	}
-	if len(kept) == keptMax {
-		if addr, err := t.reserveOne(kept); !errors.Is(err, ErrFull) {
-			return addr, err
-		}
-	}
-	held := make(map[netip.Addr]bool)
-	err := t.names(func(addr netip.Addr) bool {
-		held[addr] = true
-		return true
-	})
+	listed, _, err := c.addresses(0)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	addr, err := t.firstFree(s.cursor(last), held)
-	if !errors.Is(err, ErrFull) {
-		return addr, err
+	held := make(map[netip.Addr]bool, len(listed))
+	for _, addr := range listed {
+		_, dropped := c.drop[addr]
+		held[addr] = !dropped
 	}
-	left, err := t.reclaim()
+	if addr, ok := c.firstFree(s, last, held); ok {
+		return addr, nil
+	}
+	left, err := c.reclaim()
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	clear(held)
-	for _, e := range left {
-		held[e.addr] = true
+	for addr := range c.drop {
+		held[addr] = false
 	}
-	addr, err = t.firstFree(s.cursor(last), held)
-	if errors.Is(err, ErrFull) {
-		err = t.full(s, left)
+	if addr, ok := c.firstFree(s, last, held); ok {
+		return addr, nil
 	}
-	return addr, err
+	return netip.Addr{}, c.full(s, left)
 }
 
-// firstFree reserves the first address of a round that is not held, and one
-// that others are remembered for only where there is no other at hand.
-func (t *taking) firstFree(at *cursor, held map[netip.Addr]bool) (netip.Addr, error) {
-	var kept []netip.Addr
-	for len(kept) < keptMax {
-		_, addr, ok := at.step()
-		if !ok {
+// probe tries the next addresses of a set, but for those to be passed over. What
+// a kill left of a lease is free.
+func (f *folder) probe(s Set, last netip.Addr, pass func(netip.Addr) bool) (netip.Addr, bool) {
+	tries := probes
+	for addr := range s.from(last) {
+		if pass(addr) {
+			continue
+		}
+		if e, err := f.read(addr); e.torn || errors.Is(err, fs.ErrNotExist) {
+			return addr, true
+		}
+		if tries--; tries == 0 {
 			break
 		}
-		if held[addr] {
-			continue
-		}
-		if t.memory.keeps(addr) {
-			kept = append(kept, addr)
-			continue
-		}
-		// Only one who ignores the lock can have come in between.
-		if err := t.reserve(addr); !errors.Is(err, os.ErrExist) {
-			return addr, err
-		}
 	}
-	return t.reserveOne(kept)
+	return netip.Addr{}, false
 }
 
-// reserveOne reserves the first address of a list that can be had.
-func (t *taking) reserveOne(addrs []netip.Addr) (netip.Addr, error) {
-	for _, addr := range addrs {
-		if err := t.reserve(addr); !errors.Is(err, os.ErrExist) {
-			return addr, err
+// firstFree returns the first address of a round that is not held, and one
+// that others are remembered for only where there is no other.
+func (c *choice) firstFree(s Set, last netip.Addr, held map[netip.Addr]bool) (spare netip.Addr, ok bool) {
+	for addr := range s.from(last) {
+		switch {
+		case held[addr]:
+		case !c.memory.ofAnother(addr):
+			return addr, true
+		case !spare.IsValid():
+			spare = addr
 		}
 	}
-	return netip.Addr{}, ErrFull
+	return spare, spare.IsValid()
 }
 
 // reclaim gives up every lease of the folder that is abandoned, except the
-// owner's own, which this call may be about to hand out again.
-func (t *taking) reclaim() ([]entry, error) {
-	left, _, err := t.prune(func(e entry) bool { return !e.heldBy(t.req.Owner) && t.abandoned(e) != "" })
+// owner's own, which this call may be about to hand out again. It returns the
+// others.
+func (c *choice) reclaim() (left []entry, err error) {
+	leases, err := c.all()
+	for _, e := range leases {
+		if !e.heldBy(c.req.Owner) && c.abandoned(e) != "" {
+			c.drop[e.addr] = e
+		} else {
+			left = append(left, e)
+		}
+	}
 	return left, err
 }
 

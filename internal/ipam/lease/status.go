@@ -3,13 +3,14 @@ package lease
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
+	"github.com/catena-cni/catena/internal/retry"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // A health check runs every few seconds on every node: it may cost about two
@@ -24,17 +25,10 @@ const (
 // Status reports whether Add can work: whether the folder, or what it would
 // be made in, can be written, and whether every set has an address to give.
 func (s *Store) Status(sets []Set) error {
-	f, err := s.open(preview)
-	if err != nil {
-		return err
-	}
-	defer f.close()
 	if err := writable(s.path); err != nil {
 		return err
 	}
-	if f.dir < 0 {
-		return nil
-	}
+	f := &folder{Store: s, mode: reading}
 	f.openIndex()
 	var errs []error
 	for i, set := range sets {
@@ -46,75 +40,61 @@ func (s *Store) Status(sets []Set) error {
 // writable reports whether files can be made in a folder, or in the nearest
 // one above it that exists.
 func writable(path string) error {
-	for {
-		err := file.Again(func() error { return unix.Access(path, unix.W_OK|unix.X_OK) })
-		if parent := filepath.Dir(path); err == unix.ENOENT && parent != path {
-			path = parent
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("folder %s cannot be written: %w", path, err)
-		}
-		break
+	if err := state.Folder(path).Writable(); err != nil {
+		return err
 	}
-	if m, err := file.ModeOf(path); err == nil && !m.IsFolder() {
-		return fmt.Errorf("%s is no folder: %w", path, unix.ENOTDIR)
+	var disk unix.Statfs_t
+	err := retry.Do(func() error { return unix.Statfs(path, &disk) })
+	if parent := filepath.Dir(path); err == unix.ENOENT && parent != path {
+		return writable(parent)
 	}
 	// A file system without a limit reports none of the total.
-	var st unix.Statfs_t
-	if file.Again(func() error { return unix.Statfs(path, &st) }) == nil && (st.Blocks > 0 && st.Bfree == 0 || st.Files > 0 && st.Ffree == 0) {
-		return fmt.Errorf("folder %s has no room for a file: %w", path, unix.ENOSPC)
+	if err == nil && (disk.Blocks > 0 && disk.Bfree == 0 || disk.Files > 0 && disk.Ffree == 0) {
+		err = unix.ENOSPC
+	}
+	if err != nil {
+		return fmt.Errorf("folder %s has no room for a file: %w", path, err)
 	}
 	return nil
 }
 
 func (f *folder) hasFree(set int, s Set) error {
-	at := s.cursor(f.last(set))
-	for range probes {
-		if _, addr, ok := at.step(); ok && f.isFree(addr) {
-			return nil
-		}
+	last := f.last(set)
+	if _, ok := f.probe(s, last, func(netip.Addr) bool { return false }); ok {
+		return nil
 	}
-	held, all := make(map[netip.Addr]bool), true
-	err := f.names(func(addr netip.Addr) bool {
-		held[addr] = true
-		all = len(held) < statusNames
-		return all
-	})
+	listed, all, err := f.addresses(statusNames)
 	if err != nil || !all {
 		return err
 	}
-	for at := s.cursor(f.last(set)); ; {
-		_, addr, ok := at.step()
-		if !ok {
-			break
-		}
+	held := make(map[netip.Addr]bool, len(listed))
+	for _, addr := range listed {
+		held[addr] = true
+	}
+	for addr := range s.from(last) {
 		if !held[addr] {
 			return nil
 		}
 	}
-	return f.noneAbandoned(s, held)
+	return f.noneAbandoned(s, listed)
 }
 
 // noneAbandoned is the error of a set whose every address is held, unless a
 // lease in it is one that Add would give up.
-func (f *folder) noneAbandoned(s Set, held map[netip.Addr]bool) error {
-	var mine []entry
-	for addr := range held {
+func (f *folder) noneAbandoned(s Set, listed []netip.Addr) error {
+	var held []entry
+	for _, addr := range listed {
 		if !s.Contains(addr) {
 			continue
 		}
-		if len(mine) == statusLeases {
+		if len(held) == statusLeases {
 			return nil
 		}
 		e, err := f.read(addr)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && f.abandoned(e) != "" {
 			return nil
 		}
-		if err == nil && f.abandoned(e) != "" {
-			return nil
-		}
-		mine = append(mine, e)
+		held = append(held, e)
 	}
-	return f.full(s, mine)
+	return f.full(s, held)
 }

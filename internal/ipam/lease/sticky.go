@@ -1,253 +1,131 @@
 package lease
 
 import (
-	"encoding/hex"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/file"
-	"github.com/catena-cni/catena/internal/lists"
-	"github.com/catena-cni/catena/internal/state/name"
+	"time"
 )
 
-// The memory tells which addresses an identity, such as a pod's name, had
-// last, long after its leases are gone. It stands beside the networks, where
-// upstream never looks, and is made of dangling symlinks as the index is:
+// Which identity, such as a pod's name, had which address last stands beside the
+// networks, where upstream never looks, long after the leases are gone:
 //
-//	<dataDir>/.sticky/<network>/     0700
-//	    k<2 digits>-<1 digit> -> <identity> <address>,...
-//	    <address>             -> <identity> <owner>
+//	<dataDir>/.sticky/<network>/       0700
+//	    <address>-<hash>        0600   the identity, for people to read
 //
-//	identity  a hash of it, in 32 hex digits; the first two choose sixteen
-//	          places, and so there are 4,096 of them and never more
-//	owner     the key, in the index, of who held the lease
-//
-// It is believed where both links agree. Whoever gets an address that others
-// are remembered for takes it out of the memory. All of it is a kindness: a
-// memory that cannot be written is none, and no call fails for it.
+// The file's name says it all: the hash is of the identity, in 32 hex digits.
+// There are at most stickyMax files, and listing so many takes a millisecond.
+// All of it is a kindness: where it cannot be read or written nothing is
+// remembered, and no call fails for it.
 const (
 	stickyDir = ".sticky"
-	ways      = "0123456789abcdef"
-
-	// keptMax is how many free addresses that others are remembered for are
-	// passed over in search of one that is nobody's.
-	keptMax = 256
+	stickyMax = 4096
+	// identityMax is how much of an identity is written down.
+	identityMax = 512
 )
 
-// memory is the memory of a network while an Add works on it, under the lock.
-// A nil one remembers nothing.
+// memory is what is remembered of a network. A zero one remembers nothing.
 type memory struct {
-	path  string
-	dir   int          // -1 where nothing was ever remembered
-	id    string       // of who asks; "" for nobody in particular
-	place string       // the name of the link that id has
-	had   []netip.Addr // what id had last
+	path     string
+	identity string // of who asks; "" for nobody in particular
+	hash     string
+	files    map[netip.Addr]string // the hash of who had an address
+	had      []netip.Addr          // what the identity had
 }
 
-// recall opens the memory and looks for an identity, which may be "".
-func (s *Store) recall(identity string) *memory {
-	m := &memory{path: s.memoryPath()}
+// recall reads what is remembered.
+func (s *Store) recall(identity string) memory {
+	m := memory{path: filepath.Join(filepath.Dir(s.path), stickyDir, s.network), identity: identity, files: make(map[netip.Addr]string)}
 	if identity != "" {
-		sum := name.Hash(identity)
-		m.id = hex.EncodeToString(sum[:])[:keyLen]
+		m.hash = hash(identity)
 	}
-	m.open()
-	if m.dir < 0 || m.id == "" {
+	if !isFolder(filepath.Dir(m.path)) || !isFolder(m.path) {
 		return m
 	}
-	for _, place := range m.places() {
-		if id, addrs := m.look(place); id == m.id {
-			m.place, m.had = place, lists.Without(addrs, func(a netip.Addr) bool { return m.of(a) != id })
-			break
+	dir, err := os.Open(m.path)
+	if err != nil {
+		return m
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(0)
+	for _, name := range names {
+		text, hash, _ := strings.Cut(name, "-")
+		addr, ok := parseName(text)
+		if !ok || len(hash) != keyLen {
+			continue
+		}
+		m.files[addr] = hash
+		if hash == m.hash {
+			m.had = append(m.had, addr)
 		}
 	}
 	return m
 }
 
-func (s *Store) memoryPath() string {
-	return filepath.Join(filepath.Dir(s.path), stickyDir, s.network)
+// ofAnother reports whether another identity had an address.
+func (m memory) ofAnother(addr netip.Addr) bool {
+	hash, ok := m.files[addr]
+	return ok && hash != m.hash
 }
 
-func (m *memory) open() {
-	var err error
-	if m.dir, err = openat(unix.AT_FDCWD, m.path, unix.O_RDONLY|unix.O_DIRECTORY); err != nil {
-		m.dir = -1
+func (m memory) file(addr netip.Addr, hash string) string {
+	return filepath.Join(m.path, addr.String()+"-"+hash)
+}
+
+func (m memory) forget(addr netip.Addr) {
+	if hash, ok := m.files[addr]; ok {
+		_ = os.Remove(m.file(addr, hash))
+		delete(m.files, addr)
 	}
 }
 
-func (m *memory) close() {
-	if m != nil && m.dir >= 0 {
-		unix.Close(m.dir)
+// remember writes down who was given these addresses, in place of what the
+// identity had and of who had them.
+func (m memory) remember(f *folder, leases []Lease) {
+	for _, addr := range m.had {
+		m.forget(addr)
 	}
-}
-
-// places are the names that the link of an identity can have. Each identity
-// begins with another of its sixteen, so that none is given up more often.
-func (m *memory) places() []string {
-	all := make([]string, len(ways))
-	first := strings.IndexByte(ways, m.id[2])
-	for i := range all {
-		all[i] = "k" + m.id[:2] + "-" + string(ways[(first+i)%len(ways)])
-	}
-	return all
-}
-
-// read returns the two words of a link.
-func (m *memory) read(link string) (first, second string) {
-	var buf [512]byte
-	n, err := readlinkat(m.dir, link, buf[:])
-	if err != nil {
-		return "", ""
-	}
-	first, second, _ = strings.Cut(string(buf[:n]), " ")
-	return first, second
-}
-
-// look returns who is remembered at a place, and which addresses.
-func (m *memory) look(place string) (id string, addrs []netip.Addr) {
-	id, list := m.read(place)
-	for text := range strings.SplitSeq(list, ",") {
-		if a, err := netip.ParseAddr(text); err == nil {
-			addrs = append(addrs, a)
-		}
-	}
-	return id, addrs
-}
-
-// of returns who is remembered for an address, or "".
-func (m *memory) of(a netip.Addr) string {
-	id, _ := m.read(a.String())
-	return id
-}
-
-// keeps reports whether another identity is remembered for an address.
-func (m *memory) keeps(a netip.Addr) bool {
-	if m == nil || m.dir < 0 {
-		return false
-	}
-	id := m.of(a)
-	return id != "" && id != m.id
-}
-
-// same reserves the address of a set that the identity had last, where it can
-// be had.
-func (t *taking) same(s Set) (netip.Addr, bool) {
-	if t.memory == nil {
-		return netip.Addr{}, false
-	}
-	for _, a := range t.memory.had {
-		if s.Contains(a) && s.unusable(a) == "" && t.request(a) == nil {
-			return a, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// remember makes the memory say who was given these addresses.
-func (t *taking) remember(leases []Lease) {
-	m := t.memory
-	if m == nil || t.dry || m.dir < 0 && m.id == "" {
-		return
-	}
-	if m.dir < 0 && file.MakeFolder(m.path, 0o700) == nil {
-		m.open()
-	}
-	if m.dir < 0 {
-		return
-	}
-	var texts []string
 	for _, l := range leases {
-		a := l.Address.Addr()
-		texts = append(texts, a.String())
-		if m.keeps(a) {
-			m.forget(a.String())
-		}
+		m.forget(l.Address.Addr())
 	}
-	if m.id == "" || m.place == "" && !t.place() {
+	if m.identity == "" || makeFolder(filepath.Dir(m.path)) != nil || makeFolder(m.path) != nil {
 		return
 	}
-	for _, a := range m.had {
-		if !slices.Contains(texts, a.String()) {
-			m.forget(a.String())
-		}
-	}
-	m.put(m.place, m.id+" "+strings.Join(texts, ","))
-	for _, text := range texts {
-		m.put(text, m.id+" "+t.req.Owner.key())
-	}
-}
-
-// place finds a place for an identity that has none: an empty one, or that of
-// somebody who is not there.
-func (t *taking) place() bool {
-	m := t.memory
-	var absent string
-	for _, place := range m.places() {
-		id, addrs := m.look(place)
-		if id == "" {
-			m.place = place
-			return true
-		}
-		if absent == "" && !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return t.present(m, id, a) }) {
-			absent = place
-		}
-	}
-	if absent == "" {
-		return false
-	}
-	id, addrs := m.look(absent)
-	for _, a := range addrs {
-		if m.of(a) == id {
-			m.forget(a.String())
-		}
-	}
-	m.place = absent
-	return true
-}
-
-// present reports whether an address is held now by whom the memory has it of.
-func (f *folder) present(m *memory, id string, a netip.Addr) bool {
-	of, owner := m.read(a.String())
-	e, err := f.read(a)
-	return of == id && err == nil && !e.torn && e.owner.key() == owner
-}
-
-func (m *memory) put(link, text string) {
-	m.forget(link)
-	_ = symlinkat(text, m.dir, link)
-}
-
-func (m *memory) forget(link string) { _ = unlinkat(m.dir, link) }
-
-// forgetOthers drops what the memory has of addresses that somebody else
-// holds by now, and of identities without any.
-func (f *folder) forgetOthers() {
-	m := f.recall("")
-	defer m.close()
-	links, err := file.List(m.path)
-	if m.dir < 0 || err != nil {
+	if len(m.files)+len(leases) > stickyMax && !m.makeRoom(f) {
 		return
 	}
-	var places []string
-	for _, l := range links {
-		a, ok := parseName(l.Name)
-		if !ok {
-			places = append(places, l.Name)
-			continue
+	for _, l := range leases {
+		file, err := os.OpenFile(m.file(l.Address.Addr(), m.hash), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return
 		}
-		_, owner := m.read(l.Name)
-		if e, err := f.read(a); err == nil && e.owner.key() != owner {
-			m.forget(l.Name)
+		_, _ = file.WriteString(m.identity[:min(len(m.identity), identityMax)])
+		_ = file.Close()
+	}
+}
+
+// makeRoom forgets a quarter of the addresses, those first that were remembered
+// longest ago, and none that is held now.
+func (m memory) makeRoom(f *folder) bool {
+	type aged struct {
+		addr netip.Addr
+		at   time.Time
+	}
+	var all []aged
+	for addr, hash := range m.files {
+		if st, err := os.Lstat(m.file(addr, hash)); err == nil {
+			all = append(all, aged{addr, st.ModTime()})
 		}
 	}
-	for _, place := range places {
-		id, addrs := m.look(place)
-		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return m.of(a) == id }) {
-			m.forget(place)
+	slices.SortFunc(all, func(a, b aged) int { return a.at.Compare(b.at) })
+	room := 0
+	for _, a := range all {
+		if _, err := os.Lstat(f.file(a.addr)); err != nil && room < stickyMax/4 {
+			m.forget(a.addr)
+			room++
 		}
 	}
+	return room > 0
 }

@@ -40,9 +40,9 @@ func (p pods) del(id string) {
 	must(p.t, p.Del(own(id)))
 }
 
-// links lists the memory.
-func (p pods) links() (all []string) {
-	entries, err := os.ReadDir(p.memoryPath())
+// remembered lists the files of the memory.
+func (p pods) remembered() (all []string) {
+	entries, err := os.ReadDir(p.recall("").path)
 	if err != nil && !os.IsNotExist(err) {
 		p.t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestStickyTakesOverFromTheDead(t *testing.T) {
 func TestStickyNames(t *testing.T) {
 	t.Parallel()
 	p := somePods(t, "10.0.0.0/24")
-	for i, pod := range []string{"../../../../etc", "a/b", "a\x00b", strings.Repeat("x", 1<<16), "10.0.0.9", "\n", "\xff", "k00-0"} {
+	for i, pod := range []string{"../../../../etc", "a/b", "a\x00b", strings.Repeat("x", 1<<16), "10.0.0.9", "\n", "\xff", "-"} {
 		want := fmt.Sprint("10.0.0.", 2+i)
 		p.add(fmt.Sprint("c", i), pod, want)
 		p.del(fmt.Sprint("c", i))
@@ -127,13 +127,17 @@ func TestStickyNames(t *testing.T) {
 	if got := strings.Join(names, " "); got != ". .sticky .sticky/net net net/.catena" {
 		t.Errorf("the folders are %s", got)
 	}
-	if got := len(p.links()); got != 16 {
-		t.Errorf("%d links for 8 names", got)
+	if got := len(p.remembered()); got != 8 {
+		t.Errorf("%d files for 8 names", got)
+	}
+	path := filepath.Join(p.recall("").path, "10.0.0.3-"+hash("a/b"))
+	if text, err := os.ReadFile(path); err != nil || string(text) != "a/b" {
+		t.Errorf("the file of 10.0.0.3 says %q, %v", text, err)
 	}
 }
 
-// However many names come and go, the memory does not grow past its places,
-// and the names of those who are there are not given up.
+// However many names come and go, the memory does not grow past its limit, and
+// the names of those who are there, and of those who came last, are kept.
 func TestStickyIsBounded(t *testing.T) {
 	t.Parallel()
 	s, _ := networkIn(t, inMemory(t))
@@ -144,37 +148,31 @@ func TestStickyIsBounded(t *testing.T) {
 		mustAdd(t, s, p.request("job", fmt.Sprint("job-", i)))
 		p.del("job")
 	}
-	places, addresses := 0, 0
-	for _, link := range p.links() {
-		if strings.HasPrefix(link, "k") {
-			places++
-		} else {
-			addresses++
-		}
-	}
-	t.Logf("%d places and %d addresses after %d names", places, addresses, many)
-	if places > 4096 || addresses > places || places < 3500 {
-		t.Errorf("%d places, %d addresses", places, addresses)
+	if got := len(p.remembered()); got > stickyMax || got < stickyMax/2 {
+		t.Errorf("%d files after %d names", got, many)
 	}
 	p.del("a1")
 	p.add("a2", "web-0", "10.0.0.2")
 }
 
-func TestStickyGC(t *testing.T) {
+// An address that upstream has given to somebody else is not waited for, and GC
+// forgets no name.
+func TestStickyAfterUpstream(t *testing.T) {
 	t.Parallel()
 	p := somePods(t, "10.0.0.0/24")
 	p.add("a1", "web-0", "10.0.0.2")
 	p.add("b1", "web-1", "10.0.0.3")
 	p.del("a1")
-	// Upstream gives web-0's address to somebody else.
 	write(t, filepath.Join(p.Path(), "10.0.0.2"), "c1"+lineBreak+"eth0")
-	must(t, p.GC([]Owner{own("b1"), own("c1")}))
-	if got := p.links(); len(got) != 2 || got[0] != "10.0.0.3" {
-		t.Errorf("the memory has %v", got)
-	}
-	must(t, p.GC(nil)) // nobody is left, but web-1 is remembered
+	must(t, p.GC(nil)) // nobody is left, but both are remembered
+	write(t, filepath.Join(p.Path(), "10.0.0.2"), "c1"+lineBreak+"eth0")
 	p.add("b2", "web-1", "10.0.0.3")
 	p.add("a2", "web-0", "10.0.0.4")
+	p.del("a2")
+	p.add("a3", "web-0", "10.0.0.4")
+	if got := strings.Join(p.remembered(), " "); got != "10.0.0.3-"+hash("web-1")+" 10.0.0.4-"+hash("web-0") {
+		t.Errorf("the files are %s", got)
+	}
 }
 
 // Whatever stands in the memory's place, calls succeed.
@@ -187,13 +185,39 @@ func TestStickyMemoryThatIsWrong(t *testing.T) {
 	p.add("a2", "web-0", "10.0.0.3")
 	must(t, os.Remove(filepath.Join(filepath.Dir(p.Path()), stickyDir)))
 	p.add("b1", "web-1", "10.0.0.4")
-	for _, link := range p.links() {
-		path := filepath.Join(p.memoryPath(), link)
+	other := t.TempDir()
+	for _, link := range p.remembered() {
+		path := filepath.Join(p.recall("").path, link)
 		must(t, os.Remove(path))
-		must(t, os.Symlink("nonsense ../x,10.0.0.300,,10.0.0.9", path))
+		must(t, os.Symlink(filepath.Join(other, "target"), path))
 	}
 	p.del("b1")
-	p.add("b2", "web-1", "10.0.0.5")
+	p.add("b2", "web-1", "10.0.0.4") // a name is a name
+	p.del("b2")
+	for _, name := range []string{"nonsense", "10.0.0.300-" + hash("web-1"), "10.0.0.9", "10.0.0.5-", "-" + hash("web-1")} {
+		write(t, filepath.Join(p.recall("").path, name), "")
+	}
+	must(t, os.Mkdir(filepath.Join(p.recall("").path, "10.0.0.6-"+hash("x")), 0o700))
+	p.add("b3", "web-1", "10.0.0.4")
+	p.add("c1", "web-2", "10.0.0.5")
+	if entries, _ := os.ReadDir(other); len(entries) != 0 {
+		t.Errorf("through a link was made %v", entries)
+	}
+	// A link to a folder is no memory, wherever it stands.
+	for _, link := range []string{filepath.Dir(p.recall("").path), p.recall("").path} {
+		must(t, os.RemoveAll(link))
+		must(t, os.MkdirAll(filepath.Dir(link), 0o700))
+		must(t, os.MkdirAll(filepath.Join(other, "net"), 0o700))
+		must(t, os.Symlink(other, link))
+		write(t, filepath.Join(other, "net", "10.0.0.7-"+hash("web-2")), "")
+		write(t, filepath.Join(other, "10.0.0.7-"+hash("web-2")), "")
+		p.del("c1")
+		p.add("c1", "web-3", map[bool]string{true: "10.0.0.6", false: "10.0.0.7"}[link == filepath.Dir(p.recall("").path)])
+		if entries, _ := os.ReadDir(other); len(entries) != 2 {
+			t.Errorf("a link at %s: behind it are %v", link, entries)
+		}
+		must(t, os.Remove(link))
+	}
 	must(t, p.GC(nil))
 }
 
@@ -208,9 +232,9 @@ func TestStickyEverythingRemembered(t *testing.T) {
 		mustAdd(t, p.Store, p.request(id, id))
 		p.del(id)
 	}
-	held := len(p.links())
+	held := len(p.remembered())
 	p.add("x", "another", "10.0.0.4") // the round has come by twice
-	if got := len(p.links()); got > held+1 {
-		t.Errorf("the memory had %d links and has %d", held, got)
+	if got := len(p.remembered()); got > held+1 {
+		t.Errorf("the memory had %d files and has %d", held, got)
 	}
 }

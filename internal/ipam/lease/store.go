@@ -7,23 +7,19 @@
 // An index beside the files makes the cost of a call independent of how many
 // there are, and remembers the boot and the network namespace a lease was
 // made for, so that a lease that has outlived either can be given up (index.go).
-// A memory beside the network gives pods that come again the addresses that
-// they had (sticky.go).
+// Files beside the network's folder tell which pod had which address last
+// (sticky.go).
 package lease
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/lists"
 )
 
 // ErrFull is met by errors.Is in the error of a call that found no free
@@ -45,8 +41,8 @@ func (e *AliveError) Error() string {
 	return fmt.Sprintf("%s already holds %s: its network namespace %s is alive", e.Owner, e.Address, e.Netns)
 }
 
-// Is makes the error os.ErrExist.
-func (*AliveError) Is(target error) bool { return target == os.ErrExist }
+// Is makes the error fs.ErrExist.
+func (*AliveError) Is(target error) bool { return target == fs.ErrExist }
 
 // An InUseError refuses a requested address that another owner holds.
 type InUseError struct {
@@ -64,8 +60,8 @@ func (e *InUseError) Error() string {
 	return text
 }
 
-// Is makes the error os.ErrExist.
-func (*InUseError) Is(target error) bool { return target == os.ErrExist }
+// Is makes the error fs.ErrExist.
+func (*InUseError) Is(target error) bool { return target == fs.ErrExist }
 
 // nameMax is the longest file name that every Linux file system takes.
 const nameMax = 255
@@ -112,6 +108,9 @@ func (o Owner) String() string {
 	return "container " + o.ContainerID + " interface " + o.IfName
 }
 
+// old is the owner of a lease of o's that such a release made.
+func (o Owner) old() Owner { return Owner{ContainerID: o.ContainerID} }
+
 // lease is the text of a lease file.
 func (o Owner) lease() string { return o.ContainerID + lineBreak + o.IfName }
 
@@ -155,28 +154,23 @@ func (s *Store) Del(owner Owner) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, e := range mine {
-		errs = append(errs, f.free(e.addr))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("free the addresses of %s: %w", owner, err)
-	}
 	if len(mine) == 0 {
 		return f.unreadable // which may be the owner's
 	}
-	f.enter(mine[0].owner, record{})
+	if err := f.release(mine); err != nil {
+		return fmt.Errorf("free the addresses of %s: %w", owner, err)
+	}
 	return nil
 }
 
 // Check reports whether the owner holds every address in want; if want is
 // empty, whether it holds any. It changes nothing, and the error of a lost
-// lease is os.ErrNotExist to errors.Is.
+// lease is fs.ErrNotExist to errors.Is.
 func (s *Store) Check(owner Owner, want []netip.Addr) error {
 	if err := owner.validate(); err != nil {
 		return err
 	}
-	f, err := s.acquire(preview)
+	f, err := s.acquire(reading)
 	if err != nil {
 		return err
 	}
@@ -184,7 +178,7 @@ func (s *Store) Check(owner Owner, want []netip.Addr) error {
 	if len(want) == 0 {
 		mine, err := f.find(owner)
 		if err == nil && len(mine) == 0 {
-			err = errors.Join(fmt.Errorf("%s holds no address in %s: %w", owner, s.path, unix.ENOENT), f.unreadable)
+			err = errors.Join(fmt.Errorf("%s holds no address in %s: %w", owner, s.path, fs.ErrNotExist), f.unreadable)
 		}
 		return err
 	}
@@ -201,7 +195,7 @@ func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
 		return fmt.Errorf("%s does not hold %s: %w", owner, addr, err)
 	}
 	if !e.heldBy(owner) {
-		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.holder(), unix.ENOENT)
+		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.holder(), fs.ErrNotExist)
 	}
 	return nil
 }
@@ -212,53 +206,32 @@ func (s *Store) GC(valid []Owner) error {
 	keep := make(map[Owner]bool, 2*len(valid))
 	for _, o := range valid {
 		keep[o] = true
-		keep[Owner{ContainerID: o.ContainerID}] = true
+		keep[o.old()] = true
 	}
-	return s.free(func(_ *folder, e entry) bool { return e.torn || !keep[e.owner] })
+	return s.prune(func(_ *folder, e entry) bool { return e.torn || !keep[e.owner] })
 }
 
 // FreeDead is GC where nobody says who is valid: it frees the leases that nobody
 // can be using any more.
 func (s *Store) FreeDead() error {
-	return s.free(func(f *folder, e entry) bool { return f.abandoned(e) != "" })
+	return s.prune(func(f *folder, e entry) bool { return f.abandoned(e) != "" })
 }
 
-func (s *Store) free(drop func(*folder, entry) bool) error {
+func (s *Store) prune(drop func(*folder, entry) bool) error {
 	f, err := s.acquire(existing)
 	if err != nil || f == nil {
 		return err
 	}
 	defer f.close()
-	_, _, err = f.prune(func(e entry) bool { return drop(f, e) })
-	f.forgetOthers()
-	return errors.Join(err, f.unreadable)
-}
-
-// A Held is one lease as it stands on disk.
-type Held struct {
-	Address netip.Addr
-	Owner   Owner
-	// Netns is the namespace's path at the time, where that is known.
-	Netns string
-	// Abandoned says why nobody can be using the address any more, or is
-	// empty when somebody does or may.
-	Abandoned string
-}
-
-// List returns every lease, by address, for people to look at. One whose
-// file is torn has no owner. What could be read is returned beside an error.
-func (s *Store) List() ([]Held, error) {
-	f, err := s.acquire(preview)
+	leases, err := f.all()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer f.close()
-	entries, err := f.walk()
-	var list []Held
-	for _, e := range entries {
-		rec, _ := f.record(e.owner)
-		list = append(list, Held{e.addr, e.owner, rec.netns.path, f.abandoned(e)})
+	var dropped []entry
+	for _, e := range leases {
+		if drop(f, e) {
+			dropped = append(dropped, e)
+		}
 	}
-	lists.Sort(list, func(a, b Held) int { return a.Address.Compare(b.Address) })
-	return list, errors.Join(err, f.unreadable)
+	return errors.Join(f.release(dropped), f.unreadable)
 }

@@ -264,7 +264,7 @@ func TestModes(t *testing.T) {
 			}
 			return nil
 		}))
-		if files != 5 { // two leases, the last of each set, the lock
+		if files != 7 { // two leases, two names, the last of each set, the lock
 			t.Errorf("%s: %d files", name, files)
 		}
 	}

@@ -1,0 +1,132 @@
+package lease
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/retry"
+	"github.com/catena-cni/catena/internal/state"
+)
+
+const (
+	bootIDFile = "/proc/sys/kernel/random/boot_id"
+	// cachedMax is many times what libcni keeps of an attachment.
+	cachedMax = 4 << 20
+)
+
+// A netns is a network namespace as it was found at a path. Its number tells
+// it from another one that takes the same path later. One that could not be seen
+// has no number.
+type netns struct {
+	Path  string `json:"path,omitempty"`
+	Dev   uint64 `json:"dev,omitempty"`
+	Inode uint64 `json:"inode,omitempty"`
+}
+
+func lookAt(path string) (netns, error) {
+	var st unix.Stat_t
+	err := retry.Do(func() error { return unix.Stat(path, &st) })
+	return netns{path, st.Dev, st.Ino}, err
+}
+
+// gone reports whether the namespace is provably not there any more.
+func (n netns) gone() bool {
+	now, err := lookAt(n.Path)
+	if err == nil {
+		return n.Inode != 0 && now != n
+	}
+	return n.Path != "" && (err == unix.ENOENT || err == unix.ENOTDIR)
+}
+
+// bootID names this boot of the kernel, or is "" when that cannot be known.
+func (f *folder) bootID() string {
+	if f.boot == nil {
+		text, _ := state.ReadFile(bootIDFile, leaseMax)
+		id := strings.TrimSpace(string(text))
+		f.boot = &id
+	}
+	return *f.boot
+}
+
+// recorded returns what the index says of the very file that e was read from.
+func (f *folder) recorded(e entry) record {
+	if rec, err := f.record(e.owner); err == nil && rec.speaksOf(e) {
+		return rec
+	}
+	return record{}
+}
+
+// abandoned says why nobody can be using the address of e any more, or is
+// empty when somebody does or may.
+func (f *folder) abandoned(e entry) string {
+	rec := f.recorded(e)
+	switch {
+	case e.torn:
+		return "its file is torn"
+	case rec.Boot != "" && f.bootID() != "" && rec.Boot != f.bootID():
+		return "it was made before the last boot"
+	case rec.Netns.Path == "":
+		return f.outlived(e)
+	case rec.Netns.gone():
+		return "network namespace " + rec.Netns.Path + " is gone"
+	}
+	return ""
+}
+
+// outlived judges a lease that upstream made, from its age and from what
+// libcni keeps of a live attachment. The clock may have been wrong when the
+// lease was made, so age alone proves nothing.
+func (f *folder) outlived(e entry) string {
+	var up unix.Timespec // since boot
+	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up)
+	if err != nil || e.at >= time.Now().UnixNano()-up.Nano() || !f.uncached(e.owner) {
+		return ""
+	}
+	return "it was made before the last boot, and libcni knows no live attachment of it"
+}
+
+// uncached reports whether libcni's cache shows that the owner's attachment
+// is gone. What it cannot read shows nothing.
+func (f *folder) uncached(owner Owner) bool {
+	base := f.network + "-" + owner.ContainerID + "-" + owner.IfName
+	if strings.ContainsAny(base, "/\x00") {
+		return false
+	}
+	if owner.IfName != "" {
+		return cachedGone(filepath.Join(f.CacheDir, base))
+	}
+	// Any interface of the container may be the one that holds it.
+	entries, err := os.ReadDir(f.CacheDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), base) && !cachedGone(filepath.Join(f.CacheDir, e.Name())) {
+			return false
+		}
+	}
+	return true
+}
+
+// cachedGone reports whether the attachment that a file of libcni's cache
+// describes had a network namespace that is gone.
+func cachedGone(path string) bool {
+	text, err := state.ReadFile(path, cachedMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	var attachment struct {
+		Netns string `json:"netns"`
+	}
+	if err != nil || json.Unmarshal(text, &attachment) != nil {
+		return false
+	}
+	return netns{Path: attachment.Netns}.gone()
+}
