@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -76,13 +77,18 @@ func (c *Conf) store(network string) (*lease.Store, error) {
 	return s, cni.WithCode(cni.CodeConfig, err)
 }
 
-// Validate reads the sets, the routes and the requested addresses.
+// Validate reads the sets, the routes and the requested addresses. A relative
+// dataDir is refused, as it would be another folder for each runtime; a DEL still
+// frees what upstream's host-local made there.
 func (c *Conf) Validate(at *plugin.At) error {
-	var errs [4]error
+	var errs [5]error
 	c.sets, errs[0] = c.readSets()
 	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
 	c.requested, errs[2] = c.readRequested(at.Args)
 	c.identity, errs[3] = c.readIdentity(at)
+	if dir := c.IPAM.DataDir; dir != "" && !filepath.IsAbs(dir) {
+		errs[4] = fmt.Errorf("ipam.dataDir is %q, and must begin with a slash", dir)
+	}
 	return errors.Join(errs[:]...)
 }
 
@@ -230,5 +236,5 @@ func (c *Conf) readIdentity(at *plugin.At) (string, error) {
 	if slices.Contains(values, "") {
 		return "", nil
 	}
-	return strings.Join(values, "\x00"), nil
+	return strings.Join(values, ";"), nil
 }

@@ -85,6 +85,22 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
+// TestRelativeDataDir: what upstream made in a folder of the runtime's own is freed.
+func TestRelativeDataDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	must(t, os.MkdirAll("data/n", 0o755))
+	must(t, os.WriteFile("data/n/10.1.2.2", []byte("c\r\neth0"), 0o600))
+	c := Conf{IPAM: IPAM{DataDir: "data", Subnet: "10.1.2.0/24"}}
+	at := plugin.At{Attachment: name.Attachment{Network: "n", ContainerID: "c", IfName: "eth0"}}
+	if err := c.Validate(&at); err == nil || !strings.Contains(err.Error(), `ipam.dataDir is "data"`) {
+		t.Error(err)
+	}
+	must(t, c.Free(at))
+	if _, err := os.Stat("data/n/10.1.2.2"); err == nil {
+		t.Error("the lease is still there")
+	}
+}
+
 // everything has every key. Its leases are in a folder of the test's.
 const everything = `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"cni0","ipam":{"type":"host-local","dataDir":%q,
 	"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9","rangeEnd":"10.1.2.200","gateway":"10.1.2.1","ranges":[[{"subnet":"fd00::/64","gateway":"fd00::fe"}]],
