@@ -144,8 +144,8 @@ func TestBackAgain(t *testing.T) {
 			if backend == "nftables" {
 				want = []string{
 					"/run/catena/nft", index, "nft element inet catena masq4", "nft element inet catena masq6",
-					"nft element inet catena near4_24", "nft element inet catena near4_8", "nft element inet catena near6_64",
-					"nft element inet catena port4", "nft element inet catena port6",
+					"nft element inet catena hairpin4_24", "nft element inet catena hairpin4_8", "nft element inet catena hairpin6_64",
+					"nft element inet catena hostports4", "nft element inet catena hostports6",
 				}
 			}
 			if !slices.Equal(kinds, want) {

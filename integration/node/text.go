@@ -104,7 +104,7 @@ var (
 		`nft table `,
 		`nft (chain|rule|set|map|counter) \w+ catena `,
 		`nft rule \w+ .*"comment":"catena: pods `,
-		`nft element \w+ catena (layout[0-9]+|same[46]|localnet|hosted) `,
+		`nft element \w+ catena (layout[0-9]+|samesubnet[46]_[0-9]+|localnet|addrports) `,
 		`nft chain (ip|ip6|bridge) (nat|filter|mangle|raw) (PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) `,
 		`nft chain (ip|ip6) filter CNI-ADMIN$`,
 		`nft chain (ip|ip6) nat CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$`,

@@ -33,6 +33,9 @@ type Beside struct {
 	Theirs Trace
 }
 
+// Unwrap is the fact.
+func (b Beside) Unwrap() fact.Fact { return b.Fact }
+
 // Idle is the fact's.
 func (b Beside) Idle() bool { return fact.Idle(b.Fact) }
 

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -63,5 +64,8 @@ func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {
 // Check looks whether it is up.
 func (l Loopback) Check(k *kernel.Kernel) error {
 	i, err := k.Link(kernel.Pod, l.Name)
-	return isUp(i, err)
+	if err == nil && !i.Up() {
+		err = errors.New("it is down")
+	}
+	return err
 }

@@ -117,8 +117,11 @@ func (v Veth) Del(k *kernel.Kernel) error {
 // Check looks at both ends. What a later plugin of a chain may change, the
 // pod's end's address and MTU, is not this fact's any more.
 func (v Veth) Check(k *kernel.Kernel) error {
-	pod, err := find(k, kernel.Pod, v.Pod, "veth")
+	pod, err := k.Link(kernel.Pod, v.Pod)
 	if err != nil {
+		return fmt.Errorf("pod: %w", err)
+	}
+	if err := isKind(pod, "veth"); err != nil {
 		return fmt.Errorf("pod: %w", err)
 	}
 	host, err := v.hostEnd(k, pod)

@@ -9,70 +9,71 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/lists"
 )
 
 // condition is one comparison that a packet must pass: of what load brings into
 // the first register with a value, a range or several of them.
 type condition struct {
-	load  []expr
-	of    datatype
+	load  []wire.Expr
+	of    wire.Datatype
 	mask  []byte // what is looked at of the value, nil for all of it
 	not   bool
-	spans []span
+	spans []wire.Span
 	// flags says that the value is a set of bits of which one must be there.
 	flags bool
 }
 
 // compile makes one rule of conditions. The numbers of its anonymous sets begin
 // at id.
-func compile(conditions []condition, id uint32) (r rule) {
+func compile(conditions []condition, id uint32) (r wire.Rule) {
 	for _, c := range conditions {
-		r.exprs = append(r.exprs, c.load...)
+		r.Exprs = append(r.Exprs, c.load...)
 		if c.mask != nil {
-			r.exprs = append(r.exprs, bitwise(reg(0), c.of.size, c.mask, make([]byte, len(c.mask))))
+			r.Exprs = append(r.Exprs, wire.Bitwise(wire.Reg(0), c.mask, make([]byte, len(c.mask))))
 		}
 		if len(c.spans) == 1 {
-			r.exprs = append(r.exprs, c.compare(c.spans[0])...)
+			r.Exprs = append(r.Exprs, c.compare(c.spans[0])...)
 			continue
 		}
-		look := lookupAnonymous(id, reg(0))
+		look := wire.LookupAnonymous(id, wire.Reg(0))
 		if c.not {
-			look = lookupAnonymous(id, reg(0), u32Attr(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV))
+			look = wire.LookupAnonymous(id, wire.Reg(0), wire.U32(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV))
 		}
-		r.exprs = append(r.exprs, look)
-		r.anon = append(r.anon, anonymous{id, c.of, joined(c.spans)})
+		r.Exprs = append(r.Exprs, look)
+		r.Anonymous = append(r.Anonymous, wire.Anonymous{ID: id, Of: c.of, Spans: joined(c.spans)})
 		id++
 	}
 	return r
 }
 
-func (c condition) compare(s span) []expr {
+func (c condition) compare(s wire.Span) []wire.Expr {
 	op := uint32(unix.NFT_CMP_EQ)
 	if c.not != c.flags { // one of several bits is there where not all are 0
 		op = unix.NFT_CMP_NEQ
 	}
-	if bits, ok := prefix(s); ok && !s.single() && bits > 0 {
-		mask := make([]byte, len(s.first))
+	if bits, ok := prefix(s); ok && !s.Single() && bits > 0 {
+		mask := make([]byte, len(s.First))
 		for i := range bits {
 			mask[i/8] |= 0x80 >> (i % 8)
 		}
-		return one(bitwise(reg(0), uint32(len(mask)), mask, make([]byte, len(mask))), cmp(op, reg(0), s.first))
+		return wire.One(wire.Bitwise(wire.Reg(0), mask, make([]byte, len(mask))), wire.Compare(op, wire.Reg(0), s.First))
 	}
-	if s.single() {
-		return one(cmp(op, reg(0), s.first))
+	if s.Single() {
+		return wire.One(wire.Compare(op, wire.Reg(0), s.First))
 	}
-	return one(inRange(op, reg(0), s.first, s.last))
+	return wire.One(wire.InRange(op, wire.Reg(0), s.First, s.Last))
 }
 
 // prefix tells the ranges that are all values with the same first bits.
-func prefix(s span) (bits int, ok bool) {
-	if len(s.first) < 4 {
+func prefix(s wire.Span) (bits int, ok bool) {
+	if len(s.First) < 4 {
 		return 0, false // ports are written as ranges
 	}
-	for i := range len(s.first) * 8 {
+	for i := range len(s.First) * 8 {
 		mask := byte(0x80 >> (i % 8))
-		a, b := s.first[i/8]&mask, s.last[i/8]&mask
+		a, b := s.First[i/8]&mask, s.Last[i/8]&mask
 		if ok && (a != 0 || b == 0) {
 			return 0, false
 		}
@@ -89,19 +90,19 @@ func prefix(s span) (bits int, ok bool) {
 }
 
 // joined are ranges in order, those that overlap or touch made one.
-func joined(spans []span) (out []span) {
-	single := !slices.ContainsFunc(spans, func(s span) bool { return !s.single() })
-	var ordered []*span
+func joined(spans []wire.Span) (out []wire.Span) {
+	single := !slices.ContainsFunc(spans, func(s wire.Span) bool { return !s.Single() })
+	var ordered []*wire.Span
 	for _, s := range spans {
 		ordered = append(ordered, &s)
 	}
-	lists.Sort(ordered, func(a, b *span) int { return bytes.Compare(a.first, b.first) })
+	lists.Sort(ordered, func(a, b *wire.Span) int { return bytes.Compare(a.First, b.First) })
 	for _, s := range ordered {
 		if n := len(out) - 1; n >= 0 {
-			after, more := next(out[n].last)
-			if bytes.Compare(s.first, out[n].last) <= 0 || !single && more && bytes.Equal(s.first, after) {
-				if bytes.Compare(s.last, out[n].last) > 0 {
-					out[n].last = s.last
+			after, more := wire.Next(out[n].Last)
+			if bytes.Compare(s.First, out[n].Last) <= 0 || !single && more && bytes.Equal(s.First, after) {
+				if bytes.Compare(s.Last, out[n].Last) > 0 {
+					out[n].Last = s.Last
 				}
 				continue
 			}
@@ -184,7 +185,7 @@ func unknown(word, understood string) error {
 }
 
 // Several values of one kind.
-func (c condition) with(parse func(string) (span, error), values ...string) (condition, error) {
+func (c condition) with(parse func(string) (wire.Span, error), values ...string) (condition, error) {
 	for _, v := range values {
 		s, err := parse(v)
 		if err != nil {

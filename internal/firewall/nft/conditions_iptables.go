@@ -83,7 +83,7 @@ func maskedMark(text string) (condition, error) {
 		if err != nil {
 			return c, err
 		}
-		c.mask = m.first
+		c.mask = m.First
 	}
 	return c.with(parseMark, text)
 }

@@ -2,6 +2,8 @@ package nft
 
 import (
 	"fmt"
+
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 const nftWords = "ip or ip6 saddr, daddr, protocol or nexthdr; tcp, udp, sctp or th sport or dport; iifname; oifname; meta l4proto or mark; ct state; ether saddr"
@@ -100,7 +102,7 @@ func (w *reader) meta(key string) (condition, error) {
 			if err != nil {
 				return c, err
 			}
-			c.mask = m.first
+			c.mask = m.First
 		}
 		c.not = w.negated()
 		return w.valuesInto(c, parseMark)
@@ -139,7 +141,7 @@ func (w *reader) values(list bool) (out []string, err error) {
 	}
 }
 
-func (w *reader) valuesInto(c condition, parse func(string) (span, error)) (condition, error) {
+func (w *reader) valuesInto(c condition, parse func(string) (wire.Span, error)) (condition, error) {
 	values, err := w.values(false)
 	if err != nil {
 		return c, err

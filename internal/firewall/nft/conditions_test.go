@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -53,9 +54,9 @@ func TestConditions(t *testing.T) {
 	s := kerneltest.New(t)
 	for _, c := range cases {
 		family := "ip"
-		expressions := family4()
+		expressions := wire.Family4()
 		if c.six {
-			family, expressions = "ip6", family6()
+			family, expressions = "ip6", wire.Family6()
 		}
 		list := func() string {
 			out := s.Run("nft list ruleset")
@@ -72,16 +73,17 @@ func TestConditions(t *testing.T) {
 				continue
 			}
 			r := compile(conditions, profileIDs)
-			r.exprs = append(append(expressions[:2:2], r.exprs...), verdict(1, ""))
-			tab := &table{family: unix.NFPROTO_INET, name: "t", chains: func() []chain { return []chain{{name: "c", hook: &hook{"nat", 0, 0}, rules: []rule{r}}} }}
+			r.Exprs = append(append(expressions[:2:2], r.Exprs...), wire.Accept())
+			tab := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
 			conn, err := dial()
 			if err != nil {
 				t.Fatal(err)
 			}
-			batch := tab.static()
-			// Neither a comment nor the set of the layout.
-			batch = append([]message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, tab.family, []attr{stringAttr(unix.NFTA_TABLE_NAME, "t")}}}, batch[2:]...)
-			err = conn.commit(batch, 0)
+			batch := append([]wire.Message{
+				tab.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, wire.String(unix.NFTA_TABLE_NAME, "t")),
+				tab.NewChain(wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}),
+			}, tab.NewRules("c", r)...)
+			err = conn.Commit(batch, 0)
 			conn.Close()
 			if err != nil {
 				t.Errorf("%s: %v", words, err)

@@ -9,27 +9,29 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 // parseAddress reads an address, a prefix or a range of addresses of a family.
-func parseAddress(six bool) func(string) (span, error) {
-	return func(text string) (span, error) {
+func parseAddress(six bool) func(string) (wire.Span, error) {
+	return func(text string) (wire.Span, error) {
 		if first, end, ok := strings.Cut(text, "-"); ok {
 			a, errA := netip.ParseAddr(first)
 			b, errB := netip.ParseAddr(end)
 			if errA != nil || errB != nil || a.Is6() != six || b.Is6() != six || b.Less(a) {
-				return span{}, wrongAddress(text, six)
+				return wire.Span{}, wrongAddress(text, six)
 			}
-			return span{a.AsSlice(), b.AsSlice()}, nil
+			return wire.Span{First: a.AsSlice(), Last: b.AsSlice()}, nil
 		}
 		p, err := netip.ParsePrefix(text)
 		if a, aErr := netip.ParseAddr(text); aErr == nil {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil || p.Addr().Is6() != six || p.Addr().Zone() != "" {
-			return span{}, wrongAddress(text, six)
+			return wire.Span{}, wrongAddress(text, six)
 		}
-		return span{p.Masked().Addr().AsSlice(), last(p)}, nil
+		return wire.Span{First: p.Masked().Addr().AsSlice(), Last: last(p)}, nil
 	}
 }
 
@@ -41,7 +43,7 @@ func wrongAddress(text string, six bool) error {
 }
 
 // parsePort reads a port or a range of them, with '-' or ':' between.
-func parsePort(text string) (span, error) {
+func parsePort(text string) (wire.Span, error) {
 	first, end, ok := strings.Cut(strings.Replace(text, ":", "-", 1), "-")
 	if !ok {
 		end = first
@@ -49,9 +51,9 @@ func parsePort(text string) (span, error) {
 	a, errA := strconv.ParseUint(first, 10, 16)
 	b, errB := strconv.ParseUint(end, 10, 16)
 	if errA != nil || errB != nil || b < a {
-		return span{}, unknown(text, "a port's number, or a range of them,")
+		return wire.Span{}, unknown(text, "a port's number, or a range of them,")
 	}
-	return span{be16(uint16(a)), be16(uint16(b))}, nil
+	return wire.Span{First: be16(uint16(a)), Last: be16(uint16(b))}, nil
 }
 
 var protocols = map[string]byte{
@@ -59,40 +61,40 @@ var protocols = map[string]byte{
 	"icmpv6": unix.IPPROTO_ICMPV6, "ipv6-icmp": unix.IPPROTO_ICMPV6, "udplite": unix.IPPROTO_UDPLITE, "dccp": unix.IPPROTO_DCCP,
 }
 
-func parseProtocol(text string) (span, error) {
+func parseProtocol(text string) (wire.Span, error) {
 	if n, ok := protocols[text]; ok {
-		return only([]byte{n}), nil
+		return wire.Only([]byte{n}), nil
 	}
 	n, err := strconv.ParseUint(text, 10, 8)
 	if err != nil {
-		return span{}, unknown(text, "tcp, udp, sctp or a protocol's number")
+		return wire.Span{}, unknown(text, "tcp, udp, sctp or a protocol's number")
 	}
-	return only([]byte{byte(n)}), nil
+	return wire.Only([]byte{byte(n)}), nil
 }
 
-func parseName(text string) (span, error) {
+func parseName(text string) (wire.Span, error) {
 	name := strings.Trim(text, `"`)
 	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/:*+\"") {
-		return span{}, unknown(text, "an interface's name")
+		return wire.Span{}, unknown(text, "an interface's name")
 	}
-	return only(ifnameBytes(name)), nil
+	return wire.Only(wire.IfName(name)), nil
 }
 
-func parseMAC(text string) (span, error) {
+func parseMAC(text string) (wire.Span, error) {
 	mac, err := net.ParseMAC(text)
 	if err != nil || len(mac) != 6 {
-		return span{}, unknown(text, "a hardware address")
+		return wire.Span{}, unknown(text, "a hardware address")
 	}
-	return only(mac), nil
+	return wire.Only(mac), nil
 }
 
 // parseMark reads a mark. It is compared in the machine's byte order.
-func parseMark(text string) (span, error) {
+func parseMark(text string) (wire.Span, error) {
 	n, err := strconv.ParseUint(text, 0, 32)
 	if err != nil {
-		return span{}, unknown(text, "a mark, 0 to 0xffffffff,")
+		return wire.Span{}, unknown(text, "a mark, 0 to 0xffffffff,")
 	}
-	return only(native(uint32(n))), nil
+	return wire.Only(wire.Native(uint32(n))), nil
 }
 
 // states are bits of the kernel's NF_CT_STATE_BIT.
@@ -111,21 +113,21 @@ func stateCondition(not bool, values []string) (condition, error) {
 	if bits == 0 {
 		return condition{}, fmt.Errorf("a state is missing")
 	}
-	load := expression("ct", u32Attr(unix.NFTA_CT_DREG, reg(0)), u32Attr(unix.NFTA_CT_KEY, unix.NFT_CT_STATE))
-	return condition{load: one(load), of: markType, mask: native(bits), not: not, flags: true, spans: []span{only(native(0))}}, nil
+	load := wire.Expression("ct", wire.U32(unix.NFTA_CT_DREG, wire.Reg(0)), wire.U32(unix.NFTA_CT_KEY, unix.NFT_CT_STATE))
+	return condition{load: wire.One(load), of: wire.MarkType, mask: wire.Native(bits), not: not, flags: true, spans: []wire.Span{wire.Only(wire.Native(0))}}, nil
 }
 
 func (w *reader) addressCondition(source bool) condition {
-	offset, size, of := uint32(daddr4), uint32(4), ipv4Addr
+	offset, size, of := ipv4.daddr, uint32(4), wire.IPv4Addr
 	switch {
 	case w.six && source:
-		offset, size, of = saddr6, 16, ipv6Addr
+		offset, size, of = ipv6.saddr, 16, wire.IPv6Addr
 	case w.six:
-		offset, size, of = daddr6, 16, ipv6Addr
+		offset, size, of = ipv6.daddr, 16, wire.IPv6Addr
 	case source:
-		offset = saddr4
+		offset = ipv4.saddr
 	}
-	return condition{load: one(payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size, reg(0))), of: of}
+	return condition{load: wire.One(wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size, wire.Reg(0))), of: of}
 }
 
 func portCondition(source bool) condition {
@@ -133,27 +135,27 @@ func portCondition(source bool) condition {
 	if source {
 		offset = 0
 	}
-	return condition{load: one(payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2, reg(0))), of: inetService}
+	return condition{load: wire.One(wire.Payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2, wire.Reg(0))), of: wire.InetService}
 }
 
 func protocolCondition() condition {
-	return condition{load: one(meta(unix.NFT_META_L4PROTO, reg(0))), of: inetProto}
+	return condition{load: wire.One(wire.Meta(unix.NFT_META_L4PROTO, wire.Reg(0))), of: wire.InetProto}
 }
 
-func protocolIs(name string) []expr {
-	return one(meta(unix.NFT_META_L4PROTO, reg(0)), cmp(unix.NFT_CMP_EQ, reg(0), []byte{protocols[name]}))
+func protocolIs(name string) []wire.Expr {
+	return wire.One(wire.Meta(unix.NFT_META_L4PROTO, wire.Reg(0)), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), []byte{protocols[name]}))
 }
 
 func etherSourceCondition() condition {
 	ethernet := binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)
-	return condition{of: etherAddr, load: one(
-		meta(unix.NFT_META_IIFTYPE, reg(0)), cmp(unix.NFT_CMP_EQ, reg(0), ethernet),
-		payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, reg(0)),
+	return condition{of: wire.EtherAddr, load: wire.One(
+		wire.Meta(unix.NFT_META_IIFTYPE, wire.Reg(0)), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), ethernet),
+		wire.Payload(unix.NFT_PAYLOAD_LL_HEADER, 6, 6, wire.Reg(0)),
 	)}
 }
 
 func markCondition() condition {
-	return condition{load: one(meta(unix.NFT_META_MARK, reg(0))), of: markType}
+	return condition{load: wire.One(wire.Meta(unix.NFT_META_MARK, wire.Reg(0))), of: wire.MarkType}
 }
 
 // interfaceCondition compares a name, or what comes before a wildcard at its end.
@@ -162,13 +164,25 @@ func interfaceCondition(out, not bool, wildcard string, values []string) (condit
 	if out {
 		key = unix.NFT_META_OIFNAME
 	}
-	c := condition{load: one(meta(key, reg(0))), of: ifnameType, not: not}
+	c := condition{load: wire.One(wire.Meta(key, wire.Reg(0))), of: wire.IfNameType, not: not}
 	if len(values) == 1 {
 		if start, ok := strings.CutSuffix(strings.Trim(values[0], `"`), wildcard); ok && start != "" {
 			_, err := parseName(start)
-			c.spans = []span{only([]byte(start))}
+			c.spans = []wire.Span{wire.Only([]byte(start))}
 			return c, err
 		}
 	}
 	return c.with(parseName, values...)
+}
+
+func be16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+
+// last is the highest address of a prefix.
+func last(p netip.Prefix) []byte {
+	a := p.Masked().Addr().AsSlice()
+	mask := net.CIDRMask(p.Bits(), len(a)*8)
+	for i := range a {
+		a[i] |= ^mask[i]
+	}
+	return a
 }

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 // An accept in our table does not help where a chain of somebody else's on the
@@ -34,30 +34,30 @@ func (f foreign) iptables() bool {
 }
 
 // in makes a message about something in the chain's table.
-func (f foreign) in(kind, flags uint16, body ...attr) message {
-	return message{kind, flags, f.Family, body}
+func (f foreign) in(kind, flags uint16, body ...wire.Attr) wire.Message {
+	return f.Table.Message(kind, flags, body...)
 }
 
 // forwardChain reads an answer about a chain, and says whether it is somebody
 // else's on the forward hook.
 func forwardChain(family uint8, answer []byte) (f foreign, ok bool) {
-	f = foreign{Table: Table{Family: family}, policy: verdictAccept}
+	f = foreign{Table: Table{Family: family}, policy: wire.VerdictAccept}
 	var kind string
-	for key, data := range attrs(answer) {
+	for key, data := range wire.Attrs(answer) {
 		switch key {
 		case unix.NFTA_CHAIN_TABLE:
-			f.Table.Name = netlink.Text(data)
+			f.Table.Name = wire.Text(data)
 		case unix.NFTA_CHAIN_NAME:
-			f.name = netlink.Text(data)
+			f.name = wire.Text(data)
 		case unix.NFTA_CHAIN_TYPE:
-			kind = netlink.Text(data)
+			kind = wire.Text(data)
 		case unix.NFTA_CHAIN_POLICY:
-			f.policy = be32(data)
+			f.policy = wire.Uint32(data)
 		case unix.NFTA_CHAIN_HOOK:
-			ok = be32(netlink.Find(data, unix.NFTA_HOOK_HOOKNUM)) == unix.NF_INET_FORWARD
+			ok = wire.Uint32(wire.Find(data, unix.NFTA_HOOK_HOOKNUM)) == unix.NF_INET_FORWARD
 		}
 	}
-	ours := f.Family == inet.family && f.Table.Name == inet.name
+	ours := f.Family == inet.Family && f.Table.Name == inet.Name
 	return f, ok && kind == "filter" && !ours
 }
 

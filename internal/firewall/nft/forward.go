@@ -9,9 +9,6 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// KindForward is the members of Forward.
-const KindForward = "forward"
-
 // Forward lets what comes from addresses of a pod, or goes there, be forwarded
 // by the host, whatever the policy of others' chains.
 type Forward struct {
@@ -25,7 +22,7 @@ type Forward struct {
 func (f Forward) members() Members {
 	m := Members{Owner: f.Owner, Kind: KindForward, table: inet}
 	for _, a := range f.Pods {
-		m.Elements = append(m.Elements, Element{Set: "admit" + version(a), Key: a.AsSlice(), Text: a.String()})
+		m.Elements = append(m.Elements, element("forward"+version(a), a.AsSlice(), "%v", a))
 	}
 	return m
 }

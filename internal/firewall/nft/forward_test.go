@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -21,10 +22,12 @@ func TestOwnedTable(t *testing.T) {
 	}
 	defer owner.Close()
 	const flagOwner = 2 // NFT_TABLE_F_OWNER
-	theirs := &table{family: unix.NFPROTO_INET, name: "firewalld"}
-	err = owner.commit(append([]message{{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, theirs.family, []attr{
-		stringAttr(unix.NFTA_TABLE_NAME, theirs.name), u32Attr(unix.NFTA_TABLE_FLAGS, flagOwner),
-	}}}, theirs.parts("", nil, []chain{{name: "filter_FORWARD", hook: filterForward, rules: []rule{match(one(drop()))}}})...), 0)
+	theirs := wire.Table{Family: unix.NFPROTO_INET, Name: "firewalld"}
+	batch := []wire.Message{
+		theirs.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, wire.String(unix.NFTA_TABLE_NAME, theirs.Name), wire.U32(unix.NFTA_TABLE_FLAGS, flagOwner)),
+		theirs.NewChain(wire.Chain{Name: "filter_FORWARD", Hook: filterForward}),
+	}
+	err = owner.Commit(append(batch, theirs.NewRules("filter_FORWARD", wire.Match(wire.One(wire.Drop())))...), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +43,7 @@ func TestOwnedTable(t *testing.T) {
 		t.Errorf("ADD has left something:\n%s", text)
 	}
 	// Their owner lets the pods through: nothing is to be opened.
-	first := theirs.newRule("filter_FORWARD", match(one(accept())))
-	first.flags = unix.NLM_F_CREATE
-	if err := owner.commit([]message{first}, 0); err != nil {
+	if err := owner.Commit(theirs.NewFirstRule("filter_FORWARD", wire.Match(wire.One(wire.Accept()))), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := ForwardReady(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -16,18 +17,18 @@ import (
 // hardware address than the pod's own.
 // Without an address nothing is guarded.
 func Guard(owner name.Attachment, mac net.HardwareAddr) Members {
-	if mac == nil {
-		return Members{Owner: owner, Kind: KindGuard, table: bridge}
+	m := Members{Owner: owner, Kind: KindGuard, table: bridge}
+	if mac != nil {
+		m.Elements = []Element{element("guarded", wire.IfName(owner.HostLink()), "%q", owner.HostLink()), allowed(owner, mac)}
 	}
-	link := owner.HostLink()
-	return Members{Owner: owner, Kind: KindGuard, table: bridge, Elements: []Element{
-		{Set: "guarded", Key: ifnameBytes(link), Text: fmt.Sprintf("%q", link)},
-		{Set: "macs", Key: fields(ifnameBytes(link), mac), Text: fmt.Sprintf("%q . %v", link, mac)},
-	}}
+	return m
 }
 
-// KindGuardMAC is the members of GuardMAC.
-const KindGuardMAC = "guard-mac"
+// allowed is a hardware address under which a pod may send.
+func allowed(owner name.Attachment, mac net.HardwareAddr) Element {
+	link := owner.HostLink()
+	return element("macs", wire.Fields(wire.IfName(link), mac), "%q . %v", link, mac)
+}
 
 // GuardMAC lets a guarded pod send under another address too: the one that it
 // is given later in the chain. A pod that is not guarded needs none.
@@ -39,8 +40,7 @@ type GuardMAC struct {
 func (g GuardMAC) members() Members {
 	m := Members{Owner: g.Owner, Kind: KindGuardMAC, table: bridge}
 	if g.MAC != nil {
-		link := g.Owner.HostLink()
-		m.Elements = []Element{{Set: "macs", Key: fields(ifnameBytes(link), g.MAC), Text: fmt.Sprintf("%q . %v", link, g.MAC)}}
+		m.Elements = []Element{allowed(g.Owner, g.MAC)}
 	}
 	return m
 }
@@ -52,9 +52,9 @@ func (g GuardMAC) Idle() bool { return g.MAC == nil }
 
 // guarded reports whether there is a guard, and it knows another address.
 func (g GuardMAC) guarded() bool {
-	r, err := readRecord(Guard(g.Owner, nil).key())
+	r, err := records(KindGuard).Read(g.Owner)
 	return err == nil && !slices.ContainsFunc(r.Elements, func(e Element) bool {
-		return bytes.Equal(e.Key, fields(ifnameBytes(g.Owner.HostLink()), g.MAC))
+		return bytes.Equal(e.Key, allowed(g.Owner, g.MAC).Key)
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 // foreigners finds the chains of others on the forward hook. The kernel's list
@@ -22,7 +22,7 @@ func (c conn) foreigners() (out []foreign, err error) {
 			if slices.ContainsFunc(out, func(o foreign) bool { return o.String() == f.String() }) {
 				continue // a chain of the family inet is on both hooks
 			}
-			answers, err := c.ask(f.in(unix.NFT_MSG_GETCHAIN, 0, chainAttrs(f.Table, f.name)...))
+			answers, err := c.Ask(f.in(unix.NFT_MSG_GETCHAIN, 0, chainAttrs(f.Table, f.name)...))
 			if err != nil || len(answers) == 0 {
 				continue // it is gone meanwhile
 			}
@@ -37,7 +37,7 @@ func (c conn) foreigners() (out []foreign, err error) {
 // amongAll finds them in the list of all chains.
 func (c conn) amongAll() (out []foreign, err error) {
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		answers, err := c.ask(message{unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, family, nil})
+		answers, err := c.Ask(wire.Table{Family: family}.Message(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP))
 		if err != nil {
 			return nil, fmt.Errorf("list nftables' chains: %w", err)
 		}
@@ -52,30 +52,23 @@ func (c conn) amongAll() (out []foreign, err error) {
 
 // Numbers of linux/netfilter/nfnetlink_hook.h.
 const (
-	subsysHook  = 12 // NFNL_SUBSYS_HOOK
-	hookGet     = 0  // NFNL_MSG_HOOK_GET
-	hookNumber  = 1  // NFNLA_HOOK_HOOKNUM
-	hookChain   = 6  // NFNLA_HOOK_CHAIN_INFO
-	hookDesc    = 1  // NFNLA_HOOK_INFO_DESC
-	chainTable  = 1  // NFNLA_CHAIN_TABLE
-	chainFamily = 2  // NFNLA_CHAIN_FAMILY
-	chainName   = 3  // NFNLA_CHAIN_NAME
+	hookChain   = 6 // NFNLA_HOOK_CHAIN_INFO
+	hookDesc    = 1 // NFNLA_HOOK_INFO_DESC
+	chainTable  = 1 // NFNLA_CHAIN_TABLE
+	chainFamily = 2 // NFNLA_CHAIN_FAMILY
+	chainName   = 3 // NFNLA_CHAIN_NAME
 )
 
 // onHook lists the chains that a family's forwarded packets go through.
 func (c conn) onHook(family uint8) (out []foreign, err error) {
-	answers, err := c.Dump(netlink.Message{
-		Type: subsysHook<<8 | hookGet,
-		Body: append(header(family, 0), netlink.Join(u32Attr(hookNumber, unix.NF_INET_FORWARD))...),
-	})
+	answers, err := c.Hooks(family, unix.NF_INET_FORWARD)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range answers {
-		const headerSize = 4 // struct nfgenmsg
-		desc := netlink.Find(netlink.Find(a[min(headerSize, len(a)):], hookChain), hookDesc)
-		f := foreign{Table: Table{Name: netlink.Text(netlink.Find(desc, chainTable))}, name: netlink.Text(netlink.Find(desc, chainName))}
-		if b := netlink.Find(desc, chainFamily); len(b) > 0 {
+		desc := wire.Find(a, hookChain, hookDesc)
+		f := foreign{Table: Table{Name: wire.Text(wire.Find(desc, chainTable))}, name: wire.Text(wire.Find(desc, chainName))}
+		if b := wire.Find(desc, chainFamily); len(b) > 0 {
 			f.Family = b[0]
 		}
 		if f.name != "" { // else it is no chain of nftables

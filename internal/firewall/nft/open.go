@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state"
 )
@@ -92,10 +93,10 @@ func Reopen() error {
 }
 
 func (c conn) has(p place) (bool, error) {
-	answers, err := c.ask(message{unix.NFT_MSG_GETRULE, 0, p.Family, []attr{
-		stringAttr(unix.NFTA_RULE_TABLE, p.Table), stringAttr(unix.NFTA_RULE_CHAIN, p.Chain),
-		bytesAttr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, p.Handle)),
-	}})
+	answers, err := c.Ask(wire.Table{Family: p.Family}.Message(unix.NFT_MSG_GETRULE, 0,
+		wire.String(unix.NFTA_RULE_TABLE, p.Table), wire.String(unix.NFTA_RULE_CHAIN, p.Chain),
+		wire.Bytes(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, p.Handle)),
+	))
 	if errors.Is(err, unix.ENOENT) || len(answers) == 0 {
 		return false, nil
 	}
@@ -146,7 +147,7 @@ func (c conn) open(matters families, admins ...string) error {
 // openOne opens one chain and gives our rules in it.
 func (c conn) openOne(f foreign, admins []string) (places []place, err error) {
 	for range tries {
-		generation, err := c.generation()
+		generation, err := c.Generation()
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +158,7 @@ func (c conn) openOne(f foreign, admins []string) (places []place, err error) {
 		if len(batch) == 0 {
 			return have, nil
 		}
-		if err := c.commit(batch, generation); err != nil && !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
+		if err := c.Commit(batch, generation); err != nil && !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
 			return nil, closed(f, err)
 		}
 	}
@@ -175,7 +176,7 @@ func closed(f foreign, err error) error {
 
 // opening gives the messages that a chain needs to be open, and our rules that
 // are there already.
-func (c conn) opening(f foreign, admins []string) (batch []message, have []place, err error) {
+func (c conn) opening(f foreign, admins []string) (batch []wire.Message, have []place, err error) {
 	rules, err := c.rules(f.Table, f.name)
 	if err != nil {
 		return nil, nil, err
@@ -189,7 +190,7 @@ func (c conn) opening(f foreign, admins []string) (batch []message, have []place
 	if word == dropped {
 		before = theirs[at].handle
 	}
-	want := map[string]bool{lastComment: word == dropped || word != accepted && f.policy == verdictDrop}
+	want := map[string]bool{lastComment: word == dropped || word != accepted && f.policy == wire.VerdictDrop}
 	for _, a := range admins {
 		there, err := c.hasAdmin(f, a)
 		if err != nil {
@@ -210,14 +211,14 @@ func (c conn) opening(f foreign, admins []string) (batch []message, have []place
 	}
 	for _, a := range admins {
 		if want[adminComment(a)] {
-			batch = append(batch, f.addRule(0, unix.NLM_F_CREATE, adminComment(a), jump(a)))
+			batch = append(batch, f.addRule(0, unix.NLM_F_CREATE, adminComment(a), wire.Jump(a)))
 		}
 	}
 	switch {
 	case want[lastComment] && before != 0:
-		batch = append(batch, f.addRule(before, unix.NLM_F_CREATE, lastComment, accept()))
+		batch = append(batch, f.addRule(before, unix.NLM_F_CREATE, lastComment, wire.Accept()))
 	case want[lastComment]:
-		batch = append(batch, f.addRule(0, unix.NLM_F_CREATE|unix.NLM_F_APPEND, lastComment, accept()))
+		batch = append(batch, f.addRule(0, unix.NLM_F_CREATE|unix.NLM_F_APPEND, lastComment, wire.Accept()))
 	}
 	return batch, have, nil
 }
@@ -233,16 +234,16 @@ func (c conn) hasAdmin(f foreign, name string) (bool, error) {
 
 // addRule adds a rule about what is admitted: before another one's handle, or
 // at the head, or with NLM_F_APPEND at the end.
-func (f foreign) addRule(before uint64, flags uint16, text string, verdict expr) message {
-	exprs := marked(admitBit)
+func (f foreign) addRule(before uint64, flags uint16, text string, verdict wire.Expr) wire.Message {
+	exprs := marked(forwardBit)
 	if f.iptables() {
-		exprs = one(xtMark(1 << admitBit))
+		exprs = wire.One(xtMark(1 << forwardBit))
 	}
 	body := append(ruleAttrs(f.Table, f.name),
-		nest(unix.NFTA_RULE_EXPRESSIONS, append(exprs, expression("counter"), verdict)...),
-		bytesAttr(unix.NFTA_RULE_USERDATA, comment(text)))
+		wire.Nest(unix.NFTA_RULE_EXPRESSIONS, append(exprs, wire.Expression("counter"), verdict)...),
+		wire.Bytes(unix.NFTA_RULE_USERDATA, wire.Comment(text)))
 	if before != 0 {
-		body = append(body, bytesAttr(unix.NFTA_RULE_POSITION, binary.BigEndian.AppendUint64(nil, before)))
+		body = append(body, wire.Bytes(unix.NFTA_RULE_POSITION, binary.BigEndian.AppendUint64(nil, before)))
 	}
 	return f.in(unix.NFT_MSG_NEWRULE, flags, body...)
 }
@@ -250,10 +251,10 @@ func (f foreign) addRule(before uint64, flags uint16, text string, verdict expr)
 // xtMark is marked in the words of iptables (struct xt_mark_mtinfo1). Versions
 // of iptables before 1.8.8 show a rule with the other form as if it had no
 // condition, and would store it so.
-func xtMark(m uint32) expr {
-	info := append(append(native(m), native(m)...), 0, 0, 0, 0)
+func xtMark(m uint32) wire.Expr {
+	info := append(append(wire.Native(m), wire.Native(m)...), 0, 0, 0, 0)
 	const name, revision, infoAttr = 1, 2, 3 // NFTA_MATCH_*
-	return expression("match", stringAttr(name, "mark"), u32Attr(revision, 1), bytesAttr(infoAttr, info))
+	return wire.Expression("match", wire.String(name, "mark"), wire.U32(revision, 1), wire.Bytes(infoAttr, info))
 }
 
 // blocked says which chains of others would drop admitted packets now, and
@@ -267,7 +268,7 @@ func (c conn) blocked(matters families) error {
 		}
 		batch, _, err := c.opening(f, nil)
 		if err == nil && len(batch) > 0 {
-			if err = c.rehearse(batch); err != nil {
+			if err = c.Rehearse(batch); err != nil {
 				err = closed(f, err)
 			}
 		}

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 // Others is a door to tables that other programs keep: iptables, whose rules
@@ -32,13 +32,13 @@ func (o *Others) Has(t Table, chain string) (bool, error) { return o.c.hasChain(
 
 // Chains lists the names of a table's chains.
 func (o *Others) Chains(t Table) (names []string, err error) {
-	answers, err := o.c.ask(message{unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, t.Family, nil})
+	answers, err := o.c.Ask(t.Message(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP))
 	if err != nil && !absent(err) {
 		return nil, fmt.Errorf("list the chains of nftables: %w", err)
 	}
 	for _, a := range answers {
-		if netlink.Text(netlink.Find(a, unix.NFTA_CHAIN_TABLE)) == t.Name {
-			names = append(names, netlink.Text(netlink.Find(a, unix.NFTA_CHAIN_NAME)))
+		if wire.Text(wire.Find(a, unix.NFTA_CHAIN_TABLE)) == t.Name {
+			names = append(names, wire.Text(wire.Find(a, unix.NFTA_CHAIN_NAME)))
 		}
 	}
 	return names, nil
@@ -48,33 +48,33 @@ func (o *Others) Chains(t Table) (names []string, err error) {
 func (o *Others) Rules(t Table, chain string) ([]Rule, error) { return o.c.rules(t, chain) }
 
 // Edit is one step of a change.
-type Edit struct{ m message }
+type Edit struct{ m wire.Message }
 
 // Without takes one rule out of a chain.
 func Without(t Table, chain string, r Rule) Edit {
-	handle := bytesAttr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, r.handle))
-	return Edit{message{unix.NFT_MSG_DELRULE, 0, t.Family, append(ruleAttrs(t, chain), handle)}}
+	handle := wire.Bytes(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, r.handle))
+	return Edit{t.Message(unix.NFT_MSG_DELRULE, 0, append(ruleAttrs(t, chain), handle)...)}
 }
 
 // WithoutChain takes a chain away with all that is in it. There must be no jump
 // to it any more.
 func WithoutChain(t Table, chain string) []Edit {
 	return []Edit{
-		{message{unix.NFT_MSG_DELRULE, 0, t.Family, ruleAttrs(t, chain)}},
-		{message{unix.NFT_MSG_DELCHAIN, 0, t.Family, chainAttrs(t, chain)}},
+		{t.Message(unix.NFT_MSG_DELRULE, 0, ruleAttrs(t, chain)...)},
+		{t.DeleteChain(chain)},
 	}
 }
 
 // WithoutTable takes a table away with all that is in it.
 func WithoutTable(t Table) Edit {
-	return Edit{message{unix.NFT_MSG_DELTABLE, 0, t.Family, []attr{stringAttr(unix.NFTA_TABLE_NAME, t.Name)}}}
+	return Edit{t.Message(unix.NFT_MSG_DELTABLE, 0, wire.String(unix.NFTA_TABLE_NAME, t.Name))}
 }
 
 // Change looks and then makes the edits that follow from it, all or none. Where
 // somebody changed the ruleset in between, it looks again.
 func (o *Others) Change(look func() ([]Edit, error)) error {
 	for range tries {
-		generation, err := o.c.generation()
+		generation, err := o.c.Generation()
 		if absent(err) {
 			return nil
 		}
@@ -85,11 +85,11 @@ func (o *Others) Change(look func() ([]Edit, error)) error {
 		if err != nil || len(edits) == 0 {
 			return err
 		}
-		var batch []message
+		var batch []wire.Message
 		for _, e := range edits {
 			batch = append(batch, e.m)
 		}
-		err = o.c.commit(batch, generation)
+		err = o.c.Commit(batch, generation)
 		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -1,17 +1,33 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/firewall/conntrack"
-	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/state/name"
 )
+
+// Host ports are members of hash maps and sets, one for each port: what one costs
+// to add, to find and to remove is the same whatever the number of others.
+//
+//	hostports4     host ports at every address of the host, and what they lead to
+//	addrports4     those at one address alone
+//	addrports      which ports are in addrports4 or addrports6, or once were
+//	hairpin4_24, addrhairpin4_24
+//	               the same ports, behind the network of 24 bits whose connections
+//	               to them are masqueraded; there is one such set for each length
+//	               of a network's prefix, made with the first member that needs it
+//
+// A port may be in one of hostports4 and addrports4 alone, unless all are of one
+// container's: see insertion.excludeRivals.
 
 // Mapping leads a port of the host to a port of a pod.
 type Mapping struct {
@@ -26,6 +42,14 @@ type Mapping struct {
 
 func (m Mapping) String() string {
 	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
+}
+
+// HostPort is how people write host ports: with the address only where it is one.
+func HostPort(protocol uint8, host netip.Addr, port string) string {
+	if !host.IsUnspecified() {
+		port = net.JoinHostPort(host.String(), port)
+	}
+	return fmt.Sprintf("host port %s/%s", port, protocolName(protocol))
 }
 
 // Protocols are those that have ports.
@@ -51,125 +75,59 @@ const (
 	AllSources
 )
 
-// portClaims are those of all ports: facts with functions of their own would be
-// the same as no other.
-var portClaims = &claims{conn.holder, conn.contested, Members.recorded, Members.parts, func(m Members) []Element {
-	return portElements(m.mappings, m.from, m.profile, math.MaxInt)
-}}
-
 // Ports are host ports that lead to a pod. They belong to one pod at a time. The
 // mappings are as Merge gives them.
 func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) Members {
-	m := Members{
-		Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p, claims: portClaims,
-		mappings: mappings, from: from,
+	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p}
+	for _, to := range mappings {
+		m.Elements = append(m.Elements, to.port(p.portSuffix()))
 	}
-	m.Elements = portElements(mappings, from, p, row)
+	for _, to := range mappings {
+		for _, s := range to.sources(from) {
+			m.Elements = append(m.Elements, to.hairpin(s, p.hairpinSuffix()))
+		}
+		if !to.Host.IsUnspecified() {
+			number := element("addrports", to.key(), "%d . %s", to.HostPort, protocolName(to.Protocol))
+			number.Shared = true
+			m.Elements = append(m.Elements, number)
+		}
+	}
 	return m
 }
 
-// portElements are the members for host ports, with as many in a row as one
-// member.
-func portElements(mappings []Mapping, from Sources, p *Profile, row int) (out []Element) {
-	shifts := func(m Mapping) bool { return m.HostPort != m.PodPort }
-	for _, r := range runs(mappings, func(first, m Mapping) bool { return shifts(first) == shifts(m) }) {
-		if len(r.all) >= row && !shifts(r.Mapping) {
-			out = append(out, r.claim(p.claimSuffix()))
-			continue
-		}
-		for _, one := range r.all {
-			out = append(out, one.claim(p.claimSuffix()))
-		}
-	}
-	for _, r := range runs(mappings, func(first, m Mapping) bool { return true }) {
-		out = append(out, r.masqueraded(r.sources(from), p.snatSuffix(), row)...)
-		out = append(out, r.hint()...)
-	}
-	return out
+// key is the port as all sets have it, portKey is its size.
+func (m Mapping) key() []byte {
+	return wire.Fields(binary.BigEndian.AppendUint16(nil, m.HostPort), []byte{m.Protocol})
 }
 
-// Merge orders mappings and drops those that others imply. A port at one address
-// may lead elsewhere than at all others; else two that lead one port to two
-// places are an error.
-func Merge(mappings []Mapping) (out []Mapping, err error) {
-	type where struct {
-		protocol uint8
-		host     netip.Addr
-		port     uint16
+const portKey = 8
+
+// at is where the host has the port: a key, its text, and what the names of sets
+// that know an address begin with.
+func (m Mapping) at() (key []byte, text, base string) {
+	key, text = m.key(), fmt.Sprintf("%d . %s", m.HostPort, protocolName(m.Protocol))
+	if m.Host.IsUnspecified() {
+		return key, text, ""
 	}
-	taken := map[where]Mapping{}
-	ordered := slices.Clone(mappings)
-	lists.Stable(ordered, byPort)
-	for _, m := range ordered {
-		at := where{m.Protocol, m.Host, m.HostPort}
-		everywhere := at
-		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
-		before, found := taken[at]
-		wider, implied := taken[everywhere]
-		switch {
-		case !found && !(implied && wider.PodPort == m.PodPort):
-			taken[at] = m
-			out = append(out, m)
-		case found && before.PodPort != m.PodPort:
-			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", before, before.PodPort, m, m.PodPort)
-		}
-	}
-	return out, nil
+	return append(key, m.Host.AsSlice()...), fmt.Sprintf("%s . %v", text, m.Host), "addr"
 }
 
-// byPort puts what may be one range behind one another, and whole families
-// before single addresses.
-func byPort(a, b Mapping) int {
-	if c := a.Host.Compare(b.Host); c != 0 {
-		return c
+// port is the port in its map.
+func (m Mapping) port(suffix string) Element {
+	key, text, base := m.at()
+	if base == "" {
+		base = "host"
 	}
-	return (int(a.Protocol)-int(b.Protocol))<<16 + int(a.HostPort) - int(b.HostPort)
+	e := element(base+"ports"+version(m.Host)+suffix, key, "%s : %v . %d", text, m.Pod.Addr(), m.PodPort)
+	e.Data = wire.Fields(m.Pod.Addr().AsSlice(), binary.BigEndian.AppendUint16(nil, m.PodPort))
+	return e
 }
 
-// run is mappings of ports that follow one another, by their first.
-type run struct {
-	Mapping
-	last uint16
-	all  []Mapping
-}
-
-// runs joins mappings of ports that follow one another, as far as the later one
-// fits the first.
-func runs(mappings []Mapping, fits func(first, m Mapping) bool) (out []run) {
-	for i, m := range mappings {
-		if n := len(out) - 1; n >= 0 && out[n].last+1 == m.HostPort && m.HostPort != 0 &&
-			out[n].Protocol == m.Protocol && out[n].Host == m.Host && fits(out[n].Mapping, m) {
-			out[n].last = m.HostPort
-			out[n].all = mappings[i-len(out[n].all) : i+1]
-			continue
-		}
-		out = append(out, run{m, m.HostPort, mappings[i : i+1]})
-	}
-	return out
-}
-
-// key gives the first and the last of what the run takes, and its text.
-func (r run) key() (first, end []byte, text string) {
-	host := netip.PrefixFrom(r.Host, r.Host.BitLen())
-	where := r.Host.String()
-	if r.Host.IsUnspecified() {
-		host = netip.PrefixFrom(r.Host, 0)
-		where = host.String()
-	}
-	first = fields(be16(r.HostPort), []byte{r.Protocol}, host.Addr().AsSlice())
-	end = fields(be16(r.last), []byte{r.Protocol}, last(host))
-	ports := fmt.Sprint(r.HostPort)
-	if r.last != r.HostPort {
-		ports = fmt.Sprintf("%d-%d", r.HostPort, r.last)
-	}
-	return first, end, fmt.Sprintf("%s . %s . %s", ports, protocolName(r.Protocol), where)
-}
-
-// claim is the run in a map, without other ports of the pod's.
-func (r run) claim(suffix string) Element {
-	first, end, text := r.key()
-	pod := r.Pod.Addr()
-	return Element{Set: "dnat" + version(r.Host) + suffix, Key: first, End: end, Data: pod.AsSlice(), Text: fmt.Sprintf("%s : %v", text, pod)}
+// hairpin is the port behind a network that is masqueraded.
+func (m Mapping) hairpin(source netip.Prefix, suffix string) Element {
+	key, text, base := m.at()
+	set := fmt.Sprintf("%shairpin%s_%d%s", base, version(m.Host), source.Bits(), suffix)
+	return element(set, append(source.Addr().AsSlice(), key...), "%v . %s", source.Addr(), text)
 }
 
 // loopback is where the host's own connections to 127.0.0.1 come from.
@@ -188,32 +146,98 @@ func (m Mapping) sources(from Sources) []netip.Prefix {
 	return nil
 }
 
-// masqueraded is the run in the sets of what the networks ask for.
-func (r run) masqueraded(sources []netip.Prefix, suffix string, row int) (out []Element) {
-	if len(r.all) < row {
-		for _, one := range r.all {
-			out = append(out, one.masqueraded(sources, suffix)...)
-		}
-		return out
+// mapping reads an element of the maps of host ports. Others are none.
+func (e Element) mapping() (m Mapping, ok bool) {
+	base, _, _ := strings.Cut(e.Set, "_")
+	size := int(familyOf(base).size)
+	atOne := strings.HasPrefix(base, "addrports")
+	if !atOne && !strings.HasPrefix(base, "hostports") || len(e.Key) < portKey {
+		return m, false
 	}
-	first, end, text := r.key()
-	for _, s := range sources {
-		out = append(out, Element{
-			Set: "snat" + version(r.Host) + suffix, Key: slices.Concat(first, s.Addr().AsSlice()), End: slices.Concat(end, last(s)),
-			Text: fmt.Sprintf("%s . %v", text, s),
+	host := make([]byte, size)
+	if atOne {
+		copy(host, e.Key[portKey:])
+	}
+	m.HostPort, m.Protocol = binary.BigEndian.Uint16(e.Key), e.Key[4]
+	m.Host, _ = netip.AddrFromSlice(host)
+	if len(e.Data) >= size+2 {
+		pod, _ := netip.AddrFromSlice(e.Data[:size])
+		m.Pod, m.PodPort = netip.PrefixFrom(pod, pod.BitLen()), binary.BigEndian.Uint16(e.Data[size:])
+	}
+	return m, e.Set != "addrports"
+}
+
+// rival is the element beside which a host port cannot be alone. Of a port at
+// every address those at one are many: addrports says whether there may be any,
+// and listOfRivals where.
+func (e Element) rival() wire.Element {
+	if e.listOfRivals() != "" {
+		return wire.Element{Set: "addrports", Key: e.Key}
+	}
+	return wire.Element{Set: strings.Replace(e.Set, "addr", "host", 1), Key: e.Key[:portKey]}
+}
+
+func (e Element) listOfRivals() string {
+	if rest, ok := strings.CutPrefix(e.Set, "host"); ok {
+		return "addr" + rest
+	}
+	return ""
+}
+
+// Merge orders mappings and drops those that others imply. A port at one address
+// may lead elsewhere than at all others; else two that lead one port to two
+// places are an error.
+func Merge(mappings []Mapping) (out []Mapping, err error) {
+	type where struct {
+		protocol uint8
+		host     netip.Addr
+		port     uint16
+	}
+	taken := map[where]Mapping{}
+	ordered := slices.Clone(mappings)
+	slices.SortStableFunc(ordered, byPort)
+	for _, m := range ordered {
+		at := where{m.Protocol, m.Host, m.HostPort}
+		everywhere := at
+		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
+		before, found := taken[at]
+		wider, implied := taken[everywhere]
+		switch {
+		case !found && !(implied && wider.PodPort == m.PodPort):
+			taken[at] = m
+			out = append(out, m)
+		case found && before.PodPort != m.PodPort:
+			return nil, fmt.Errorf("%v leads to the pod's port %d, and %v to %d: a host port leads to one port", before, before.PodPort, m, m.PodPort)
+		}
+	}
+	return out, nil
+}
+
+// byPort puts ports that follow one another behind one another, and whole
+// families before single addresses.
+func byPort(a, b Mapping) int {
+	if c := a.Host.Compare(b.Host); c != 0 {
+		return c
+	}
+	return (int(a.Protocol)-int(b.Protocol))<<16 + int(a.HostPort) - int(b.HostPort)
+}
+
+// Flows are the connections that mappings are about, for what remembers them:
+// ports that follow one another, and lead to such, are one.
+func Flows(mappings []Mapping) (out []conntrack.Flow) {
+	for _, m := range mappings {
+		if n := len(out) - 1; n >= 0 && m.follows(out[n]) {
+			out[n].Last = m.HostPort
+			continue
+		}
+		out = append(out, conntrack.Flow{
+			Protocol: m.Protocol, Host: m.Host, First: m.HostPort, Last: m.HostPort, Pod: m.Pod.Addr(), PodPort: m.PodPort,
 		})
 	}
 	return out
 }
 
-// Flows are the connections that mappings are about, for what remembers them.
-func Flows(mappings []Mapping) (out []conntrack.Flow) {
-	for _, r := range runs(mappings, func(first, m Mapping) bool {
-		return m.PodPort-first.PodPort == m.HostPort-first.HostPort
-	}) {
-		out = append(out, conntrack.Flow{
-			Protocol: r.Protocol, Host: r.Host, First: r.HostPort, Last: r.last, Pod: r.Pod.Addr(), PodPort: r.PodPort,
-		})
-	}
-	return out
+func (m Mapping) follows(f conntrack.Flow) bool {
+	return m.Protocol == f.Protocol && m.Host == f.Host && m.Pod.Addr() == f.Pod &&
+		int(m.HostPort) == int(f.Last)+1 && m.PodPort-f.PodPort == m.HostPort-f.First
 }

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -16,9 +15,7 @@ import (
 // empty sets cost nothing worth the race of removing them.
 //
 //	chain profiles       the conditions, jump ports_<hash>
-//	chain ports_<hash>   what chain ports does, with sets of its own; those of
-//	                     single ports at all addresses come when they are
-//	                     needed (see single.go)
+//	chain ports_<hash>   what the chains hairpin and ports do, with sets of its own
 //	chain marks          masquerade by the bit
 //
 // A profile without conditions has its ports in the default sets, so that they
@@ -32,7 +29,7 @@ type Profile struct {
 	V4 []string `json:"v4,omitempty"`
 	V6 []string `json:"v6,omitempty"`
 
-	rules [2]rule // the conditions' expressions
+	rules [2]wire.Rule // the conditions' expressions
 	// parts are the messages that make it. They are made here and not where they
 	// are sent, so that plugins without profiles do not carry them.
 	parts part
@@ -43,7 +40,7 @@ func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
 	if markBit == DefaultMarkBit && len(v4) == 0 && len(v6) == 0 {
 		return nil, nil
 	}
-	if markBit == admitBit {
+	if markBit == forwardBit {
 		return nil, fmt.Errorf("markMasqBit is %d: that bit says which packets firewall admits; take another one", markBit)
 	}
 	p := &Profile{MarkBit: markBit, V4: v4, V6: v6}
@@ -72,15 +69,15 @@ func (p *Profile) String() string {
 
 func (p *Profile) conditional() bool { return p != nil && len(p.V4)+len(p.V6) > 0 }
 
-// claimSuffix and snatSuffix are what the names of the sets end in.
-func (p *Profile) claimSuffix() string {
+// portSuffix and hairpinSuffix are what the names of the sets end in.
+func (p *Profile) portSuffix() string {
 	if !p.conditional() {
 		return ""
 	}
 	return p.Suffix
 }
 
-func (p *Profile) snatSuffix() string {
+func (p *Profile) hairpinSuffix() string {
 	if p == nil {
 		return ""
 	}
@@ -90,23 +87,21 @@ func (p *Profile) snatSuffix() string {
 // static makes the profile. Its first message is refused where it is there
 // already, so that of two who make it at once the rules come in only once.
 func (p *Profile) static(t *table) part {
-	chain := chain{name: "ports" + p.Suffix}
-	sets, rules := [][]set{snatSets}, markRules(p.Suffix, p.MarkBit)
+	chain := "ports" + p.Suffix
+	batch := part{exclusively(t.NewChain(wire.Chain{Name: chain}))}
 	if p.conditional() {
-		sets = [][]set{atSets, claimSets, snatSets}
-		rules = portRules(p.Suffix, p.Suffix, p.MarkBit, profileIDs)
+		for i, s := range portSets(p.Suffix) {
+			batch = append(batch, t.NewSet(s, uint32(i+1)))
+		}
+		batch = append(batch, t.NewRules(chain, portRules(p.Suffix, profileIDs)...)...)
 	}
-	first := t.newChain(chain)
-	first.flags |= unix.NLM_F_EXCL
-	batch := append(part{first}, t.parts(p.Suffix, sets, nil)...)
-	batch = append(batch, t.append(chain.name, rules...)...)
-	for i, family := range [][]expr{family4(), family6()} {
-		r := match(family, p.rules[i].exprs, one(jump(chain.name)))
-		r.anon = p.rules[i].anon
-		batch = append(batch, t.append("profiles", r)...)
+	for i, family := range [][]wire.Expr{wire.Family4(), wire.Family6()} {
+		r := wire.Match(family, p.rules[i].Exprs, wire.One(wire.Jump(chain)))
+		r.Anonymous = p.rules[i].Anonymous
+		batch = append(batch, t.NewRules("profiles", r)...)
 	}
 	if p.MarkBit != DefaultMarkBit {
-		batch = append(batch, t.append("marks", masqueradeMarked(p.MarkBit))...)
+		batch = append(batch, t.NewRules("marks", masqueradeMarked(p.MarkBit))...)
 	}
 	return batch
 }

@@ -1,19 +1,18 @@
 package nft
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"strings"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/firewall/conntrack"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -21,26 +20,37 @@ import (
 // What attachments have in the tables is recorded in files that die, like the
 // tables, with the boot:
 //
-//	/run/catena/nft/<key>.<kind>        a JSON object: owner, netns, elements
-//	/run/catena/nft/dead/<key>.<kind>   what DEL could not remove; the next
-//	                                    call of any plugin tries again
+//	/run/catena/nft/<key>.<kind>           a JSON object: owner, netns, elements
+//	/run/catena/nft/pending/<key>.<kind>   what DEL could not remove; the next
+//	                                       call of any plugin tries again
 //
 // <key> is a hash of the attachment. The elements carry their text, so a record
 // can be read by people.
 const (
-	records = state.Folder("/run/catena/nft")
-	dead    = state.Folder("/run/catena/nft/dead")
+	recordFolder  = state.Folder("/run/catena/nft")
+	pendingFolder = state.Folder("/run/catena/nft/pending")
 )
+
+// records are those of members of one kind.
+func records(kind string) state.Records[record] {
+	return state.Records[record]{Folder: recordFolder, Kind: kind}
+}
+
+// pending are those whose removal is pending.
+func pending(kind string) state.Records[record] {
+	return state.Records[record]{Folder: pendingFolder, Kind: kind}
+}
 
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
 	kernel.NetnsRef
+	Kind    string   `json:"kind"`
 	Family  uint8    `json:"family"`
 	Profile *Profile `json:"profile,omitempty"`
 	// Static are the messages that make the profile: who puts it back need not
 	// understand the conditions.
-	Static   []kept    `json:"static,omitempty"`
+	Static   part      `json:"static,omitempty"`
 	Elements []Element `json:"elements"`
 	// Exclusive is as of Members.
 	Exclusive bool `json:"exclusive,omitempty"`
@@ -48,45 +58,25 @@ type record struct {
 	Since int64 `json:"since"`
 }
 
+// Of is whose it is.
+func (r record) Of() name.Attachment { return r.Owner }
+
 // record is what there is to say of the members, but for their pod.
 func (m Members) record() record {
-	r := record{Owner: m.Owner, Family: m.table.family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive}
+	r := record{
+		Owner: m.Owner, Kind: m.Kind,
+		Family: m.table.Family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive,
+	}
 	if m.profile != nil {
-		for _, part := range m.profile.parts {
-			r.Static = append(r.Static, kept{part.kind, part.flags, part.family, netlink.Join(part.body...)})
-		}
+		r.Static = m.profile.parts
 	}
 	return r
-}
-
-// kept is a message in a file.
-type kept struct {
-	Kind   uint16 `json:"kind"`
-	Flags  uint16 `json:"flags"`
-	Family uint8  `json:"family"`
-	Body   []byte `json:"body"`
-}
-
-func (k kept) message() message { return message{k.Kind, k.Flags, k.Family, []attr{k.Body}} }
-
-func readRecord(key string) (record, error) { return readFrom(records, key) }
-
-func readFrom(folder state.Folder, key string) (record, error) {
-	var r record
-	b, err := folder.Read(key)
-	if err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s/%s: %w", folder, key, err)
-	}
-	return r, nil
 }
 
 // in finds the table that the record's members are in.
 func (r record) in() (*table, error) {
 	for _, t := range tables {
-		if t.family == r.Family {
+		if t.Family == r.Family {
 			return t, nil
 		}
 	}
@@ -95,105 +85,168 @@ func (r record) in() (*table, error) {
 
 // claim writes the record of new members. Where the attachment has one already,
 // it is an error, unless that is of a pod that is gone: a container that starts
-// again after a crash, for which nobody said DEL.
+// again after a crash, for which nobody said DEL. A record that cannot be read
+// speaks for nobody.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
-	now := m.record()
-	now.NetnsRef, now.Since = k.NetnsRef(), time.Now().UnixNano()
-	content, err := json.Marshal(now)
-	if err != nil {
-		return err
-	}
-	err = records.Claim(m.key(), content)
+	r := m.record()
+	r.NetnsRef, r.Since = k.NetnsRef(), time.Now().UnixNano()
+	err := records(m.Kind).Claim(r)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	before, err := readRecord(m.key())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// A record that cannot be read speaks for nobody.
-		return records.Replace(m.key(), content)
-	}
-	if err == nil && before.NetnsID == now.NetnsID && !before.Abandoned() {
+	before, err := records(m.Kind).Read(m.Owner)
+	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
 		err := cni.Taken("%s has its %s already", m.Owner, m.Kind)
 		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
 	}
-	if err := c.withdraw(before); err != nil {
-		return err
+	if err == nil {
+		if err := c.withdraw(before); err != nil {
+			return err
+		}
 	}
-	return records.Replace(m.key(), content)
+	return records(m.Kind).Replace(r)
 }
 
-// bury lays a record aside whose members could not be removed.
-func (r record) bury(key string) error {
-	content, err := json.Marshal(r)
-	if err != nil {
-		return err
+// delete removes the members and the record.
+func (r record) delete() error {
+	c, err := dial()
+	if err == nil {
+		defer c.Close()
+		err = c.withdraw(r)
 	}
-	return dead.Replace(key, content)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nft %s of %s: %v; it is tried again at the next ADD, DEL or GC\n", r.Kind, r.Owner, err)
+		err = pending(r.Kind).Replace(r)
+	}
+	return errors.Join(err, records(r.Kind).Remove(r.Owner))
 }
 
-// sweep tries again what former DELs could not do. It is nobody's error when
-// it cannot either.
-func (c conn) sweep() {
-	keys, err := dead.Keys()
-	if err != nil {
+// retryPending tries again what former DELs could not do. It is nobody's error
+// when it cannot either.
+func (c conn) retryPending() {
+	if keys, err := pendingFolder.Keys(); err != nil || len(keys) == 0 {
 		return
 	}
-	for _, key := range keys {
-		if r, err := readFrom(dead, key); err == nil && c.withdraw(r) != nil {
-			continue
+	for _, kind := range kinds {
+		all, _, _ := pending(kind).All()
+		for _, r := range all {
+			if c.withdraw(r) == nil {
+				_ = pending(kind).Remove(r.Owner)
+			}
 		}
-		_ = dead.Remove(key)
 	}
 }
 
-// sweepDead removes the members of one attachment if its pod is provably gone,
-// and says whether it did.
-func (c conn) sweepDead(at name.Attachment, kind string) (bool, error) {
-	key := Members{Owner: at, Kind: kind}.key()
-	r, err := readRecord(key)
-	if err != nil || r.Owner != at || !r.Abandoned() {
+// removeAbandoned removes the members of one attachment if its pod is provably
+// gone, and says whether it did.
+func (c conn) removeAbandoned(at name.Attachment, kind string) (bool, error) {
+	r, err := records(kind).Read(at)
+	if err != nil || !r.Abandoned() {
 		return false, nil
 	}
 	if err := c.withdraw(r); err != nil {
 		return false, err
 	}
-	return true, records.Remove(key)
+	return true, records(kind).Remove(at)
+}
+
+// withdraw removes every member that is not shared, and then what conntrack
+// remembers of them: the flow of a client that goes on sending would lead to the
+// pod for ever.
+func (c conn) withdraw(r record) error {
+	if r.Exclusive {
+		if err := c.unqueue(r.Owner); err != nil {
+			return err
+		}
+	}
+	if err := c.remove(r); err != nil {
+		return err
+	}
+	var ports []Mapping
+	for _, e := range r.Elements {
+		if m, ok := e.mapping(); ok {
+			ports = append(ports, m)
+		}
+	}
+	conntrack.ForgetGone(Flows(ports))
+	return nil
+}
+
+// remove reads who owns each member and removes those that are the record's
+// owner's, on condition that the ruleset did not change in between: a member
+// that passes to another pod right then must stay. What another attachment of the
+// container waits for becomes that one's.
+func (c conn) remove(r record) error {
+	t, err := r.in()
+	if err != nil {
+		return err
+	}
+	var waiting []record
+	if r.Exclusive {
+		if !c.lock.held() {
+			defer c.lock.release()
+		}
+		if err := c.lock.take(unix.LOCK_SH); err != nil {
+			return err
+		}
+		if waiting, err = waitingBeside(r.Owner); err != nil {
+			return err
+		}
+	}
+	for range tries {
+		generation, err := c.Generation()
+		if err != nil {
+			return err
+		}
+		batch, err := c.removal(t, r, waiting)
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		err = c.Commit(batch, generation)
+		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", tries, r.Owner)
+}
+
+// removal gives the messages that remove the record's members, and with them
+// what they are the last reference to.
+func (c conn) removal(t *table, r record, waiting []record) (batch []wire.Message, err error) {
+	have, err := c.getEach(t, r.Elements)
+	for i, f := range have {
+		e := r.Elements[i]
+		if e.Shared || !f.Is(e.Element) || f.Comment != r.Owner.Comment() {
+			continue
+		}
+		released, err := c.release(t, e)
+		if err != nil {
+			return nil, err
+		}
+		batch = append(append(batch, t.Delete(e.Element)), released...)
+		batch = append(batch, t.passOn(e, waiting)...)
+	}
+	return batch, err
 }
 
 // Attachments lists the attachments that have members of one of the kinds, by
 // record. It reads every record, so it is for GC alone.
-func Attachments(kinds ...string) ([]name.Attachment, error) {
-	keys, err := records.Keys()
-	if err != nil {
-		return nil, err
+func Attachments(kinds ...string) (out []name.Attachment, err error) {
+	for _, kind := range kinds {
+		owners, oerr := records(kind).Owners()
+		out, err = append(out, owners...), errors.Join(err, oerr)
 	}
-	var out []name.Attachment
-	for _, key := range keys {
-		_, kind, _ := strings.Cut(key, ".")
-		if !slices.Contains(kinds, kind) {
-			continue
-		}
-		if r, err := readRecord(key); err == nil {
-			out = append(out, r.Owner)
-		}
-	}
-	return out, nil
+	return out, err
 }
 
 // Abandoned lists the attachments that have members and whose pods are provably
 // gone, for GC.
-func Abandoned() ([]name.Attachment, error) {
-	keys, err := records.Keys()
-	if err != nil {
-		return nil, err
+func Abandoned() (out []name.Attachment, err error) {
+	for _, kind := range kinds {
+		owners, oerr := records(kind).Abandoned()
+		out, err = append(out, owners...), errors.Join(err, oerr)
 	}
-	var out []name.Attachment
-	for _, key := range keys {
-		if r, err := readRecord(key); err == nil && r.Abandoned() {
-			out = append(out, r.Owner)
-		}
-	}
-	return out, nil
+	return out, err
 }
 
 // Collect is GC for members that no record speaks of: it lists every set and
@@ -205,52 +258,35 @@ func Collect(network string, valid func(comment string) bool) error {
 		return err
 	}
 	defer c.Close()
-	c.sweep()
-	c.heal()
+	c.restore()
 	var errs []error
 	for _, t := range tables {
-		sets, err := c.sets(t)
+		sets, err := c.Sets(t.Table)
 		errs = append(errs, err)
 		for _, s := range sets {
-			errs = append(errs, c.collect(t, s, network, valid))
+			if t.has(s) {
+				errs = append(errs, c.collect(t, s, network, valid))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// sets lists the sets that a table has, those of profiles among them.
-func (c conn) sets(t *table) (names []string, err error) {
-	answers, err := c.ask(message{unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, t.family, []attr{stringAttr(unix.NFTA_SET_TABLE, t.name)}})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the sets of nftables table %s: %w", t.name, err)
-	}
-	for _, a := range answers {
-		set := netlink.Text(netlink.Find(a, unix.NFTA_SET_NAME))
-		if _, err := t.setNamed(set); err == nil {
-			names = append(names, set)
-		}
-	}
-	return names, nil
-}
-
 func (c conn) collect(t *table, set, network string, valid func(string) bool) error {
-	have, err := c.dump(t, set)
+	have, err := c.Dump(t.Table, set)
 	if err != nil {
 		return err
 	}
 	byOwner := map[name.Attachment][]Element{}
 	for _, f := range have {
-		at, err := name.Parse(f.comment)
-		if err == nil && at.Network == network && !valid(f.comment) {
-			byOwner[at] = append(byOwner[at], Element{Set: set, Key: f.key, End: f.end, Data: f.data})
+		at, err := name.Parse(f.Comment)
+		if err == nil && at.Network == network && !valid(f.Comment) {
+			byOwner[at] = append(byOwner[at], Element{Element: wire.Element{Set: set, Key: f.Key, Data: f.Data}})
 		}
 	}
 	var errs []error
 	for at, elements := range byOwner {
-		errs = append(errs, c.withdraw(record{Owner: at, Family: t.family, Elements: elements, Exclusive: t == inet}))
+		errs = append(errs, c.withdraw(record{Owner: at, Family: t.Family, Elements: elements, Exclusive: t == inet}))
 	}
 	return errors.Join(errs...)
 }

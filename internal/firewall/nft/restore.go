@@ -1,38 +1,92 @@
 package nft
 
 import (
-	"bytes"
-	compare "cmp" // cmp is an expression here
+	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state"
 )
 
-// heal puts back what somebody else's reload has wiped: "nft flush ruleset" and
-// a restart of nftables.service take our tables too, and a firewall that loads
-// its own rules again takes the ones that Forward has put among them. Every verb
-// of every plugin that has something here heals for all attachments that are
-// alive; while all is well, that is asking for a few things by name. What cannot
-// be put back is not the error of who happened to come by.
-func (c conn) heal() {
-	again := false
+// Restore is that our tables have what the records say of all attachments that
+// are alive, and nothing of those that are gone. Somebody else's reload wipes
+// tables: "nft flush ruleset" and a restart of nftables.service take ours too,
+// and a firewall that loads its own rules again takes the ones that Forward has
+// put among them. While all is well, that is asking for a few things by name.
+type Restore struct{ Needed bool }
+
+// WithRestore puts Restore at the head of a plan. On DEL it comes last, when what
+// is gone needs no restoring. It is idle where no fact has members here.
+func WithRestore(p fact.Plan) fact.Plan {
+	return append(fact.Plan{Restore{slices.ContainsFunc(p, hasMembers)}}, p...)
+}
+
+// hasMembers looks for a fact of this package, also inside one that wraps it.
+func hasMembers(f fact.Fact) bool {
+	if w, ok := f.(interface{ Unwrap() fact.Fact }); ok {
+		f = w.Unwrap()
+	}
+	switch f.(type) {
+	case Members, BridgePolicy, Localnet, GuardMAC, Forward:
+		return !fact.Idle(f)
+	}
+	return false
+}
+
+func (r Restore) String() string { return "nft  restore what a reload of the firewall has flushed" }
+
+// Idle says that the attachment has nothing in the tables.
+func (r Restore) Idle() bool { return !r.Needed }
+
+// Add restores.
+func (r Restore) Add(k *kernel.Kernel) error {
+	if r.Idle() {
+		return nil
+	}
+	return r.Del(k)
+}
+
+// Del restores what is left of others. What cannot be put back is not the error
+// of who happened to come by. Where our tables never were there is nothing to
+// restore.
+func (r Restore) Del(*kernel.Kernel) error {
+	if !slices.ContainsFunc(tables, (*table).remembered) {
+		return nil
+	}
+	c, err := dial()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return nil
+	}
+	defer c.Close()
+	c.restore()
+	return nil
+}
+
+// Check restores too: that a table is gone is all attachments' loss.
+func (r Restore) Check(k *kernel.Kernel) error { return r.Add(k) }
+
+func (c conn) restore() {
+	c.retryPending()
+	restored := false
 	for _, t := range tables {
-		there, err := c.laid(t)
-		if err == nil && !there && t.made() {
-			again = true
-			err = c.restore(t)
+		laid, err := c.hasLayout(t)
+		if err == nil && !laid && t.remembered() {
+			restored, err = true, c.restoreTable(t)
 		}
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "put back nftables table %s: %v\n", t.name, err)
+			fmt.Fprintf(os.Stderr, "put back nftables table %s: %v\n", t.Name, err)
 		}
 	}
 	keep := c.keepOpen
-	if again { // the others have loaded their rules again too
+	if restored { // the others have loaded their rules again too
 		keep = c.reopen
 	}
 	if err := keep(); err != nil {
@@ -40,39 +94,51 @@ func (c conn) heal() {
 	}
 }
 
-// laid reports whether the table is there with the static part of this version.
-func (c conn) laid(t *table) (bool, error) {
-	_, there, err := c.get(t, Element{Set: layout.name, Key: native(1)})
+// hasLayout reports whether the table is there with the static part of this
+// version, and had members.
+func (c conn) hasLayout(t *table) (bool, error) {
+	_, there, err := c.Get(t.Table, layoutElement)
 	return there, err
 }
 
-// restore makes the table again with what all records say of pods that are
-// alive, in one batch. Of two who do so the second finds that the ruleset has
-// changed.
-func (c conn) restore(t *table) error {
+// restoreTable makes the table again with what all records say of pods that are
+// alive, the members in one batch. Of two who do so the second finds that the
+// ruleset has changed.
+func (c conn) restoreTable(t *table) error {
 	skip := map[string]bool{}
 	for range tries {
-		generation, err := c.generation()
-		if err != nil {
+		if laid, err := c.hasLayout(t); err != nil || laid {
 			return err
 		}
-		if there, err := c.laid(t); err != nil || there {
-			return err
-		}
-		live, err := liveRecords(t.family)
+		live, err := liveRecords(t.Family)
 		if err != nil || len(live) == 0 {
 			return err
 		}
-		again := t.again(live, skip)
-		err = c.commit(again.messages, generation)
-		var refused batchError
+		if err := c.Commit(t.static(), 0); err != nil {
+			return err
+		}
+		for _, r := range live {
+			if err := c.makeParts(t, r); err != nil {
+				return err
+			}
+		}
+		generation, err := c.Generation()
+		if err != nil {
+			return err
+		}
+		if laid, err := c.hasLayout(t); err != nil || laid {
+			return err
+		}
+		batch, places := t.members(live, skip)
+		err = c.Commit(batch, generation)
+		var refused wire.Refused
 		switch {
 		case err == nil:
-			fmt.Fprintf(os.Stderr, "nftables table %s was gone, or another version's: it is back, with what %d records of attachments say\n", t.name, len(live))
+			fmt.Fprintf(os.Stderr, "nftables table %s was gone, or another version's: it is back, with what %d records of attachments say\n", t.Name, len(live))
 			return nil
 		case errors.Is(err, unix.ERESTART):
-		case errors.As(err, &refused) && again.about(refused) != "":
-			skip[again.about(refused)] = true // two want the same: who was first has it
+		case errors.As(err, &refused) && refused.Index > 0 && refused.Index < len(places):
+			skip[places[refused.Index]] = true // a record that is damaged
 		default:
 			return err
 		}
@@ -83,112 +149,96 @@ func (c conn) restore(t *table) error {
 // liveRecords are the records of a table whose pods are there, in the order in
 // which they are to come back: where members are exclusive the first one's
 // stand, else the last one's.
-func liveRecords(family uint8) (live []*record, err error) {
-	keys, err := records.Keys()
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		if r, err := readRecord(key); err == nil && r.Family == family && !r.Abandoned() && len(r.Elements) > 0 {
-			live = append(live, &r)
+func liveRecords(family uint8) (live []record, err error) {
+	for _, kind := range kinds {
+		all, _, err := records(kind).All()
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(all, func(a, b record) int {
+			if a.Exclusive {
+				return cmp.Compare(a.Since, b.Since)
+			}
+			return cmp.Compare(b.Since, a.Since)
+		})
+		for _, r := range all {
+			if r.Family == family && !r.Abandoned() && len(r.Elements) > 0 {
+				live = append(live, r)
+			}
 		}
 	}
-	lists.Sort(live, func(a, b *record) int {
-		if a.Exclusive && b.Exclusive {
-			return compare.Compare(a.Since, b.Since)
-		}
-		return compare.Compare(b.rank(), a.rank())
-	})
 	return live, nil
 }
 
-// rank puts exclusive members before all others, and the others by age.
-func (r *record) rank() int64 {
-	if r.Exclusive {
-		return math.MaxInt64
-	}
-	return r.Since
-}
-
-// restoring is a batch in the making. With each message comes the name of what
-// can be left out where the kernel refuses it, if any.
-type restoring struct {
-	messages []message
-	names    []string
-	skip     map[string]bool
-}
-
-func (r *restoring) add(name string, more ...message) {
-	if r.skip[name] {
-		return
-	}
-	r.messages = append(r.messages, more...)
-	for range more {
-		r.names = append(r.names, name)
-	}
-}
-
-// about is the name of what was refused.
-func (r *restoring) about(refused batchError) string {
-	if refused.index < 0 || refused.index >= len(r.names) {
-		return ""
-	}
-	return r.names[refused.index]
-}
-
-// again is the table with the members of the records, but for some.
-func (t *table) again(live []*record, skip map[string]bool) restoring {
-	batch := restoring{skip: skip}
-	batch.add("", append(t.static(), t.touch())...)
-	var shared []*Element
-	profiled := map[string]bool{}
-	for _, r := range live {
-		if p := r.Profile; p != nil && !profiled[p.Suffix] {
-			profiled[p.Suffix] = true
-			for _, k := range r.Static {
-				batch.add("profile "+p.Suffix, k.message())
-			}
-		}
-	}
-	made := map[string]bool{}
-	held := map[string]string{} // by which container: its first attachment has what others wait for
+// members is a batch of the members of records, and the place of each message's
+// member. The first that has a place keeps it.
+func (t *table) members(live []record, skip map[string]bool) (batch []wire.Message, places []string) {
+	batch, places = []wire.Message{t.Add(layoutElement, "")}, []string{""}
+	taken := map[string]bool{}
 	for _, r := range live {
 		for _, e := range r.Elements {
-			if !made[e.Set] {
-				made[e.Set] = true
-				batch.add("set "+e.Set, t.partOf(e.Set, r.Profile, partIDs+uint32(len(made)))...)
-			}
-			if e.Shared {
-				shared = append(shared, &e)
+			place := e.Set + "\x00" + string(e.Key)
+			if taken[place] || skip[place] {
 				continue
 			}
-			if r.Exclusive {
-				place := e.Set + "\x00" + string(e.Key) + "\x00" + string(e.End)
-				if by, found := held[place]; found && by == r.Owner.ContainerID {
-					continue
-				}
-				held[place] = r.Owner.ContainerID
+			taken[place] = true
+			comment := r.Owner.Comment()
+			if e.Shared {
+				comment = ""
 			}
-			batch.add(r.Owner.String()+" "+e.String(), append(t.hold(e), t.member(&e, r.Owner.Comment()))...)
+			batch = append(t.retain(batch, e), t.Add(e.Element, comment))
+			for len(places) < len(batch) {
+				places = append(places, place)
+			}
 		}
 	}
-	for _, e := range widest(shared) {
-		batch.add(e.String(), t.member(e, ""))
-	}
-	return batch
+	return batch, places
 }
 
-// widest leaves out the elements that others hold inside: subnets overlap whole.
-func widest(elements []*Element) (out []*Element) {
-	lists.Sort(elements, func(a, b *Element) int {
-		return compare.Or(compare.Compare(a.Set, b.Set), bytes.Compare(a.Key, b.Key), bytes.Compare(b.End, a.End))
-	})
-	for _, e := range elements {
-		if n := len(out) - 1; n >= 0 && out[n].Set == e.Set && bytes.Compare(e.Key, out[n].Key) >= 0 &&
-			(bytes.Equal(e.Key, out[n].Key) || bytes.Compare(e.End, out[n].End) <= 0 && e.End != nil) {
-			continue
-		}
-		out = append(out, e)
+// readyFolder has a file for each table that this boot's kernel has looked at, and
+// another one where the table was made.
+const readyFolder = state.Folder("/run/catena/nft/ready")
+
+// remembered reports whether the table was there ever in this boot. Where it
+// never was, no record need be read to know that nothing of it is lost.
+func (t *table) remembered() bool {
+	_, err := readyFolder.Read(t.madeKey())
+	return err == nil
+}
+
+func (t *table) remember() error { return readyFolder.Replace(t.madeKey(), nil) }
+
+func (t *table) madeKey() string { return fmt.Sprintf("%d-made", t.Family) }
+
+// Ready looks whether this kernel and this process can do what members need.
+// Where the table is there, they could. Else the kernel looks at the whole
+// static part and forgets it again, which takes it some milliseconds, and so is
+// done once in a boot: runtimes ask every few seconds.
+func Ready() error { return ready(inet) }
+
+// GuardReady is Ready for Guard.
+func GuardReady() error { return ready(bridge) }
+
+func ready(t *table) error {
+	c, err := dial()
+	if err != nil {
+		return err
 	}
-	return out
+	defer c.Close()
+	laid, err := c.hasLayout(t)
+	if laid {
+		return nil
+	}
+	key := fmt.Sprintf("%d-%s", t.Family, layout.Name)
+	if err == nil {
+		if _, err := readyFolder.Read(key); err == nil {
+			return nil
+		}
+		err = c.Rehearse(append(t.static(), t.Add(layoutElement, "")))
+	}
+	if err != nil {
+		return fmt.Errorf("nftables table %s: %w", t.Name, wire.Missing(err))
+	}
+	_ = readyFolder.Replace(key, nil) // without it the next call looks again
+	return nil
 }

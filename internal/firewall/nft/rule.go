@@ -10,14 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/netlink"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
 // Table is a table by its family (unix.NFPROTO_*) and name.
-type Table struct {
-	Family uint8
-	Name   string
-}
+type Table = wire.Table
 
 // Rule is a rule of somebody else's, as far as it tells whose it is.
 type Rule struct {
@@ -38,12 +35,12 @@ func (r Rule) Names(value []byte) bool {
 	return slices.ContainsFunc(r.Values, func(v []byte) bool { return bytes.Equal(v, value) })
 }
 
-func chainAttrs(t Table, chain string) []attr {
-	return []attr{stringAttr(unix.NFTA_CHAIN_TABLE, t.Name), stringAttr(unix.NFTA_CHAIN_NAME, chain)}
+func chainAttrs(t Table, chain string) []wire.Attr {
+	return []wire.Attr{wire.String(unix.NFTA_CHAIN_TABLE, t.Name), wire.String(unix.NFTA_CHAIN_NAME, chain)}
 }
 
-func ruleAttrs(t Table, chain string) []attr {
-	return []attr{stringAttr(unix.NFTA_RULE_TABLE, t.Name), stringAttr(unix.NFTA_RULE_CHAIN, chain)}
+func ruleAttrs(t Table, chain string) []wire.Attr {
+	return []wire.Attr{wire.String(unix.NFTA_RULE_TABLE, t.Name), wire.String(unix.NFTA_RULE_CHAIN, chain)}
 }
 
 // absent are the answers of a kernel that has no such table or chain, or no
@@ -59,7 +56,7 @@ func absent(err error) bool {
 
 // hasChain looks for a chain, with one question by name.
 func (c conn) hasChain(t Table, chain string) (bool, error) {
-	_, err := c.ask(message{unix.NFT_MSG_GETCHAIN, 0, t.Family, chainAttrs(t, chain)})
+	_, err := c.Ask(t.GetChain(chain))
 	if absent(err) {
 		return false, nil
 	}
@@ -71,7 +68,7 @@ func (c conn) hasChain(t Table, chain string) (bool, error) {
 
 // rules lists a chain. One that is not there has none.
 func (c conn) rules(t Table, chain string) ([]Rule, error) {
-	answers, err := c.ask(message{unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t.Family, ruleAttrs(t, chain)})
+	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, ruleAttrs(t, chain)...))
 	if absent(err) {
 		return nil, nil
 	}
@@ -81,7 +78,7 @@ func (c conn) rules(t Table, chain string) ([]Rule, error) {
 	var out []Rule
 	for _, a := range answers {
 		// An older kernel lists more than it is asked for.
-		if netlink.Text(netlink.Find(a, unix.NFTA_RULE_CHAIN)) == chain && netlink.Text(netlink.Find(a, unix.NFTA_RULE_TABLE)) == t.Name {
+		if wire.Text(wire.Find(a, unix.NFTA_RULE_CHAIN)) == chain && wire.Text(wire.Find(a, unix.NFTA_RULE_TABLE)) == t.Name {
 			out = append(out, decodeRule(a))
 		}
 	}
@@ -89,18 +86,18 @@ func (c conn) rules(t Table, chain string) ([]Rule, error) {
 }
 
 func decodeRule(b []byte) (r Rule) {
-	for kind, data := range attrs(b) {
+	for kind, data := range wire.Attrs(b) {
 		switch kind {
 		case unix.NFTA_RULE_HANDLE:
 			if len(data) == 8 {
 				r.handle = binary.BigEndian.Uint64(data)
 			}
 		case unix.NFTA_RULE_USERDATA:
-			r.Comment = readComment(data)
+			r.Comment = wire.ReadComment(data)
 		case unix.NFTA_RULE_EXPRESSIONS:
 			r.fate = readFate(data)
-			for _, e := range attrs(data) {
-				r.read(netlink.Text(netlink.Find(e, unix.NFTA_EXPR_NAME)), netlink.Find(e, unix.NFTA_EXPR_DATA))
+			for _, e := range wire.Attrs(data) {
+				r.read(wire.Text(wire.Find(e, unix.NFTA_EXPR_NAME)), wire.Find(e, unix.NFTA_EXPR_DATA))
 			}
 		}
 	}
@@ -111,21 +108,21 @@ func decodeRule(b []byte) (r Rule) {
 func (r *Rule) read(name string, data []byte) {
 	switch name {
 	case "cmp":
-		r.value(netlink.Find(data, unix.NFTA_CMP_DATA))
+		r.value(wire.Find(data, unix.NFTA_CMP_DATA))
 	case "immediate":
-		load := netlink.Find(data, unix.NFTA_IMMEDIATE_DATA)
+		load := wire.Find(data, unix.NFTA_IMMEDIATE_DATA)
 		r.value(load)
-		r.Jump = netlink.Text(netlink.Find(netlink.Find(load, unix.NFTA_DATA_VERDICT), unix.NFTA_VERDICT_CHAIN))
+		r.Jump = wire.Text(wire.Find(wire.Find(load, unix.NFTA_DATA_VERDICT), unix.NFTA_VERDICT_CHAIN))
 	case "match": // iptables' comment
-		if netlink.Text(netlink.Find(data, unix.NFTA_MATCH_NAME)) == "comment" {
-			text, _, _ := strings.Cut(string(netlink.Find(data, unix.NFTA_MATCH_INFO)), "\x00")
+		if wire.Text(wire.Find(data, unix.NFTA_MATCH_NAME)) == "comment" {
+			text, _, _ := strings.Cut(string(wire.Find(data, unix.NFTA_MATCH_INFO)), "\x00")
 			r.Comment = text
 		}
 	}
 }
 
 func (r *Rule) value(data []byte) {
-	if v := netlink.Find(data, unix.NFTA_DATA_VALUE); v != nil {
+	if v := wire.Find(data, unix.NFTA_DATA_VALUE); v != nil {
 		r.Values = append(r.Values, v)
 	}
 }
@@ -144,17 +141,17 @@ const (
 
 // readFate looks for a verdict that no condition comes before.
 func readFate(expressions []byte) fate {
-	for _, e := range attrs(expressions) {
-		data := netlink.Find(e, unix.NFTA_EXPR_DATA)
+	for _, e := range wire.Attrs(expressions) {
+		data := wire.Find(e, unix.NFTA_EXPR_DATA)
 		const xtName = 1 // NFTA_MATCH_NAME, NFTA_TARGET_NAME
-		switch netlink.Text(netlink.Find(e, unix.NFTA_EXPR_NAME)) {
+		switch wire.Text(wire.Find(e, unix.NFTA_EXPR_NAME)) {
 		case "counter", "log":
 		case "match":
-			if netlink.Text(netlink.Find(data, xtName)) != "comment" {
+			if wire.Text(wire.Find(data, xtName)) != "comment" {
 				return goesOn
 			}
 		case "target": // of iptables
-			switch netlink.Text(netlink.Find(data, xtName)) {
+			switch wire.Text(wire.Find(data, xtName)) {
 			case "LOG", "NFLOG":
 			case "REJECT":
 				return dropped
@@ -164,7 +161,7 @@ func readFate(expressions []byte) fate {
 		case "reject":
 			return dropped
 		case "immediate":
-			return readVerdict(netlink.Find(netlink.Find(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VERDICT))
+			return readVerdict(wire.Find(wire.Find(data, unix.NFTA_IMMEDIATE_DATA), unix.NFTA_DATA_VERDICT))
 		default:
 			return goesOn
 		}
@@ -176,10 +173,10 @@ func readVerdict(b []byte) fate {
 	if b == nil {
 		return goesOn // a value, and not a verdict
 	}
-	switch int32(be32(netlink.Find(b, unix.NFTA_VERDICT_CODE))) {
-	case verdictDrop:
+	switch int32(wire.Uint32(wire.Find(b, unix.NFTA_VERDICT_CODE))) {
+	case wire.VerdictDrop:
 		return dropped
-	case verdictAccept:
+	case wire.VerdictAccept:
 		return accepted
 	case unix.NFT_RETURN:
 		return returns

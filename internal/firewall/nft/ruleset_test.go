@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -26,7 +25,7 @@ func TestStatic(t *testing.T) {
 			}
 			defer c.Close()
 			for range 2 { // what is there already does no harm
-				if err := c.commit(append(tab.table.static(), tab.table.touch()), 0); err != nil {
+				if err := c.Commit(append(tab.table.static(), tab.table.Add(layoutElement, "")), 0); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -36,7 +35,7 @@ func TestStatic(t *testing.T) {
 }
 
 // TestParts does the same with what comes behind the static part: the sets of
-// sources, and those of a profile.
+// networks, and those of a profile.
 func TestParts(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run("nft -f testdata/inet.nft && nft -f testdata/parts.nft")
@@ -51,25 +50,28 @@ func TestParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := slices.Concat(inet.static(), []message{inet.touch()}, p.parts)
-	for i, set := range []string{
-		"near4_24", "near4_32", "near4_0", "nearat4_8", "near6_64", "nearat6_128",
-		"port4" + p.Suffix, "port6" + p.Suffix, "near4_24" + p.Suffix, "nearat6_0" + p.Suffix,
-	} {
-		part := inet.partOf(set, p, partIDs+uint32(i))
-		if part == nil {
-			t.Fatalf("%s is no part", set)
-		}
-		batch = append(batch, part...)
-	}
-	if err := c.commit(batch, 0); err != nil {
+	if err := c.Commit(append(inet.static(), inet.Add(layoutElement, "")), 0); err != nil {
 		t.Fatal(err)
 	}
-	have := s.Run("nft list ruleset")
-	s.Same("testdata/parts.nft", want, have)
-	for _, set := range []string{"near4", "near4_33", "near4_-1", "near4_x", "near6_129", "near4_24_another", "masq4_24", "other_24"} {
-		if part := inet.partOf(set, p, partIDs); part != nil {
-			t.Errorf("%s is a part: %v", set, part)
+	m := Members{Kind: KindPorts, table: inet, profile: p}
+	for _, set := range []string{
+		"hairpin4_24", "hairpin4_32", "hairpin4_0", "addrhairpin4_8", "hairpin6_64", "addrhairpin6_128",
+		"hairpin4_24" + p.Suffix, "addrhairpin6_0" + p.Suffix, "samesubnet4_16", "samesubnet6_64",
+	} {
+		if !inet.has(set) {
+			t.Errorf("GC looks into no set %s", set)
+		}
+		m.Elements = append(m.Elements, element(set, nil, ""))
+	}
+	for range 2 { // what is there already comes in once
+		if err := c.makeParts(inet, m.record()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Same("testdata/parts.nft", want, s.Run("nft list ruleset"))
+	for _, set := range []string{"hairpin4", "hairpin4_33", "hairpin4_-1", "hairpin4_x", "hairpin6_129", "hairpin4_24_another", "masq4_24", "other_24"} {
+		if part := inet.networkSet(set, p); part != nil {
+			t.Errorf("%s is a set of networks: %v", set, part)
 		}
 	}
 }

@@ -2,17 +2,19 @@ package nft
 
 import (
 	"bytes"
-	compare "cmp" // cmp is an expression here
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/file"
-	"github.com/catena-cni/catena/internal/lists"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -26,7 +28,7 @@ import (
 // Who removes a member gives it to the first that waits, in the same batch. Those
 // files change while nobody does so: who writes or removes one has the folder of
 // the records locked (flock), and who looks at them shares that lock.
-const waiting = state.Folder("/run/catena/nft/waiting")
+const waitingFolder = state.Folder("/run/catena/nft/waiting")
 
 func waitingKey(at name.Attachment) string { return containerKey(at) + at.Key() }
 
@@ -36,100 +38,97 @@ func containerKey(at name.Attachment) string {
 	return hex.EncodeToString(h[:]) + "."
 }
 
-// turn is the lock as one process holds it: its descriptor plus one, and 0 where
-// it holds none.
-type turn struct {
-	fd    int
-	alone bool
+// lock is the lock as one process holds it, if it does.
+type lock struct {
+	folder *os.File
+	how    int // unix.LOCK_SH or unix.LOCK_EX
 }
+
+func (l *lock) held() bool { return l.folder != nil }
 
 // take waits for the lock. Where no attachment has a record there is nothing to
 // lock.
-func (t *turn) take(alone bool) error {
-	if t.fd == 0 {
-		fd, err := file.Open(string(records), unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("lock %s: %w", records, err)
-		}
-		t.fd = fd + 1
-	} else if t.alone || !alone {
+func (l *lock) take(how int) (err error) {
+	if l.held() && (l.how == how || l.how == unix.LOCK_EX) {
 		return nil
 	}
-	how := unix.LOCK_SH
-	if alone {
-		how = unix.LOCK_EX
+	if !l.held() {
+		l.folder, err = os.Open(string(recordFolder))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 	}
-	if err := file.Again(func() error { return unix.Flock(t.fd-1, how) }); err != nil {
-		return fmt.Errorf("lock %s: %w", records, err)
+	if err == nil {
+		l.how, err = how, retry.Do(func() error { return unix.Flock(int(l.folder.Fd()), how) })
 	}
-	t.alone = alone
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", recordFolder, err)
+	}
 	return nil
 }
 
-func (t *turn) leave() {
-	if t.fd != 0 {
-		unix.Close(t.fd - 1)
+func (l *lock) release() {
+	if l.held() {
+		l.folder.Close()
 	}
-	*t = turn{}
+	*l = lock{}
 }
 
 // queue makes an attachment one that waits. Nobody removes a member until the
-// turn is over.
+// lock is given back.
 func (c conn) queue(at name.Attachment) error {
-	if err := c.turn.take(true); err != nil {
+	if err := c.lock.take(unix.LOCK_EX); err != nil {
 		return err
 	}
-	return waiting.Replace(waitingKey(at), nil)
+	return waitingFolder.Replace(waitingKey(at), nil)
 }
 
 // unqueue ends it.
 func (c conn) unqueue(at name.Attachment) error {
-	if _, err := waiting.Read(waitingKey(at)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := waitingFolder.Read(waitingKey(at)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := c.turn.take(true); err != nil {
+	if err := c.lock.take(unix.LOCK_EX); err != nil {
 		return err
 	}
-	return waiting.Remove(waitingKey(at))
+	return waitingFolder.Remove(waitingKey(at))
 }
 
-// heirs are the records of those that wait beside an attachment, the first one
-// first.
-func heirs(of name.Attachment) (out []*record, err error) {
-	keys, err := waiting.Keys()
+// waitingBeside are the records of those that wait beside an attachment, the
+// first one first.
+func waitingBeside(at name.Attachment) (out []record, err error) {
+	keys, err := waitingFolder.Keys()
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range keys {
-		attachment, found := strings.CutPrefix(key, containerKey(of))
-		if !found || attachment == of.Key() {
-			continue
-		}
-		if r, err := readRecord(attachment + "." + KindPorts); err == nil && !r.Abandoned() {
-			out = append(out, &r)
+	if !slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, containerKey(at)) }) {
+		return nil, nil
+	}
+	all, _, err := records(KindPorts).All()
+	for _, r := range all {
+		if r.Owner != at && slices.Contains(keys, waitingKey(r.Owner)) && r.Owner.ContainerID == at.ContainerID && !r.Abandoned() {
+			out = append(out, r)
 		}
 	}
-	lists.Sort(out, func(a, b *record) int { return compare.Compare(a.Since, b.Since) })
-	return out, nil
+	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.Since, b.Since) })
+	return out, err
 }
 
-// inherit gives a member that is being removed to the first that waits for it.
-func (t *table) inherit(e Element, heirs []*record) []message {
-	for _, heir := range heirs {
-		for _, next := range heir.Elements {
-			if !next.Shared && next.Set == e.Set && bytes.Equal(next.Key, e.Key) && bytes.Equal(next.End, e.End) {
-				return []message{t.elementMessage(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|unix.NLM_F_EXCL, e.Set, next.encode(heir.Owner.Comment()))}
+// passOn gives a member that is being removed to the first that waits for it.
+func (t *table) passOn(e Element, waiting []record) []wire.Message {
+	for _, r := range waiting {
+		for _, next := range r.Elements {
+			if !next.Shared && next.Set == e.Set && bytes.Equal(next.Key, e.Key) {
+				return []wire.Message{t.Create(next.Element, r.Owner.Comment())}
 			}
 		}
 	}
 	return nil
 }
 
-// beside reports whether a member is of another attachment of the container.
-func beside(own name.Attachment, comment string) bool {
+// ofSameContainer reports whether a member is of another attachment of the
+// container.
+func ofSameContainer(own name.Attachment, comment string) bool {
 	at, known := ownerOf(comment)
 	return known && at != own && at.ContainerID == own.ContainerID
 }

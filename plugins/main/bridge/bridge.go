@@ -14,7 +14,6 @@ import (
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/nft"
-	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -22,7 +21,7 @@ import (
 )
 
 var bridge = plugin.Plugin[Conf]{
-	Name: "bridge", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"},
+	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
@@ -58,7 +57,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 	}
 	p = append(p, gateways(at, c)...)
 	if c.NoInterface {
-		return p
+		return nft.WithRestore(p)
 	}
 	pod := plugin.Interface{Name: at.IfName, Port: host}
 	if c.EnableDAD {
@@ -66,7 +65,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 		p = append(p, detection(at.IfName))
 	}
 	p = append(p, pod.Facts(at)...)
-	return append(p, neighbours(at, c)...)
+	return nft.WithRestore(append(p, neighbours(at, c)...))
 }
 
 // reported is the bridge's hardware address by the result. Upstream's plugin

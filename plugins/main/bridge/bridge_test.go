@@ -39,6 +39,7 @@ func TestLaws(t *testing.T) {
 		Plan:  plugintest.Plan(t, bridge, "c1", full(), "10.1.2.3/24", "10.1.3.3/24", "fd00:1:2::3/64"),
 		Other: plugintest.Plan(t, bridge, "c0", full(), "10.1.2.9/24", "10.1.3.9/24", "fd00:1:2::9/64"),
 		Undo: []kerneltest.Undo{
+			{Fact: `^nft  restore`},
 			{Fact: `^link host bridge`, Command: "ip link set br0 mtu 1300"},
 			{Fact: `^nft  guard`, Command: "nft flush set bridge catena macs"},
 			{Fact: `^nft  masquerade`, Command: "nft delete element inet catena masq4 { 10.1.2.3 }"},
@@ -71,6 +72,7 @@ func TestVLANLaws(t *testing.T) {
 		Plan:  plugintest.Plan(t, bridge, "c1", c, "10.1.2.3/24"),
 		Other: plugintest.Plan(t, bridge, "c0", c, "10.1.2.9/24"),
 		Undo: []kerneltest.Undo{
+			{Fact: `^nft  restore`},
 			{Fact: `^link host bridge`, Command: "ip link set br0 type bridge vlan_filtering 0"},
 			{Fact: `^link host veth`, Command: "ip link set " + host + " nomaster"},
 			{Fact: `^link host br0.100`, Command: "ip link set br0.100 down"},

@@ -5,7 +5,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
-	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -19,7 +18,7 @@ type Conf struct {
 }
 
 var dummy = plugin.Plugin[Conf]{
-	Name: "dummy", Builtin: builtin.Plugins, NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
+	Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 

@@ -2,7 +2,8 @@
 package main
 
 import (
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-func main() { plugin.Main(dummy) }
+func main() { plugin.Main(dummy, ipam.Builtin...) }

@@ -13,7 +13,6 @@ import (
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/nft"
-	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -27,7 +26,7 @@ type Conf struct {
 }
 
 var ptp = plugin.Plugin[Conf]{
-	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
+	Name: "ptp", NeedsIPAM: true,
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
@@ -68,7 +67,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 			p = append(p, sysctl.Forwarding{Six: six})
 		}
 	}
-	return append(p, pod.Facts(at)...)
+	return nft.WithRestore(append(p, pod.Facts(at)...))
 }
 
 // sameDestination finds the route of another address in the same subnet.

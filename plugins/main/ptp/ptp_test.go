@@ -32,7 +32,8 @@ func TestLaws(t *testing.T) {
 		Plan:  plugintest.Plan(t, ptp, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "10.1.2.4/24", "10.7.7.7/32 10.7.7.1", "fd00:1:2::3/64"),
 		Other: plugintest.Plan(t, ptp, "c0", Conf{MTU: 1400, IPMasq: true}, "10.1.2.9/24", "10.7.7.9/32 10.7.7.1", "fd00:1:2::9/64"),
 		Undo: []kerneltest.Undo{
-			{Fact: `^nft`, Command: "nft delete element inet catena masq4 { 10.1.2.4 }"},
+			{Fact: `^nft  restore`},
+			{Fact: `^nft  masq`, Command: "nft delete element inet catena masq4 { 10.1.2.4 }"},
 			{Fact: `^link`, Command: "ip link set " + host + " down"},
 			{Fact: `^addr host \S+ 10.1.2.1`, Command: "ip addr del 10.1.2.1/32 dev " + host},
 			{Fact: `^addr host \S+ 10.7.7.1`, Command: "ip addr del 10.7.7.1/32 dev " + host},

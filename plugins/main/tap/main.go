@@ -3,10 +3,11 @@ package main
 
 import (
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
 func main() {
 	link.TapChild()
-	plugin.Main(tap)
+	plugin.Main(tap, ipam.Builtin...)
 }

@@ -40,7 +40,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 	case backendNFTables:
 		open.Pods = pods
 	}
-	return append(policy(at, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source)
+	return nft.WithRestore(append(policy(at, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source))
 }
 
 // policy keeps the pod's bridge from others, and the pod from those on it.
@@ -48,8 +48,8 @@ func policy(at plugin.At, c Conf) fact.Plan {
 	bridge, links := hostSide(at)
 	pods := addresses(at)
 	apart := iptables.Apart{Owner: at.Attachment}
-	between := nft.Between{Owner: at.Attachment}
-	alone := nft.Alone(at.Attachment)
+	between := nft.BridgePolicy{Owner: at.Attachment}
+	isolatedLinks := nft.IsolatedLinks(at.Attachment)
 	isolated := c.IngressPolicy == "isolated"
 	switch {
 	case c.IngressPolicy == "" || c.IngressPolicy == "open":
@@ -60,13 +60,13 @@ func policy(at plugin.At, c Conf) fact.Plan {
 	default:
 		between.Bridge, between.Isolated = bridge, isolated
 		if isolated {
-			alone = nft.Alone(at.Attachment, links...)
+			isolatedLinks = nft.IsolatedLinks(at.Attachment, links...)
 		}
 		if len(pods) > 0 {
 			between.Pod = pods[0]
 		}
 	}
-	return fact.Plan{apart, between, alone}
+	return fact.Plan{apart, between, isolatedLinks}
 }
 
 // addresses are the pod's.
@@ -119,7 +119,7 @@ func ready(_ *kernel.Kernel, c Conf) error {
 }
 
 func present(*kernel.Kernel) ([]name.Attachment, error) {
-	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindAlone)
+	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated)
 	sources, serr := firewalld.Attachments()
 	ruled, rerr := iptables.Forwarded()
 	for _, a := range slices.Concat(sources, ruled) {

@@ -101,16 +101,18 @@ func TestLaws(t *testing.T) {
 		conf Conf
 		undo []kerneltest.Undo
 	}{
-		{"open", Conf{}, []kerneltest.Undo{{Fact: `^nft  forward`, Command: "nft delete element inet catena admit6 { fd00:1:2::3 }"}}},
-		{"lost", Conf{}, []kerneltest.Undo{{Fact: `^nft  forward`, Command: "iptables-nft -I FORWARD 3 -j REJECT"}}},
+		{"open", Conf{}, []kerneltest.Undo{{Fact: `^nft  restore`}, {Fact: `^nft  forward`, Command: "nft delete element inet catena forward6 { fd00:1:2::3 }"}}},
+		{"lost", Conf{}, []kerneltest.Undo{{Fact: `^nft  restore`}, {Fact: `^nft  forward`, Command: "iptables-nft -I FORWARD 3 -j REJECT"}}},
 		{"isolated", Conf{IngressPolicy: "isolated"}, []kerneltest.Undo{
+			{Fact: `^nft  restore`},
 			{Fact: `^nft  ingress`, Command: `nft delete element inet catena isolated { br0 . br0 }`},
-			{Fact: `^nft  alone`, Command: `nft delete element bridge catena alone { port1 }`},
-			{Fact: `^nft  forward`, Command: "nft delete element inet catena admit4 { 10.1.2.3 }"},
+			{Fact: `^nft  isolated`, Command: `nft delete element bridge catena isolated { port1 }`},
+			{Fact: `^nft  forward`, Command: "nft delete element inet catena forward4 { 10.1.2.3 }"},
 		}},
 		{"same-bridge", Conf{IngressPolicy: "same-bridge"}, []kerneltest.Undo{
-			{Fact: `^nft  ingress`, Command: `nft delete element inet catena holders { br0 . ` + attachment("c1").HostLink() + ` }`},
-			{Fact: `^nft  forward`, Command: "nft flush set inet catena admit4"},
+			{Fact: `^nft  restore`},
+			{Fact: `^nft  ingress`, Command: `nft delete element inet catena samebridgerefs { br0 . ` + attachment("c1").HostLink() + ` }`},
+			{Fact: `^nft  forward`, Command: "nft flush set inet catena forward4"},
 		}},
 		{"iptables", Conf{Backend: text("iptables"), IngressPolicy: "isolated"}, []kerneltest.Undo{
 			{Fact: `^ipt  isolated`, Command: "iptables -F CNI-ISOLATION-STAGE-2"},
@@ -155,7 +157,7 @@ func TestExactlyOwn(t *testing.T) {
 	if err := b.Del(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	if text := s.Run("nft list ruleset"); strings.Contains(text, "n/c2/eth0") || strings.Contains(text, "br0") || strings.Contains(text, "holders_") {
+	if text := s.Run("nft list ruleset"); strings.Contains(text, "n/c2/eth0") || strings.Contains(text, "br0") || strings.Contains(text, "refs_") {
 		t.Errorf("after DEL of the last:\n%s", text)
 	}
 }

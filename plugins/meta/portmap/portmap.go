@@ -45,11 +45,11 @@ func want(at plugin.At, c Conf) fact.Plan {
 	mappings, _ := c.mappings(at)
 	local := localnet(mappings, c)
 	theirs := upstreams(at)
-	return append(ports(at, mappings, c, theirs), fact.Plan{
+	return nft.WithRestore(append(ports(at, mappings, c, theirs), fact.Plan{
 		upstream.Beside{Fact: nft.Localnet{Owner: at.Attachment, Pod: local}, Theirs: theirs},
 		route.Localnet{Pod: local, Own: at.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
-	}...)
+	}...))
 }
 
 // ports lead to the pod by one backend. DEL takes away what either has, and

@@ -203,7 +203,8 @@ func TestLawsBeside(t *testing.T) {
 			must(t, first.Add(s.Kernel()))
 		},
 		Undo: []kerneltest.Undo{
-			{Fact: `^nft  ports`, Command: "nft delete element inet catena port4 { 8080 . tcp }"},
+			{Fact: `^nft  restore`},
+			{Fact: `^nft  ports`, Command: "nft delete element inet catena hostports4 { 8080 . tcp }"},
 			{Fact: `^nft  localnet`, Command: "nft delete element inet catena localnet { br0 }"},
 			{Fact: `^sysctl host`, Command: "sysctl -q net.ipv4.conf.br0.route_localnet=0"},
 			{Fact: `^forget`, Command: ""},
@@ -358,7 +359,7 @@ func TestSharedRaces(t *testing.T) {
 }
 
 // TestParticular: of one pod's mappings of a port that for an address comes
-// before that for all, in either order and as rows.
+// before that for all, in either order and many at a time.
 func TestParticular(t *testing.T) {
 	for _, backend := range []string{"nftables", "iptables"} {
 		for what, c := range map[string]struct {

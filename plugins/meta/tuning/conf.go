@@ -54,9 +54,8 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	}
 	args := c.CNIArgs.CNI
 	v := &c.values
-	var keyErr error
-	mac, macErr := plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
-	v.MAC = mac.String()
+	var macErr, keyErr error
+	v.MAC, macErr = plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
 	v.MTU = max(c.MTU, 0)
 	if args.MTU != 0 {
 		v.MTU = args.MTU

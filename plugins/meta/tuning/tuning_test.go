@@ -60,6 +60,7 @@ func TestLaws(t *testing.T) {
 		Setup: setup, Look: values, Again: true,
 		Plan: planOf(t, "c1", full()), Other: planOf(t, "c0", full()),
 		Undo: []kerneltest.Undo{
+			{Fact: `^nft  restore`},
 			{Fact: "^save"},
 			{Fact: "^sysctl", Command: "pod sysctl -q net.core.somaxconn=5"},
 			{Fact: "^nft"},

@@ -41,7 +41,7 @@ func (e Element) encode(comment string) Attr {
 
 // ElementMessage is a message about elements of one set.
 func (t Table) elements(kind, flags uint16, set string, elements ...Attr) Message {
-	return t.message(kind, flags,
+	return t.Message(kind, flags,
 		String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, set),
 		Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements...))
 }
@@ -115,7 +115,7 @@ func (c *Conn) GetEach(t Table, elements []Element) ([]Found, error) {
 
 // Dump lists a set. One that is not there has nothing.
 func (c *Conn) Dump(t Table, set string) (out []Found, err error) {
-	answers, err := c.Ask(t.message(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP,
+	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP,
 		String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, set)))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list nftables set %s: %w", set, err)
@@ -128,7 +128,7 @@ func (c *Conn) Dump(t Table, set string) (out []Found, err error) {
 
 // Sets lists the names of a table's sets.
 func (c *Conn) Sets(t Table) (names []string, err error) {
-	answers, err := c.Ask(t.message(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, String(unix.NFTA_SET_TABLE, t.Name)))
+	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, String(unix.NFTA_SET_TABLE, t.Name)))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list the sets of nftables table %s: %w", t.Name, err)
 	}

@@ -87,7 +87,7 @@ func (t Table) NewSet(s Set, id uint32) Message {
 	if len(s.Key) == 1 {
 		body = append(body, s.Key[0].byteOrder()...)
 	}
-	return t.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, append(body, U32(unix.NFTA_SET_FLAGS, flags))...)
+	return t.Message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, append(body, U32(unix.NFTA_SET_FLAGS, flags))...)
 }
 
 // byteOrder tells the nft program how to print keys that are not in network
@@ -128,8 +128,8 @@ func (t Table) newAnonymous(a Anonymous) []Message {
 		U32(unix.NFTA_SET_KEY_TYPE, a.Of.ID), U32(unix.NFTA_SET_KEY_LEN, a.Of.Size), U32(unix.NFTA_SET_ID, a.ID),
 	}, a.Of.byteOrder()...)
 	return []Message{
-		t.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, made...),
-		t.message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE,
+		t.Message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, made...),
+		t.Message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE,
 			String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, anonymousName),
 			U32(unix.NFTA_SET_ELEM_LIST_SET_ID, a.ID), Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, a.elements()...)),
 	}

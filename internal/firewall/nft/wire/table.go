@@ -40,13 +40,14 @@ func Match(parts ...[]Expr) Rule {
 // One is expressions as a part of a rule.
 func One(e ...Expr) []Expr { return e }
 
-func (t Table) message(kind, flags uint16, body ...Attr) Message {
+// Message is a message about something in the table.
+func (t Table) Message(kind, flags uint16, body ...Attr) Message {
 	return Message{kind, flags, t.Family, body}
 }
 
 // NewTable makes the table.
 func (t Table) NewTable(comment string) Message {
-	return t.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(tableUserdata, Comment(comment)))
+	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(tableUserdata, Comment(comment)))
 }
 
 // NewChain makes a chain.
@@ -56,22 +57,22 @@ func (t Table) NewChain(c Chain) Message {
 		body = append(body, String(unix.NFTA_CHAIN_TYPE, c.Hook.Type), Nest(unix.NFTA_CHAIN_HOOK,
 			U32(unix.NFTA_HOOK_HOOKNUM, c.Hook.Number), U32(unix.NFTA_HOOK_PRIORITY, uint32(c.Hook.Priority))))
 	}
-	return t.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, body...)
+	return t.Message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, body...)
 }
 
 // DeleteChain removes a chain that is empty and that nothing jumps to.
 func (t Table) DeleteChain(name string) Message {
-	return t.message(unix.NFT_MSG_DELCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+	return t.Message(unix.NFT_MSG_DELCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
 }
 
 // GetChain asks for a chain.
 func (t Table) GetChain(name string) Message {
-	return t.message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+	return t.Message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
 }
 
 // Flush removes the rules of a chain.
 func (t Table) Flush(chain string) Message {
-	return t.message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain))
+	return t.Message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain))
 }
 
 // NewRules adds rules at the end of a chain.
@@ -89,6 +90,6 @@ func (t Table) newRule(flags uint16, chain string, r Rule) (batch []Message) {
 	for _, a := range r.Anonymous {
 		batch = append(batch, t.newAnonymous(a)...)
 	}
-	return append(batch, t.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|flags,
+	return append(batch, t.Message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|flags,
 		String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain), Nest(unix.NFTA_RULE_EXPRESSIONS, r.Exprs...)))
 }

@@ -1,4 +1,4 @@
-package hostlocal_test
+package main
 
 import (
 	"fmt"

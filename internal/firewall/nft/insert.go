@@ -1,0 +1,250 @@
+package nft
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// tries bounds how often somebody else may come in between.
+const tries = 100
+
+// insertion sends members, and sends them again with what the kernel's answer
+// says is missing or in the way. Each answer has one remedy; only what others do
+// meanwhile can come again.
+type insertion struct {
+	Members
+	// present are exclusive members that are there already, in one's own name or
+	// in that of another attachment of the container.
+	present map[int]bool
+	replace bool            // in place of a former owner's
+	evicted name.Attachment // the holder whose pod is gone that was removed last
+}
+
+func (i *insertion) run(c conn) error {
+	for range tries {
+		batch, of := i.batch()
+		err := c.Commit(batch, 0)
+		if err == nil {
+			return i.excludeRivals(c)
+		}
+		var refused wire.Refused
+		if !errors.As(err, &refused) {
+			return err
+		}
+		var about *Element
+		if refused.Index > 0 && refused.Index < len(of) {
+			about = &i.Elements[of[refused.Index]]
+		}
+		switch {
+		case errors.Is(refused, unix.ENOENT):
+			err = c.lay(i.table, i.record())
+		case errors.Is(refused, unix.EEXIST) && about != nil && i.Exclusive:
+			err = i.resolve(c, *about)
+		case errors.Is(refused, unix.EEXIST) && about != nil && !i.replace:
+			i.replace, err = true, nil
+		case about != nil:
+			return fmt.Errorf("%v: %w", *about, refused.Err)
+		default:
+			return fmt.Errorf("table %s: %w", i.table.Name, refused.Err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the ruleset changed %d times while members were to be added", tries)
+}
+
+// batch is messages and, for each but the first, the index of its element.
+func (i *insertion) batch() (batch []wire.Message, of []int) {
+	t := i.table
+	batch, of = []wire.Message{t.Add(layoutElement, "")}, []int{-1}
+	for n, e := range i.Elements {
+		switch {
+		case i.present[n]:
+		case e.Shared:
+			batch = append(batch, t.Add(e.Element, ""))
+		case i.replace:
+			batch = append(t.retain(batch, e), t.Add(e.Element, ""), t.Delete(e.Element), t.Create(e.Element, i.Owner.Comment()))
+		default:
+			batch = append(t.retain(batch, e), t.Create(e.Element, i.Owner.Comment()))
+		}
+		for len(of) < len(batch) {
+			of = append(of, n)
+		}
+	}
+	return batch, of
+}
+
+// lay makes what members need beside themselves. Where the whole table is gone,
+// what others had there comes back first: who finds the layout looks no further.
+func (c conn) lay(t *table, r record) error {
+	if t.remembered() {
+		if err := c.restoreTable(t); err != nil {
+			return err
+		}
+	}
+	laid, err := c.hasLayout(t)
+	if err == nil && !laid {
+		err = errors.Join(c.Commit(t.static(), 0), t.remember())
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", t.Name, err)
+	}
+	return c.makeParts(t, r)
+}
+
+// makeParts makes a record's profile, and the sets of networks that its members
+// are in.
+func (c conn) makeParts(t *table, r record) error {
+	var parts []part
+	if r.Profile != nil {
+		parts = append(parts, r.Static)
+	}
+	seen := map[string]bool{}
+	for _, e := range r.Elements {
+		if seen[e.Set] {
+			continue
+		}
+		seen[e.Set] = true
+		if p := t.networkSet(e.Set, r.Profile); p != nil {
+			parts = append(parts, p)
+		}
+	}
+	for _, p := range parts {
+		if err := c.Commit(p, 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("table %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// resolve finds out what is in the way of an exclusive member. It may be there in
+// one's own name: put back from the record, by somebody who found the table gone
+// just now. It may be another attachment's of the same container, which this one
+// then waits for. Who is gone again need not be asked.
+func (i *insertion) resolve(c conn, e Element) error {
+	f, there, err := c.Get(i.table.Table, e.Element)
+	switch {
+	case err != nil || !there:
+		return err
+	case f.Comment == i.Owner.Comment():
+	case ofSameContainer(i.Owner, f.Comment):
+		if err := c.queue(i.Owner); err != nil {
+			return err
+		}
+	default:
+		what := e.String()
+		if m, ok := e.mapping(); ok {
+			what = HostPort(m.Protocol, m.Host, fmt.Sprint(m.HostPort))
+		}
+		return i.evict(c, what, f.Comment)
+	}
+	return i.findPresent(c)
+}
+
+// findPresent finds all members that are there, in one's own name or in that of
+// another attachment of the container, which passes them on when it goes. One
+// whose pod is gone for good gives way.
+func (i *insertion) findPresent(c conn) error {
+	have, err := c.getEach(i.table, i.Elements)
+	if err != nil {
+		return err
+	}
+	stays := map[string]bool{i.Owner.Comment(): true}
+	i.present = map[int]bool{}
+	for n, e := range i.Elements {
+		if e.Shared || !have[n].Is(e.Element) {
+			continue
+		}
+		comment := have[n].Comment
+		if _, known := stays[comment]; !known {
+			at, read := ownerOf(comment)
+			stays[comment] = read && at.ContainerID == i.Owner.ContainerID
+			if stays[comment] {
+				if gone, err := c.removeAbandoned(at, i.Kind); err != nil || gone {
+					return err
+				}
+			}
+		}
+		i.present[n] = stays[comment]
+	}
+	return nil
+}
+
+// excludeRivals makes sure that no other container has a port at one address of
+// the host that this one has at all of them, or the other way round. As this
+// looks after the members are there, of two pods that come at the same time one
+// at least sees the other. It is one question by name for each port.
+func (i *insertion) excludeRivals(c conn) error {
+	var ports []Element
+	var questions []wire.Element
+	for _, e := range i.Elements {
+		if _, ok := e.mapping(); ok {
+			ports, questions = append(ports, e), append(questions, e.rival())
+		}
+	}
+	for len(ports) > 0 {
+		have, err := c.GetEach(i.table.Table, questions)
+		if err != nil {
+			return err
+		}
+		what, by, err := i.findRival(c, ports, have)
+		if err != nil || by == "" {
+			return err
+		}
+		if err := i.evict(c, what, by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findRival gives the first other container that has what excludes a port.
+func (i *insertion) findRival(c conn, ports []Element, rivals []wire.Found) (what, by string, err error) {
+	lists := map[string][]wire.Found{}
+	for n, e := range ports {
+		if rivals[n].Key == nil {
+			continue
+		}
+		candidates, at := []wire.Found{rivals[n]}, e
+		if list := e.listOfRivals(); list != "" { // somebody has it at one address, or had
+			if _, known := lists[list]; !known {
+				if lists[list], err = c.Dump(i.table.Table, list); err != nil {
+					return "", "", err
+				}
+			}
+			candidates, at.Set = lists[list], list
+		}
+		for _, f := range candidates {
+			if f.Comment == i.Owner.Comment() || ofSameContainer(i.Owner, f.Comment) || !bytes.Equal(e.Key[:portKey], f.Key[:portKey]) {
+				continue
+			}
+			if at.Set != e.Set {
+				at.Key = f.Key
+			}
+			m, _ := at.mapping()
+			return HostPort(m.Protocol, m.Host, fmt.Sprint(m.HostPort)), f.Comment, nil
+		}
+	}
+	return "", "", nil
+}
+
+// evict removes a holder whose network namespace is gone, and else tells who has
+// it.
+func (i *insertion) evict(c conn, what, by string) error {
+	if at, known := ownerOf(by); known && at != i.Owner && at != i.evicted {
+		i.evicted = at
+		if gone, err := c.removeAbandoned(at, i.Kind); err != nil || gone {
+			return err
+		}
+	}
+	err := cni.Taken("%s is held by %s", what, by)
+	return cni.Hint(err, "detach (DEL) "+by+" first, or give one of the two another host port or hostIP")
+}
