@@ -1,7 +1,6 @@
 package netlink
 
 import (
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/retry"
@@ -27,13 +26,4 @@ func leave(fd int) {
 		defer func() { _ = unix.Close(pair[0]) }()
 	}
 	_ = unix.Close(fd)
-}
-
-// Leave closes a netfilter socket of nl's in the same way.
-func Leave(s *nl.NetlinkSocket) {
-	fd, err := unix.FcntlInt(uintptr(s.GetFd()), unix.F_DUPFD_CLOEXEC, 0)
-	s.Close()
-	if err == nil {
-		leave(fd)
-	}
 }

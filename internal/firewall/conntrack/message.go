@@ -9,8 +9,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // The messages are by hand: the library's ConntrackDeleteFilters reads the whole
@@ -59,7 +59,7 @@ func remove(questions []question, meant func(entry) bool) error {
 	if err != nil {
 		return fmt.Errorf("netlink socket: %w", err)
 	}
-	defer netlink.Leave(socket)
+	defer wire.Close(socket)
 	s := &nl.SocketHandle{Socket: socket}
 	var errs []error
 	for _, q := range questions {

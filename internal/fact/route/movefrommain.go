@@ -1,0 +1,142 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+// MoveFromMain is the main table without the routes that are in the addresses'
+// own tables, so that a packet without a source address does not leave by the
+// link. What the kernel keeps there by itself stays: the link-local subnet, and
+// routes from router advertisements, which would come again.
+type MoveFromMain struct {
+	Sources
+	// Hints leaves the addresses' own subnets in the main table, with the address
+	// as the preferred source.
+	Hints bool
+}
+
+func (m MoveFromMain) String() string {
+	s := "routes pod " + m.Link + " out of the main table"
+	if m.Hints {
+		s += ", less the subnets with a source hint"
+	}
+	return s
+}
+
+// Add takes them out, or none.
+func (m MoveFromMain) Add(k *kernel.Kernel) error {
+	if m.Idle() {
+		return nil
+	}
+	routes, err := m.misplaced(k)
+	if err != nil {
+		return err
+	}
+	for _, r := range slices.Backward(routes) {
+		if err := m.takeOut(k, r); err != nil {
+			return errors.Join(err, m.Del(k))
+		}
+	}
+	return nil
+}
+
+// misplaced are the routes of the main table that are not to be there, or not
+// as they are.
+func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
+	routes, err := m.routes(k)
+	return slices.DeleteFunc(routes, func(r Kept) bool {
+		switch {
+		case r.Table != unix.RT_TABLE_MAIN, r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast(), r.Protocol == unix.RTPROT_RA:
+			return true
+		case m.Hints && m.hint(r).IsValid() && r.Src.IsValid():
+			return true
+		}
+		return !slices.ContainsFunc(m.List, func(s Source) bool { return m.belongs(s, r.Dst, r.addrs()...) })
+	}), err
+}
+
+// hint is the source address for a route that is an address's own subnet.
+func (m MoveFromMain) hint(r Kept) netip.Addr {
+	for _, s := range m.List {
+		if r.rank() == 0 && r.Dst == s.Prefix.Masked() {
+			return s.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+func (m MoveFromMain) takeOut(k *kernel.Kernel, r Kept) error {
+	if err := r.Remove(k, kernel.Pod); err != nil {
+		return err
+	}
+	hint := m.hint(r)
+	if !m.Hints || !hint.IsValid() {
+		return nil
+	}
+	return r.withSource(hint).Put(k, kernel.Pod, r.Table, r.Priority)
+}
+
+// withSource is the route as ours, with a preferred source that it did not have.
+func (r Kept) withSource(src netip.Addr) Kept {
+	r.header.Protocol, r.Protocol, r.Src = protocolOwn, protocolOwn, src
+	r.attrs = append(slices.Clone(r.attrs), nl.NewRtAttr(unix.RTA_PREFSRC, src.AsSlice()))
+	return r
+}
+
+// Del puts back what the addresses' own tables have. Where the main table does
+// not take a route any more, as when it has come there again, it is left out.
+func (m MoveFromMain) Del(k *kernel.Kernel) error {
+	routes, err := m.inOwnTables(k)
+	if err != nil || len(routes) == 0 {
+		return err
+	}
+	if err := m.removeWithSource(k); err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range routes {
+		if r.Protocol == protocolOwn {
+			continue
+		}
+		metric := r.Priority
+		if r.IsDefault() && metric >= demotedMetric {
+			metric -= demotedMetric
+		}
+		errs = append(errs, r.PutBack(k, unix.RT_TABLE_MAIN, metric))
+	}
+	return errors.Join(errs...)
+}
+
+func (m MoveFromMain) removeWithSource(k *kernel.Kernel) error {
+	routes, err := m.routes(k)
+	errs := []error{err}
+	for _, r := range routes {
+		if r.Table == unix.RT_TABLE_MAIN && r.Protocol == protocolOwn {
+			errs = append(errs, r.Remove(k, kernel.Pod))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check looks for routes that are back, and for subnets without their hint.
+func (m MoveFromMain) Check(k *kernel.Kernel) error {
+	if m.Idle() {
+		return nil
+	}
+	routes, err := m.misplaced(k)
+	if err != nil {
+		return err
+	}
+	if len(routes) > 0 {
+		return fmt.Errorf("the route to %v is there", routes[0].Dst)
+	}
+	return nil
+}
