@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,6 +45,15 @@ func dial() (daemon, error) {
 	return daemon{c}, nil
 }
 
+func withDaemon(do func(daemon) error) error {
+	d, err := dial()
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return do(d)
+}
+
 // connect gives up a bus that says nothing.
 func connect(path string) (*dbus.Conn, error) {
 	socket, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
@@ -66,15 +76,15 @@ func nobodyThere(err error) bool {
 	return errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner")
 }
 
-// gone reports whether there is no firewalld that could have a source.
-func gone(err error) bool {
+// absent reports whether there is no firewalld that could have a source.
+func absent(err error) bool {
 	return nobodyThere(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // says looks for one of firewalld's own error codes, which messages begin with.
-func says(err error, code string) bool {
+func says(err error, codes ...string) bool {
 	var e dbus.Error
-	return errors.As(err, &e) && strings.HasPrefix(e.Error(), code)
+	return errors.As(err, &e) && slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(e.Error(), code) })
 }
 
 // call calls a method of firewalld's zones (firewalld.dbus(5)) and reads the
@@ -102,4 +112,22 @@ func (d daemon) call(answer any, method, zone string, args ...any) error {
 		return cni.Hint(fmt.Errorf("firewalld: %w", err), `"firewall-cmd --get-active-zones" shows which zone has the address: name that one in "firewalldZone", or take the address out of it`)
 	}
 	return fmt.Errorf("firewalld: %s: %w", method, err)
+}
+
+func (d daemon) bind(zone, source string) error {
+	err := d.call(nil, "addSource", zone, source)
+	if says(err, "ZONE_ALREADY_SET") {
+		return nil
+	}
+	return err
+}
+
+// unbind succeeds where the zone does not have the source: where it is another
+// zone's it is not ours.
+func (d daemon) unbind(zone, source string) error {
+	err := d.call(nil, "removeSource", zone, source)
+	if absent(err) || says(err, "UNKNOWN_SOURCE", "ZONE_CONFLICT", "INVALID_ZONE") {
+		return nil
+	}
+	return err
 }

@@ -31,31 +31,7 @@ func (s Source) Idle() bool { return len(s.Pods) == 0 }
 
 // Made reports whether the attachment has addresses in a zone.
 func (s Source) Made(*kernel.Kernel) (bool, error) {
-	_, err := read(s.Owner)
-	return !errors.Is(err, fs.ErrNotExist), nil
-}
-
-func (d daemon) bind(zone, source string) error {
-	err := d.call(nil, "addSource", zone, source)
-	if says(err, "ZONE_ALREADY_SET") {
-		return nil
-	}
-	return err
-}
-
-// unbind succeeds where the zone does not have the source: where it is another
-// zone's it is not ours.
-func (d daemon) unbind(zone, source string) error {
-	err := d.call(nil, "removeSource", zone, source)
-	for _, code := range []string{"UNKNOWN_SOURCE", "ZONE_CONFLICT", "INVALID_ZONE"} {
-		if says(err, code) {
-			return nil
-		}
-	}
-	if gone(err) {
-		return nil
-	}
-	return err
+	return records.Has(s.Owner), nil
 }
 
 // Add binds the addresses.
@@ -63,49 +39,36 @@ func (s Source) Add(k *kernel.Kernel) error {
 	if s.Idle() {
 		return nil
 	}
-	d, err := dial()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.heal(s.Zone); err != nil {
-		return err
-	}
-	r := s.record(k)
-	if err := r.claim(d); err != nil {
-		return err
-	}
-	for _, source := range r.Sources {
-		err := r.hold(source)
-		if err == nil {
-			err = d.bind(r.Zone, source)
+	return withDaemon(func(d daemon) error {
+		if err := d.restore(s.Zone); err != nil {
+			return err
 		}
-		if err != nil {
-			return errors.Join(err, r.withdraw(d))
+		r := s.record(k)
+		if err := r.claim(d); err != nil {
+			return err
 		}
-	}
-	return nil
+		if err := r.bind(d); err != nil {
+			return errors.Join(err, r.unbind(d))
+		}
+		return nil
+	})
 }
 
 // Del ends the bindings that no other attachment has. A firewalld that does not
 // run has none.
 func (s Source) Del(*kernel.Kernel) error {
-	r, err := read(s.Owner)
+	r, err := records.Read(s.Owner)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	d, err := dial()
-	if gone(err) {
-		return r.forget()
+	err = withDaemon(func(d daemon) error { return errors.Join(r.unbind(d), d.restore(r.Zone)) })
+	if absent(err) {
+		return r.remove()
 	}
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return errors.Join(r.withdraw(d), d.heal(r.Zone))
+	return err
 }
 
 // Check asks firewalld for each of the addresses.
@@ -113,43 +76,54 @@ func (s Source) Check(*kernel.Kernel) error {
 	if s.Idle() {
 		return nil
 	}
-	d, err := dial()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	var errs []error
-	for _, a := range s.Pods {
-		errs = append(errs, d.check(s.Zone, source(a)))
-	}
-	return errors.Join(errs...)
+	return withDaemon(func(d daemon) error {
+		var errs []error
+		for _, a := range s.Pods {
+			var bound bool
+			err := d.call(&bound, "querySource", s.Zone, source(a))
+			if err == nil && !bound {
+				err = fmt.Errorf("%s is not in the zone %s of firewalld: %w", source(a), s.Zone, fs.ErrNotExist)
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
 }
 
-func (d daemon) check(zone, source string) error {
-	var bound bool
-	err := d.call(&bound, "querySource", zone, source)
-	if err == nil && !bound {
-		err = fmt.Errorf("%s is not in the zone %s of firewalld: %w", source, zone, fs.ErrNotExist)
+// Ready looks whether firewalld runs and has the zone.
+func Ready(zone string) error {
+	return withDaemon(func(d daemon) error { return d.call(nil, "getSources", zone) })
+}
+
+// Restore is for GC: it binds again what a reload of firewalld has lost. Where no
+// firewalld runs, that is nothing.
+func Restore(zone string) error {
+	bound, err := records.Owners()
+	if err != nil || len(bound) == 0 {
+		return err
+	}
+	err = withDaemon(func(d daemon) error { return d.restore(zone) })
+	if absent(err) {
+		return nil
 	}
 	return err
 }
 
-// heal binds again what a reload of firewalld has lost of attachments that are
+// restore binds again what a reload of firewalld has lost of attachments that are
 // alive.
-func (d daemon) heal(zone string) error {
-	live, err := alive(zone)
+func (d daemon) restore(zone string) error {
+	all, _, err := records.All()
+	live := slices.DeleteFunc(all, func(r record) bool { return r.Zone != zone || r.Abandoned() })
 	if err != nil || len(live) == 0 {
 		return err
 	}
 	var have []string
-	err = d.call(&have, "getSources", zone)
-	if gone(err) {
+	if err := d.call(&have, "getSources", zone); absent(err) {
 		return nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return err
 	}
-	errs := []error{}
+	var errs []error
 	for _, r := range live {
 		for _, source := range r.Sources {
 			if !slices.Contains(have, source) {
@@ -158,31 +132,4 @@ func (d daemon) heal(zone string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Ready looks whether firewalld runs and has the zone.
-func Ready(zone string) error {
-	d, err := dial()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.call(nil, "getSources", zone)
-}
-
-// Heal is heal for GC, and says nothing where there is no firewalld.
-func Heal(zone string) error {
-	live, err := alive(zone)
-	if err != nil || len(live) == 0 {
-		return err
-	}
-	d, err := dial()
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.heal(zone)
 }

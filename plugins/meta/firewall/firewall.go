@@ -131,5 +131,5 @@ func present(*kernel.Kernel) ([]name.Attachment, error) {
 }
 
 func collect(network string, valid func(string) bool, c Conf) error {
-	return errors.Join(nft.Collect(network, valid), nft.Reopen(), firewalld.Heal(c.zone()))
+	return errors.Join(nft.Collect(network, valid), nft.Reopen(), firewalld.Restore(c.zone()))
 }
