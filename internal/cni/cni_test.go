@@ -158,8 +158,8 @@ func TestDetailsOnce(t *testing.T) {
 	ours := Hint(Errorf(CodeExists, "the fact"), "look there")
 	printed := &Error{Code: CodeExists, Msg: "the fact", Details: "look there"}
 	for what, err := range map[string]error{
-		"inside": saidBy("host-local", ours), "executed": saidBy("host-local", printed),
-		"joined": errors.Join(saidBy("host-local", printed), nil), "wrapped": fmt.Errorf("x: %w", saidBy("host-local", ours)),
+		"inside": SaidBy("host-local", ours), "executed": SaidBy("host-local", printed),
+		"joined": errors.Join(SaidBy("host-local", printed), nil), "wrapped": fmt.Errorf("x: %w", SaidBy("host-local", ours)),
 	} {
 		e := AsError(err)
 		if e.Code != CodeExists || e.Details != "look there" || strings.Contains(e.Msg, "look there") || !strings.Contains(e.Msg, "host-local: the fact") {

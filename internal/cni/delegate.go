@@ -13,25 +13,19 @@ import (
 	"strings"
 )
 
-// Inside are the plugins that are part of this program, by their names: each
-// does its work on a request and gives what it would print.
-type Inside map[string]func(*Request) ([]byte, error)
-
 // Delegate has another plugin do a verb in the same environment and on the same
 // input, and returns what it printed. An error that the plugin printed keeps its
-// code and details. A plugin that is part of this program is not executed where
-// the one in CNI_PATH is of the same build, and so would do the same.
+// code and details.
 func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	path, err := Find(plugin, r.Path)
 	if err != nil {
 		return nil, err
 	}
-	if work := r.Inside[plugin]; work != nil && sameBuild(path) {
-		as := *r
-		as.Verb = verb
-		printed, err := work(&as)
-		return printed, saidBy(plugin, err)
-	}
+	return r.Execute(plugin, path, verb)
+}
+
+// Execute is Delegate for a plugin whose program was found.
+func (r *Request) Execute(plugin, path, verb string) ([]byte, error) {
 	printed, err := run(path, nil, r.environment(verb), r.Stdin)
 	return answer(plugin, printed, err)
 }
@@ -53,7 +47,7 @@ func (r *Request) With(verb string, conf map[string]json.RawMessage) (*Request, 
 	}
 	stdin, err := json.Marshal(full)
 	with := *r
-	with.Verb, with.Stdin, with.Inside = verb, stdin, nil
+	with.Verb, with.Stdin, with.Doc = verb, stdin, nil
 	return &with, err
 }
 
@@ -117,12 +111,12 @@ func printedBy(plugin string, out []byte, exit error) error {
 	if text := bytes.TrimSpace(out); len(text) == 0 || decodeError(text, e) != nil || e.Msg == "" {
 		return fmt.Errorf("%s printed no error that can be read: %w", plugin, exit)
 	}
-	return saidBy(plugin, e)
+	return SaidBy(plugin, e)
 }
 
-// saidBy names the plugin in its error, whose details stay apart from its text:
+// SaidBy names the plugin in its error, whose details stay apart from its text:
 // the library's type has them there too.
-func saidBy(plugin string, err error) error {
+func SaidBy(plugin string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -46,8 +46,6 @@ type Request struct {
 	// Doc as it was read.
 	Stdin []byte
 	Doc   *conf.Document
-	// Inside are the plugins that Delegate may do without executing them.
-	Inside Inside
 }
 
 // Conf is what every plugin's configuration may hold.

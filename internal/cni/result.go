@@ -100,6 +100,19 @@ func Print(r *Result, version string) ([]byte, error) {
 	return json.MarshalIndent(versioned, "", "    ")
 }
 
+// AsVersion is a result after it was printed in a version and read again: older
+// ones have room for less.
+func AsVersion(r *Result, version string) (*Result, error) {
+	versioned, err := r.GetAsVersion(version)
+	if err == nil {
+		r, err = current.NewResultFromResult(versioned)
+	}
+	if err != nil {
+		return nil, Errorf(CodeVersion, "a result of cniVersion %s cannot say this: %w", version, err)
+	}
+	return r, nil
+}
+
 // Prefix is an address of a result with its prefix length, or the zero value.
 func Prefix(n net.IPNet) netip.Prefix {
 	a, ok := netip.AddrFromSlice(n.IP)

@@ -24,7 +24,7 @@ const module = "github.com/catena-cni/catena/"
 // lower one, or stay inside the room.
 var rooms = map[string]int{
 	"retry": 1, "lists": 1, "file": 1, "netlink": 2, "program": 2,
-	"state": 3, "kernel": 4, "cni": 5, "fact": 6, "firewall": 7, "upstream": 8, "plugin": 9, "ipam": 10,
+	"state": 3, "kernel": 4, "cni": 5, "fact": 6, "firewall": 7, "upstream": 8, "ipam": 9, "plugin": 10,
 	"kerneltest": 20, "plugintest": 21, "house": 22,
 }
 

@@ -140,13 +140,14 @@ func (k *Kernel) Ports(s Side, master *Link) (ports []*Link, err error) {
 	return ports, err
 }
 
-// Create makes a link. One of that name that is there already is fs.ErrExist.
+// The library's calls without a handle give the kernel's words.
+var _ = func() bool { nl.EnableErrorMessageReporting = true; return true }()
+
+// Create makes a link. One of that name that is there already is fs.ErrExist. It
+// is a call without a handle, on a socket for it alone: what the kernel does not
+// like about a new link is told by its words, and by few errnos.
 func (k *Kernel) Create(s Side, wanted netlink.Link) error {
-	h, err := k.Handle(s)
-	if err != nil {
-		return err
-	}
-	return k.Created(wanted.Type(), h.LinkAdd(wanted))
+	return k.Created(wanted.Type(), k.Do(s, func() error { return netlink.LinkAdd(wanted) }))
 }
 
 // Created gives the kernel's answer to a new link of a kind its meaning.

@@ -168,7 +168,7 @@ func (p Delegator[C]) check(r *cni.Request) error {
 		return err
 	}
 	if prev, _ := r.PrevResult(); prev == nil {
-		return errNoPrevResult
+		return cni.ErrNoPrevResult
 	}
 	kept, err := delegated.Find(p.Folder(c), r.Attachment)
 	if err == nil && kept.Owner != r.Attachment {

@@ -1,9 +1,7 @@
 package plugin
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
@@ -64,7 +62,7 @@ func (i Interface) Facts(at At) fact.Plan {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}
 	p = append(p, i.First...)
-	for _, r := range Routes(i.Name, at) {
+	for _, r := range route.OfResult(i.Name, at.Result.Routes, ips) {
 		p = append(p, r)
 	}
 	if announced {
@@ -102,66 +100,4 @@ func (i Interface) settings(four, six bool) (pairs sysctl.Pairs) {
 		set(own+"/use_optimistic", "1")
 	}
 	return pairs
-}
-
-// Routes are the result's routes as facts. A route without a gateway goes by
-// way of the family's first one. Routes that differ in their gateway alone are
-// one route with several paths.
-func Routes(ifname string, at At) []route.Route {
-	ips := at.IPs()
-	var out []route.Route
-	for _, r := range at.Result.Routes {
-		f := routeFact(ifname, r, ips)
-		if i := slices.IndexFunc(out, func(o route.Route) bool { return samePath(o, f) }); i >= 0 {
-			for _, via := range f.Via {
-				if !slices.Contains(out[i].Via, via) {
-					out[i].Via = append(out[i].Via, via)
-				}
-			}
-			continue
-		}
-		out = append(out, f)
-	}
-	return out
-}
-
-// samePath reports whether two routes differ at most in their gateways.
-func samePath(a, b route.Route) bool {
-	a.Via, b.Via = nil, nil
-	return fmt.Sprint(a) == fmt.Sprint(b)
-}
-
-func routeFact(ifname string, r *cni.Route, ips []*cni.IPConfig) route.Route {
-	dst := cni.Prefix(r.Dst).Masked()
-	f := route.Route{Side: kernel.Pod, Link: ifname, Dst: dst, Priority: r.Priority, MTU: r.MTU, AdvMSS: r.AdvMSS, Scope: r.Scope}
-	if r.Table != nil {
-		f.Table = *r.Table
-	}
-	via := cni.Address(r.GW)
-	const linkScope = 253 // RT_SCOPE_LINK: on the link itself, without a gateway
-	if !via.IsValid() && (r.Scope == nil || *r.Scope != linkScope) {
-		via = firstGateway(ips, dst.Addr().Is6())
-	}
-	if via.IsValid() && !via.IsUnspecified() {
-		f.Via = []netip.Addr{via}
-		f.OnLink = !reaches(ips, via)
-	}
-	return f
-}
-
-func firstGateway(ips []*cni.IPConfig, six bool) netip.Addr {
-	for _, ip := range ips {
-		if gw := cni.Address(ip.Gateway); gw.IsValid() && gw.Is6() == six {
-			return gw
-		}
-	}
-	return netip.Addr{}
-}
-
-// reaches reports whether an address of the interface has the gateway on its
-// subnet, or none need.
-func reaches(ips []*cni.IPConfig, via netip.Addr) bool {
-	return route.IsLinkLocal(via) || slices.ContainsFunc(ips, func(ip *cni.IPConfig) bool {
-		return cni.Prefix(ip.Address).Contains(via)
-	})
 }

@@ -41,17 +41,16 @@ type Program interface {
 }
 
 // Main runs the plugin on the process's arguments, environment and standard
-// input, and ends the process. Those inside may be delegated to without being
-// executed.
-func Main(p Program, inside ...Program) {
+// input, and ends the process.
+func Main(p Program) {
 	if len(os.Args) > 1 {
 		os.Exit(people(p, os.Args[1:]))
 	}
-	os.Exit(serve(p, inside, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(serve(p, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // serve is one call by a runtime.
-func serve(p Program, inside []Program, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+func serve(p Program, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch getenv("CNI_COMMAND") {
 	case "":
 		fmt.Fprintf(stderr, "catena CNI plugin %s %s\n%s\nRun '%s help' to see what it does for people.\n", p.title(), Version, cni.About(), p.title())
@@ -60,10 +59,6 @@ func serve(p Program, inside []Program, getenv func(string) string, stdin io.Rea
 		return end(cni.PrintVersions(stdout), "1.1.0", stdout)
 	}
 	r, err := cni.Read(getenv, stdin)
-	r.Inside = cni.Inside{}
-	for _, i := range inside {
-		r.Inside[i.title()] = func(r *cni.Request) ([]byte, error) { return call(i, r, nil, stderr) }
-	}
 	if err == nil || r.Verb == cni.Del {
 		var out []byte
 		out, err = call(p, r, err, stderr)

@@ -15,6 +15,7 @@ import (
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 	"github.com/catena-cni/catena/internal/upstream"
@@ -32,8 +33,6 @@ type At struct {
 	Prev *cni.Result
 	// Args are the pairs of CNI_ARGS.
 	Args map[string]string
-	// Request is the call as it came, for an IPAM plugin that hands it on.
-	Request *cni.Request
 	// IPAM is the type of the plugin that addresses are delegated to, if any.
 	IPAM string
 	// Unseen says that the kernel has no link behind the result's interface, as
@@ -61,6 +60,8 @@ type Plugin[C any] struct {
 	HostOnly bool
 	// Nameless plugins do not mind a configuration without a network's name.
 	Nameless bool
+	// Builtin are the IPAM plugins that are part of this one's program.
+	Builtin []ipam.Plugin
 	// NeedsIPAM plugins cannot do without addresses.
 	NeedsIPAM bool
 	// Behind plugins make an interface that may stand behind those of plugins
@@ -283,17 +284,17 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 		return nothing, p.withoutIPAM()
 	}
 	release = func() error {
-		_, err := r.Delegate(r.Conf.IPAM.Type, cni.Del)
+		_, err := p.delegate(r, cni.Del)
 		return err
 	}
-	out, err := r.Delegate(r.Conf.IPAM.Type, cni.Add)
+	result, err := p.delegate(r, cni.Add)
 	if err != nil && cni.AsError(err).Code == cni.CodeExists {
 		// The attachment has an address from before, in a namespace that is
 		// alive: to give that one back would be worse than to keep it.
 		return nothing, err
 	}
 	if err == nil {
-		at.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
+		at.Result = result
 	}
 	if err == nil && len(at.Result.IPs) == 0 {
 		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
@@ -359,7 +360,8 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	defer k.Close()
 	at.evidence(r).Verify(k)
 	err := p.want(at, c).Del(k)
-	return errors.Join(err, p.delegate(r, cni.Del))
+	_, derr := p.delegate(r, cni.Del)
+	return errors.Join(err, derr)
 }
 
 // openForDel takes a pod whose namespace cannot be opened as gone.
@@ -375,27 +377,13 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 	return k
 }
 
-// delegates says that addresses are another plugin's matter.
-func (p Plugin[C]) delegates(r *cni.Request) bool { return p.makesLink() && r.Conf.IPAM.Type != "" }
-
-func (p Plugin[C]) delegate(r *cni.Request, verb string) error {
-	if !p.delegates(r) {
-		return nil
-	}
-	_, err := r.Delegate(r.Conf.IPAM.Type, verb)
-	return err
-}
-
-var errNoPrevResult = cni.Hint(cni.Errorf(cni.CodeConfig, "CHECK needs the prevResult that the ADD ended with"),
-	"a runtime keeps it and hands it over; by hand, put what ADD has printed into the configuration, as prevResult")
-
 func (p Plugin[C]) check(r *cni.Request) error {
 	at, c, err := p.read(r)
 	if err != nil {
 		return err
 	}
 	if at.Prev == nil && !p.Nameless {
-		return errNoPrevResult
+		return cni.ErrNoPrevResult
 	}
 	if at.Prev != nil {
 		at.Result = at.Prev
@@ -409,7 +397,8 @@ func (p Plugin[C]) check(r *cni.Request) error {
 	if err == nil {
 		err = p.asReported(k, at)
 	}
-	return errors.Join(cni.WithCode(cni.CodeDrift, err), p.delegate(r, cni.Check))
+	_, derr := p.delegate(r, cni.Check)
+	return errors.Join(cni.WithCode(cni.CodeDrift, err), derr)
 }
 
 // asReported compares the hardware addresses of the result's interfaces, as they
@@ -450,7 +439,8 @@ func (p Plugin[C]) status(r *cni.Request) error {
 	if p.Ready != nil {
 		err = p.Ready(k, c)
 	}
-	return cni.WithCode(cni.CodeNotReady, errors.Join(err, p.delegate(r, cni.Status)))
+	_, derr := p.delegate(r, cni.Status)
+	return cni.WithCode(cni.CodeNotReady, errors.Join(err, derr))
 }
 
 // gc is DEL for every attachment of the network that left something and is not
@@ -472,7 +462,8 @@ func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
 	if p.Sweep != nil {
 		errs = append(errs, p.Sweep(k, r.Network, valid, c))
 	}
-	return errors.Join(append(errs, p.delegate(r, cni.GC))...)
+	_, err = p.delegate(r, cni.GC)
+	return errors.Join(append(errs, err)...)
 }
 
 func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name.Attachment, c C) error {
@@ -508,7 +499,8 @@ func (p Plugin[C]) gcDead(r *cni.Request) error {
 	defer k.Close()
 	dead, err := p.dead(k, c)
 	dead = slices.DeleteFunc(slices.Clone(dead), func(a name.Attachment) bool { return a.Network != r.Network })
-	return errors.Join(err, p.undo(k, dead, c), p.delegate(r, cni.GC))
+	_, derr := p.delegate(r, cni.GC)
+	return errors.Join(err, p.undo(k, dead, c), derr)
 }
 
 // dead lists the attachments of all networks that are provably gone: by the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/state/name"
@@ -24,9 +25,18 @@ type Record interface {
 type Records[T Record] struct {
 	Folder Folder
 	Kind   string
+	// Key names the files in the place of the attachment's key, where another
+	// program's have that name too.
+	Key func(name.Attachment) string
 }
 
-func (r Records[T]) key(at name.Attachment) string { return at.Key() + r.suffix() }
+func (r Records[T]) key(at name.Attachment) string {
+	key := name.Attachment.Key
+	if r.Key != nil {
+		key = r.Key
+	}
+	return key(at) + r.suffix()
+}
 
 func (r Records[T]) suffix() string {
 	if r.Kind == "" {
@@ -89,7 +99,7 @@ func (r Records[T]) All() (all []T, damaged, err error) {
 	keys, err := r.Folder.Keys()
 	var errs []error
 	for _, key := range keys {
-		if _, kind, _ := strings.Cut(key, "."); kind != r.Kind {
+		if kind := strings.TrimPrefix(path.Ext(key), "."); kind != r.Kind {
 			continue
 		}
 		record, err := r.read(key)

@@ -49,14 +49,11 @@ func (b Bridge) Add(k *kernel.Kernel) (err error) {
 	if b.MTU, err = mtu(k, b.MTU); err != nil {
 		return err
 	}
-	l, err := k.Link(kernel.Host, b.Name)
+	l, err := find(k, kernel.Host, b.Name, "bridge")
 	if errors.Is(err, fs.ErrNotExist) {
 		l, err = b.create(k)
 	}
 	if err != nil {
-		return err
-	}
-	if err := isKind(l, "bridge"); err != nil {
 		return err
 	}
 	return b.reconcile(k, l)
@@ -77,7 +74,7 @@ func (b Bridge) create(k *kernel.Kernel) (*kernel.Link, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	return k.Link(kernel.Host, b.Name)
+	return find(k, kernel.Host, b.Name, "bridge")
 }
 
 // reconcile changes what differs, and brings the bridge up.
@@ -209,14 +206,10 @@ func (b Bridge) Check(k *kernel.Kernel) (err error) {
 	if b.MTU, err = mtu(k, b.MTU); err != nil {
 		return err
 	}
-	l, err := k.Link(kernel.Host, b.Name)
-	if err != nil {
-		return err
-	}
-	if err := isKind(l, "bridge"); err != nil {
-		return err
-	}
+	l, err := find(k, kernel.Host, b.Name, "bridge")
 	switch {
+	case err != nil:
+		return err
 	case !l.Up():
 		return errors.New("it is down")
 	case b.MTU != 0 && l.MTU != b.MTU:
@@ -234,22 +227,15 @@ func (b Bridge) Check(k *kernel.Kernel) (err error) {
 // Usable looks whether Add could succeed now: a link of that name, if there is
 // one, is a bridge, and the kernel has what it takes.
 func (b Bridge) Usable(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Host, b.Name)
+	l, err := find(k, kernel.Host, b.Name, "bridge")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = k.HasKind("bridge")
 		if err == nil && b.VLANFiltering {
 			err = noVLANs(k)
 		}
-		return err
-	case err != nil:
-		return err
+	case err == nil && b.VLANFiltering && !canFilter(l):
+		err = errNoVLANFiltering
 	}
-	if err := isKind(l, "bridge"); err != nil {
-		return err
-	}
-	if b.VLANFiltering && !canFilter(l) {
-		return errNoVLANFiltering
-	}
-	return nil
+	return err
 }

@@ -30,9 +30,6 @@ func (d Dummy) Del(k *kernel.Kernel) error { return removeFromPod(k, d.Link, "du
 
 // Check looks at the link.
 func (d Dummy) Check(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Pod, d.Link)
-	if err != nil {
-		return err
-	}
-	return isKind(l, "dummy")
+	_, err := find(k, kernel.Pod, d.Link, "dummy")
+	return err
 }

@@ -19,10 +19,10 @@ import (
 // one whose namespace is gone.
 func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 	l, err := k.Link(side, link)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return k.RemoveLink(side, l)
@@ -35,16 +35,24 @@ func removeFromPod(k *kernel.Kernel, link, kind string) error {
 		return nil
 	}
 	l, err := k.Link(kernel.Pod, link)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if isKind(l, kind) != nil || !k.Owned(l) {
+	case isKind(l, kind) != nil, !k.Owned(l):
 		return nil // it is not what the fact is about
 	}
 	return k.RemoveLink(kernel.Pod, l)
+}
+
+// find finds a link of a kind, and refuses one of that name of another kind.
+func find(k *kernel.Kernel, side kernel.Side, link, kind string) (*kernel.Link, error) {
+	l, err := k.Link(side, link)
+	if err == nil {
+		err = isKind(l, kind)
+	}
+	return l, err
 }
 
 // isKind refuses a link of another kind than the one that is wanted.

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -64,8 +63,5 @@ func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {
 // Check looks whether it is up.
 func (l Loopback) Check(k *kernel.Kernel) error {
 	i, err := k.Link(kernel.Pod, l.Name)
-	if err == nil && !i.Up() {
-		err = errors.New("it is down")
-	}
-	return err
+	return isUp(i, err)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -14,7 +15,7 @@ import (
 // Plug is a port of one of the host's bridges that this process puts frames
 // into, as a pod on that port would. It lives as long as its file is open here,
 // so that nothing is left of it when this process dies.
-type Plug struct{ file int }
+type Plug struct{ file *os.File }
 
 // plugMAC is higher than any other, so that no bridge takes it for its own
 // (br_stp_recalculate_bridge_id takes the lowest).
@@ -22,18 +23,15 @@ var plugMAC = net.HardwareAddr{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // OpenPlug plugs into a bridge, and into one of its VLANs where access is not 0.
 func OpenPlug(k *kernel.Kernel, bridge string, access uint16) (*Plug, error) {
-	master, err := k.Link(kernel.Host, bridge)
+	master, err := find(k, kernel.Host, bridge, "bridge")
 	if err != nil {
 		return nil, err
 	}
-	if err := isKind(master, "bridge"); err != nil {
-		return nil, err
-	}
-	file, err := openTun()
+	tun, err := openTun()
 	if err != nil {
 		return nil, err
 	}
-	p := &Plug{file}
+	p := &Plug{tun}
 	if err := p.into(k, master, access); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("plug into bridge %s: %w", bridge, err)
@@ -50,7 +48,7 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 	if err != nil {
 		return err
 	}
-	if err := retry.Do(func() error { return unix.IoctlIfreq(p.file, unix.TUNGETIFF, r) }); err != nil {
+	if err := retry.Do(func() error { return unix.IoctlIfreq(int(p.file.Fd()), unix.TUNGETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNGETIFF: %w", err)
 	}
 	l, err := k.Link(kernel.Host, r.Name())
@@ -72,14 +70,14 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 
 // Send puts an Ethernet frame into the bridge.
 func (p *Plug) Send(frame []byte) error {
-	if _, err := retry.Call(func() (int, error) { return unix.Write(p.file, frame) }); err != nil {
+	if _, err := p.file.Write(frame); err != nil {
 		return fmt.Errorf("send into the bridge: %w", err)
 	}
 	return nil
 }
 
 // Close unplugs.
-func (p *Plug) Close() { _ = unix.Close(p.file) }
+func (p *Plug) Close() { _ = p.file.Close() }
 
 // AccessVLAN is the VLAN that a bridge's port's untagged frames are in, 0 where
 // the bridge does not filter VLANs.

@@ -22,9 +22,6 @@ import (
 // types it, and no runtime passes arguments.
 const tapChild = "tap-child"
 
-// inheritedFile is the number that the file has in the child.
-const inheritedFile = 3
-
 // selinux reports whether the host has SELinux.
 func selinux() bool {
 	var st unix.Statfs_t
@@ -49,13 +46,7 @@ func labelled(label string, f func() error) error {
 }
 
 // inChild is setIff in a process of its own.
-func inChild(file int, link string, flags uint16) error {
-	dup, err := unix.FcntlInt(uintptr(file), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	tun := os.NewFile(uintptr(dup), "/dev/net/tun")
-	defer tun.Close()
+func inChild(tun *os.File, link string, flags uint16) error {
 	p, err := os.StartProcess("/proc/self/exe", []string{"catena", tapChild, link, strconv.Itoa(int(flags))},
 		&os.ProcAttr{Files: []*os.File{nil, nil, os.Stderr, tun}})
 	if err != nil {
@@ -67,7 +58,7 @@ func inChild(file int, link string, flags uint16) error {
 		return err
 	case !state.Exited():
 		return fmt.Errorf("the process under another SELinux label ended with %v", state)
-	case state.ExitCode() != 0:
+	case !state.Success():
 		return fmt.Errorf("TUNSETIFF under another SELinux label: %w", unix.Errno(state.ExitCode()))
 	}
 	return nil
@@ -80,7 +71,7 @@ func TapChild() {
 		return
 	}
 	flags, _ := strconv.ParseUint(os.Args[3], 10, 16)
-	err := setIff(inheritedFile, os.Args[2], uint16(flags), "")
+	err := setIff(os.NewFile(3, "/dev/net/tun"), os.Args[2], uint16(flags), "") // the first file behind the standard ones
 	var errno unix.Errno
 	if err != nil && !errors.As(err, &errno) {
 		errno = unix.EINVAL

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -57,62 +58,60 @@ func (t Tap) String() string {
 }
 
 // Add makes the device. Until the last step it lives only as long as its file
-// is open here, so a failure, and even a sudden death, leaves nothing.
+// is open here, so a failure, and even a sudden death, leaves nothing. The
+// library's Tuntap gives every device an owner, and its errors are texts alone.
 func (t Tap) Add(k *kernel.Kernel) error {
 	master, err := t.master(k)
 	if err != nil {
 		return err
 	}
-	file, err := t.open(k)
+	tun, err := t.open(k)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(file)
-	if err := t.permit(file); err != nil {
+	defer tun.Close()
+	if err := t.permit(tun); err != nil {
 		return err
 	}
 	if err := t.configure(k, master); err != nil {
 		k.Invalidate(kernel.Pod, t.Link)
 		return err
 	}
-	return ioctl(file, unix.TUNSETPERSIST, 1)
+	return ioctl(tun, unix.TUNSETPERSIST, 1)
 }
 
 // open gives the open file of a new device in the pod.
-func (t Tap) open(k *kernel.Kernel) (file int, err error) {
+func (t Tap) open(k *kernel.Kernel) (tun *os.File, err error) {
 	err = k.Do(kernel.Pod, func() (err error) {
-		if file, err = openTun(); err != nil {
+		if tun, err = openTun(); err != nil {
 			return err
 		}
-		if err = setIff(file, t.Link, t.flags(), t.SELinux); err != nil {
-			unix.Close(file)
+		if err = setIff(tun, t.Link, t.flags(), t.SELinux); err != nil {
+			tun.Close()
 		}
 		return err
 	})
 	if errors.Is(err, unix.EBUSY) {
-		return file, cni.Taken("interface %s is in the pod's network namespace already", t.Link)
+		return nil, cni.Taken("interface %s is in the pod's network namespace already", t.Link)
 	}
-	return file, err
+	return tun, err
 }
 
 // openTun opens a device that is none yet.
-func openTun() (int, error) {
-	tun, err := retry.Call(func() (int, error) { return unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0) })
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
-		return tun, fmt.Errorf("/dev/net/tun: this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
-	case err != nil:
-		return tun, fmt.Errorf("/dev/net/tun: %w", err)
+func openTun() (*os.File, error) {
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
+		return nil, fmt.Errorf("this kernel has no tap devices (CONFIG_TUN, module tun): %w", err)
 	}
-	return tun, nil
+	return tun, err
 }
 
 // TapReady looks whether the kernel has tap devices, and this process may make
 // one.
 func TapReady() error {
-	file, err := openTun()
+	tun, err := openTun()
 	if err == nil {
-		unix.Close(file)
+		tun.Close()
 	}
 	return err
 }
@@ -128,7 +127,7 @@ func (t Tap) flags() uint16 {
 }
 
 // setIff gives an open /dev/net/tun its device.
-func setIff(tun int, link string, flags uint16, label string) error {
+func setIff(tun *os.File, link string, flags uint16, label string) error {
 	if label != "" && selinux() {
 		return labelled(label, func() error { return inChild(tun, link, flags) })
 	}
@@ -137,25 +136,25 @@ func setIff(tun int, link string, flags uint16, label string) error {
 		return err
 	}
 	r.SetUint16(flags)
-	if err := retry.Do(func() error { return unix.IoctlIfreq(tun, unix.TUNSETIFF, r) }); err != nil {
+	if err := retry.Do(func() error { return unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNSETIFF: %w", err)
 	}
 	return nil
 }
 
-func ioctl(tun int, request uint, value int) error {
-	return retry.Do(func() error { return unix.IoctlSetInt(tun, request, value) })
+func ioctl(tun *os.File, request uint, value int) error {
+	return retry.Do(func() error { return unix.IoctlSetInt(int(tun.Fd()), request, value) })
 }
 
 // permit names who may open the device.
-func (t Tap) permit(file int) error {
+func (t Tap) permit(tun *os.File) error {
 	if t.Owner != nil {
-		if err := ioctl(file, unix.TUNSETOWNER, int(*t.Owner)); err != nil {
+		if err := ioctl(tun, unix.TUNSETOWNER, int(*t.Owner)); err != nil {
 			return fmt.Errorf("owner %d: %w", *t.Owner, err)
 		}
 	}
 	if t.Group != nil {
-		if err := ioctl(file, unix.TUNSETGROUP, int(*t.Group)); err != nil {
+		if err := ioctl(tun, unix.TUNSETGROUP, int(*t.Group)); err != nil {
 			return fmt.Errorf("group %d: %w", *t.Group, err)
 		}
 	}
@@ -170,11 +169,11 @@ func (t Tap) master(k *kernel.Kernel) (*kernel.Link, error) {
 	if t.Bridge == "" {
 		return nil, nil
 	}
-	l, err := k.Link(kernel.Pod, t.Bridge)
+	l, err := find(k, kernel.Pod, t.Bridge, "bridge")
 	if err != nil {
 		return nil, fmt.Errorf("bridge in the pod: %w", err)
 	}
-	return l, isKind(l, "bridge")
+	return l, nil
 }
 
 // configure sets in one message what the ioctls cannot.
@@ -198,11 +197,8 @@ func (t Tap) Del(k *kernel.Kernel) error { return removeFromPod(k, t.Link, "tun"
 
 // Check looks at the device, its queues, addresses and master.
 func (t Tap) Check(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Pod, t.Link)
+	l, err := find(k, kernel.Pod, t.Link, "tun")
 	if err != nil {
-		return err
-	}
-	if err := isKind(l, "tun"); err != nil {
 		return err
 	}
 	tun := l.Typed.(*netlink.Tuntap)

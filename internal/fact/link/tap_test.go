@@ -24,12 +24,12 @@ func TestMain(m *testing.M) {
 func TestTapInChild(t *testing.T) {
 	s := kerneltest.New(t)
 	k := s.Kernel()
-	var file int
+	var tun *os.File
 	err := k.Do(kernel.Pod, func() (err error) {
-		if file, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		if tun, err = openTun(); err != nil {
 			return err
 		}
-		return inChild(file, "tap0", Tap{}.flags())
+		return inChild(tun, "tap0", Tap{}.flags())
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +37,10 @@ func TestTapInChild(t *testing.T) {
 	if text := s.Run("pod ip -d link show tap0"); !strings.Contains(text, "tun type tap pi off vnet_hdr off") {
 		t.Error(text)
 	}
-	if err := inChild(file, "tap1", Tap{}.flags()); err == nil {
+	if err := inChild(tun, "tap1", Tap{}.flags()); err == nil {
 		t.Error("a file has two devices")
 	}
-	unix.Close(file)
+	tun.Close()
 	if text, err := s.Try("pod ip link show tap0"); err == nil {
 		t.Errorf("it outlives its file: %s", text)
 	}
@@ -89,12 +89,12 @@ func TestTapOpeners(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, flags := range []uint16{unix.IFF_TAP, unix.IFF_TAP | unix.IFF_VNET_HDR | unix.IFF_NO_PI} {
-		var file int
+		var tun *os.File
 		err := k.Do(kernel.Pod, func() (err error) {
-			if file, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+			if tun, err = openTun(); err != nil {
 				return err
 			}
-			return setIff(file, "tap0", flags, "")
+			return setIff(tun, "tap0", flags, "")
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -104,6 +104,6 @@ func TestTapOpeners(t *testing.T) {
 			!strings.Contains(text, "user 4711 group 4711") || !strings.Contains(text, "persist on") {
 			t.Errorf("%x: %s", flags, text)
 		}
-		unix.Close(file)
+		tun.Close()
 	}
 }

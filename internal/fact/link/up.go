@@ -91,11 +91,13 @@ func (u Up) Del(*kernel.Kernel) error { return nil }
 // Check looks whether the link is up.
 func (u Up) Check(k *kernel.Kernel) error {
 	l, err := k.Link(u.Side, u.Name)
-	if err != nil {
-		return err
+	return isUp(l, err)
+}
+
+// isUp is the error of a link that was not found, or is down.
+func isUp(l *kernel.Link, err error) error {
+	if err == nil && !l.Up() {
+		err = errors.New("it is down")
 	}
-	if !l.Up() {
-		return errors.New("it is down")
-	}
-	return nil
+	return err
 }

@@ -157,15 +157,9 @@ func (u Upper) busy(k *kernel.Kernel, master *kernel.Link, kind string, err erro
 // check looks for the link, and whether it lies on its master, as far as that
 // can be seen: from the pod the host's links are numbers.
 func (u Upper) check(k *kernel.Kernel, kind string) (*kernel.Link, error) {
-	l, err := k.Link(kernel.Pod, u.Link)
-	if err != nil {
-		return nil, err
-	}
-	if err := isKind(l, kind); err != nil {
-		return nil, err
-	}
-	if u.Unknown {
-		return l, nil
+	l, err := find(k, kernel.Pod, u.Link, kind)
+	if err != nil || u.Unknown {
+		return l, err
 	}
 	master, err := u.Below(k)
 	if err != nil {

@@ -117,11 +117,8 @@ func (v Veth) Del(k *kernel.Kernel) error {
 // Check looks at both ends. What a later plugin of a chain may change, the
 // pod's end's address and MTU, is not this fact's any more.
 func (v Veth) Check(k *kernel.Kernel) error {
-	pod, err := k.Link(kernel.Pod, v.Pod)
+	pod, err := find(k, kernel.Pod, v.Pod, "veth")
 	if err != nil {
-		return fmt.Errorf("pod: %w", err)
-	}
-	if err := isKind(pod, "veth"); err != nil {
 		return fmt.Errorf("pod: %w", err)
 	}
 	host, err := v.hostEnd(k, pod)

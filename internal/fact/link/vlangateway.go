@@ -13,7 +13,7 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// VLANGateway is the host's own foot in one VLAN of a bridge: a veth pair of
+// VLANGateway is the host's own interface in one VLAN of a bridge: a veth pair of
 // which one end, named <bridge>.<vlan>, carries the gateway addresses, and the
 // other is a port in that VLAN. It is shared: Del leaves it.
 type VLANGateway struct {
@@ -55,14 +55,11 @@ func (g VLANGateway) Add(k *kernel.Kernel) error {
 }
 
 func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
-	foot, err := k.Link(kernel.Host, g.Name())
+	gateway, err := find(k, kernel.Host, g.Name(), "veth")
 	if err != nil {
 		return err
 	}
-	if err := isKind(foot, "veth"); err != nil {
-		return err
-	}
-	port, err := k.LinkAt(kernel.Host, foot.Parent)
+	port, err := k.LinkAt(kernel.Host, gateway.Parent)
 	if err != nil {
 		return fmt.Errorf("the other end of %s: %w", g.Name(), err)
 	}
@@ -78,7 +75,7 @@ func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
 	if err := sysctl.TowardsPods(g.Name()).Add(k); err != nil {
 		return err
 	}
-	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, foot))
+	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, gateway))
 }
 
 // Del leaves the pair to the other pods.
@@ -86,15 +83,6 @@ func (g VLANGateway) Del(*kernel.Kernel) error { return nil }
 
 // Check looks whether the host's end is there and up.
 func (g VLANGateway) Check(k *kernel.Kernel) error {
-	l, err := k.Link(kernel.Host, g.Name())
-	if err != nil {
-		return err
-	}
-	if err := isKind(l, "veth"); err != nil {
-		return err
-	}
-	if !l.Up() {
-		return errors.New("it is down")
-	}
-	return nil
+	l, err := find(k, kernel.Host, g.Name(), "veth")
+	return isUp(l, err)
 }

@@ -93,11 +93,8 @@ func (v VRF) taken(k *kernel.Kernel, l *kernel.Link) error {
 // device finds the VRF's device, and refuses one that is not as it is wanted.
 func (v VRF) device(k *kernel.Kernel) (*kernel.Link, error) {
 	k.Invalidate(kernel.Pod, v.Name)
-	device, err := k.Link(kernel.Pod, v.Name)
+	device, err := find(k, kernel.Pod, v.Name, "vrf")
 	if err != nil {
-		return nil, err
-	}
-	if err := isKind(device, "vrf"); err != nil {
 		return nil, err
 	}
 	if v.Table != 0 && device.Table() != v.Table {

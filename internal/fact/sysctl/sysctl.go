@@ -36,6 +36,9 @@ func (s Setting) String() string {
 	return fmt.Sprintf("sysctl %v %s", s.Side, strings.Join(words, " "))
 }
 
+// Idle says that there is nothing to write.
+func (s Setting) Idle() bool { return len(s.Pairs) == 0 }
+
 // Add writes only what differs, so a read-only /proc/sys that says so already
 // is well.
 func (s Setting) Add(k *kernel.Kernel) error {

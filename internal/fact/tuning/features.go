@@ -6,82 +6,106 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// formerFeatures reads what is asked of those features that are to be changed,
-// whether or not it takes effect now, in the network namespace of the calling
-// thread.
-func formerFeatures(link string, wanted map[string]bool) (map[string]bool, error) {
-	return featuresOf(link, wanted, func(s ethtool.FeatureState) bool { return s.Requested })
+// Features are features of the interface's device, as ethtool -k lists them.
+type Features struct {
+	Link   string
+	Wanted map[string]bool
 }
 
-// features reads which of them take effect.
-func features(link string, wanted map[string]bool) (map[string]bool, error) {
-	return featuresOf(link, wanted, func(s ethtool.FeatureState) bool { return s.Active })
+func (f Features) String() string {
+	words := []string{"tune pod", f.Link}
+	for _, feature := range slices.Sorted(maps.Keys(f.Wanted)) {
+		words = append(words, fmt.Sprintf("%s=%t", feature, f.Wanted[feature]))
+	}
+	return strings.Join(words, " ")
 }
 
-func featuresOf(link string, wanted map[string]bool, on func(ethtool.FeatureState) bool) (map[string]bool, error) {
-	if len(wanted) == 0 {
-		return nil, nil
+// Idle says that nothing is to be changed.
+func (f Features) Idle() bool { return len(f.Wanted) == 0 }
+
+// Add changes them, and looks whether the device has taken them: one that is
+// fixed stays as it is without a word. Where one is refused, the others are put
+// back by Saved.
+func (f Features) Add(k *kernel.Kernel) error {
+	if err := f.ask(k); err != nil {
+		return err
 	}
-	e, err := ethtool.NewEthtool()
+	_, active, err := f.now(k)
 	if err != nil {
-		return nil, fmt.Errorf("ethtool: %w", err)
+		return err
 	}
-	defer e.Close()
-	all, err := e.FeaturesWithState(link)
-	if err != nil {
-		return nil, fmt.Errorf("features of %s: %w", link, gone(err))
-	}
-	now := map[string]bool{}
-	for _, feature := range slices.Sorted(maps.Keys(wanted)) {
-		state, known := all[feature]
-		if !known {
-			return nil, fmt.Errorf("%s has no feature %q: ethtool -k shows those it has", link, feature)
+	for feature, on := range f.Wanted {
+		if active[feature] != on {
+			return fmt.Errorf("the device of %s keeps its feature %q as it is: ethtool -k shows it as fixed, or another feature hangs on it", f.Link, feature)
 		}
-		now[feature] = on(state)
-	}
-	return now, nil
-}
-
-func gone(err error) error {
-	if errors.Is(err, unix.ENODEV) {
-		return fs.ErrNotExist
-	}
-	return err
-}
-
-// askFeatures says how features shall be. Whether it takes effect depends on the
-// device and on other features.
-func askFeatures(link string, wanted map[string]bool) error {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return fmt.Errorf("ethtool: %w", err)
-	}
-	defer e.Close()
-	if err := e.Change(link, wanted); err != nil {
-		return fmt.Errorf("features of %s: %w", link, gone(err))
 	}
 	return nil
 }
 
-// changeFeatures sets features, and looks whether the device has taken them:
-// one that is fixed stays as it is without a word.
-func changeFeatures(link string, wanted map[string]bool) error {
-	if err := askFeatures(link, wanted); err != nil {
-		return err
+// Del does nothing: Saved puts back what was.
+func (f Features) Del(*kernel.Kernel) error { return nil }
+
+// Check compares them.
+func (f Features) Check(k *kernel.Kernel) error {
+	_, active, err := f.now(k)
+	if err == nil && !maps.Equal(active, f.Wanted) {
+		err = fmt.Errorf("they are %v", active)
 	}
-	now, err := features(link, wanted)
-	if err != nil {
-		return err
-	}
-	for feature, on := range wanted {
-		if now[feature] != on {
-			return fmt.Errorf("the device of %s keeps its feature %q as it is: ethtool -k shows it as fixed, or another feature hangs on it", link, feature)
+	return err
+}
+
+// ask says how features shall be. Whether it takes effect depends on the device
+// and on other features.
+func (f Features) ask(k *kernel.Kernel) error {
+	return f.inPod(k, func(e *ethtool.Ethtool) error { return e.Change(f.Link, f.Wanted) })
+}
+
+// now gives which of the features are asked for, and which take effect.
+func (f Features) now(k *kernel.Kernel) (requested, active map[string]bool, err error) {
+	err = f.inPod(k, func(e *ethtool.Ethtool) error {
+		all, err := e.FeaturesWithState(f.Link)
+		if err != nil {
+			return err
 		}
+		requested, active = map[string]bool{}, map[string]bool{}
+		for _, feature := range slices.Sorted(maps.Keys(f.Wanted)) {
+			state, known := all[feature]
+			if !known {
+				return fmt.Errorf("the device has no feature %q: ethtool -k shows those it has", feature)
+			}
+			requested[feature], active[feature] = state.Requested, state.Active
+		}
+		return nil
+	})
+	return requested, active, err
+}
+
+// inPod runs what takes features, where there are any to look at.
+func (f Features) inPod(k *kernel.Kernel, do func(*ethtool.Ethtool) error) error {
+	if f.Idle() {
+		return nil
+	}
+	err := k.Do(kernel.Pod, func() error {
+		e, err := ethtool.NewEthtool()
+		if err != nil {
+			return fmt.Errorf("ethtool: %w", err)
+		}
+		defer e.Close()
+		return do(e)
+	})
+	if errors.Is(err, unix.ENODEV) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return fmt.Errorf("features of %s: %w", f.Link, err)
 	}
 	return nil
 }

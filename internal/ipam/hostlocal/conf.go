@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/ipam/lease"
-	"github.com/catena-cni/catena/internal/plugin"
 )
 
 // Conf is what host-local reads of the configuration of the plugin that
@@ -29,17 +30,17 @@ type Conf struct {
 
 // IPAM is host-local's own configuration.
 type IPAM struct {
-	Type       string         `json:"type" doc:"host-local"`
-	Subnet     string         `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
-	Start      string         `json:"rangeStart" doc:"first address of that range"`
-	End        string         `json:"rangeEnd" doc:"last address of that range"`
-	Gateway    string         `json:"gateway" doc:"gateway of that range"`
-	Ranges     [][]Range      `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
-	Routes     []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
-	DataDir    string         `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
-	Exclude    []string       `json:"exclude" doc:"addresses and prefixes that are never given out; what lies in no range does no harm, so one list can serve several networks"`
-	StickyKey  string         `json:"stickyKey" doc:"keys of CNI_ARGS, as in K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses"`
-	ResolvConf string         `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
+	Type       string       `json:"type" doc:"host-local"`
+	Subnet     string       `json:"subnet" doc:"subnet of a range that stands in ipam itself, which is a set of its own before those of ranges"`
+	Start      string       `json:"rangeStart" doc:"first address of that range"`
+	End        string       `json:"rangeEnd" doc:"last address of that range"`
+	Gateway    string       `json:"gateway" doc:"gateway of that range"`
+	Ranges     [][]Range    `json:"ranges" doc:"sets of ranges; the pod gets one address of each set"`
+	Routes     []ipam.Route `json:"routes" doc:"routes of the pod, for the result"`
+	DataDir    string       `json:"dataDir" default:"/var/lib/cni/networks" doc:"folder of the leases; each network has a folder in it"`
+	Exclude    []string     `json:"exclude" doc:"addresses and prefixes that are never given out; what lies in no range does no harm, so one list can serve several networks"`
+	StickyKey  string       `json:"stickyKey" doc:"keys of CNI_ARGS, as in K8S_POD_NAMESPACE/K8S_POD_NAME: who comes again with the same values gets the same addresses"`
+	ResolvConf string       `json:"resolvConf" doc:"a file like /etc/resolv.conf, whose name servers the result has"`
 }
 
 // Range is a run of addresses in one subnet.
@@ -76,13 +77,18 @@ func (c *Conf) store(network string) (*lease.Store, error) {
 	return s, cni.WithCode(cni.CodeConfig, err)
 }
 
-// Validate reads the sets, the routes and the requested addresses.
-func (c *Conf) Validate(at *plugin.At) error {
-	var errs [4]error
+// Validate reads the sets, the routes and the requested addresses. A relative
+// dataDir is refused, as it would be another folder for each runtime; a DEL still
+// frees what upstream's host-local made there.
+func (c *Conf) Validate(call ipam.Call) error {
+	var errs [5]error
 	c.sets, errs[0] = c.readSets()
-	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
-	c.requested, errs[2] = c.readRequested(at.Args)
-	c.identity, errs[3] = c.readIdentity(at)
+	c.routes, errs[1] = ipam.ReadRoutes(c.IPAM.Routes)
+	c.requested, errs[2] = c.readRequested(call.Args)
+	c.identity, errs[3] = c.readIdentity(call)
+	if dir := c.IPAM.DataDir; dir != "" && !filepath.IsAbs(dir) {
+		errs[4] = fmt.Errorf("ipam.dataDir is %q, and must begin with a slash", dir)
+	}
 	return errors.Join(errs[:]...)
 }
 
@@ -146,13 +152,13 @@ func (c *Conf) readSets() ([]lease.Set, error) {
 			four++
 		}
 	}
-	return all, plugin.HasRoom(c.CNIVersion, four, len(all)-four)
+	return all, ipam.HasRoom(c.CNIVersion, four, len(all)-four)
 }
 
 func (c *Conf) readExclude() (all []netip.Prefix, err error) {
 	var errs []error
 	for i, text := range c.IPAM.Exclude {
-		p, err := plugin.ReadPrefix(fmt.Sprintf("ipam.exclude[%d]", i), text)
+		p, err := cni.ReadPrefix(fmt.Sprintf("ipam.exclude[%d]", i), text)
 		if err == nil && p != p.Masked() {
 			err = fmt.Errorf("ipam.exclude[%d] is %s: write %s for the one address, or %s for all of them", i, text, p.Addr(), p.Masked())
 		}
@@ -181,9 +187,9 @@ func (r Range) read(key string) (lease.Range, error) {
 	}
 	out := lease.Range{Subnet: subnet}
 	var errs [3]error
-	out.Start, errs[0] = plugin.ReadAddress(key+".rangeStart", r.Start)
-	out.End, errs[1] = plugin.ReadAddress(key+".rangeEnd", r.End)
-	out.Gateway, errs[2] = plugin.ReadAddress(key+".gateway", r.Gateway)
+	out.Start, errs[0] = cni.ReadAddress(key+".rangeStart", r.Start)
+	out.End, errs[1] = cni.ReadAddress(key+".rangeEnd", r.End)
+	out.Gateway, errs[2] = cni.ReadAddress(key+".gateway", r.Gateway)
 	if err := errors.Join(errs[:]...); err != nil {
 		return lease.Range{}, err
 	}
@@ -198,7 +204,7 @@ func (r Range) read(key string) (lease.Range, error) {
 func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err error) {
 	var errs []error
 	add := func(key, text string, code uint) {
-		p, err := plugin.ReadPrefix(key, text) // its length means nothing: the range's own counts
+		p, err := cni.ReadPrefix(key, text) // its length means nothing: the range's own counts
 		errs = append(errs, cni.WithCode(code, err))
 		all = append(all, p.Addr().Unmap())
 	}
@@ -216,19 +222,19 @@ func (c *Conf) readRequested(args map[string]string) (all []netip.Addr, err erro
 
 // readIdentity gathers the values of the keys of CNI_ARGS that stickyKey names.
 // Each of the interfaces of one pod has an identity of its own.
-func (c *Conf) readIdentity(at *plugin.At) (string, error) {
+func (c *Conf) readIdentity(call ipam.Call) (string, error) {
 	if c.IPAM.StickyKey == "" {
 		return "", nil
 	}
-	values := []string{at.IfName}
+	values := []string{call.IfName}
 	for key := range strings.SplitSeq(c.IPAM.StickyKey, "/") {
 		if key == "" || strings.ContainsAny(key, "=; \t\n") {
 			return "", fmt.Errorf("ipam.stickyKey is %q: it names keys of CNI_ARGS, like K8S_POD_NAMESPACE/K8S_POD_NAME", c.IPAM.StickyKey)
 		}
-		values = append(values, at.Args[key])
+		values = append(values, call.Args[key])
 	}
 	if slices.Contains(values, "") {
 		return "", nil
 	}
-	return strings.Join(values, "\x00"), nil
+	return strings.Join(values, ";"), nil
 }

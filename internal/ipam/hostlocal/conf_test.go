@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -53,13 +53,13 @@ func TestSets(t *testing.T) {
 			var read Conf
 			must(t, conf.Decode([]byte("{"+text+"}"), &read))
 			must(t, conf.Validate(&read))
-			at := plugin.At{Args: map[string]string{}}
+			call := ipam.Call{Args: map[string]string{}}
 			for pair := range strings.SplitSeq(c.args, ";") {
 				if key, value, ok := strings.Cut(pair, "="); ok {
-					at.Args[key] = value
+					call.Args[key] = value
 				}
 			}
-			must(t, read.Validate(&at))
+			must(t, read.Validate(call))
 			if got := words(read.sets); got != c.sets {
 				t.Errorf("sets %s, want %s", got, c.sets)
 			}
@@ -85,6 +85,22 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
+// TestRelativeDataDir: what upstream made in a folder of the runtime's own is freed.
+func TestRelativeDataDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	must(t, os.MkdirAll("data/n", 0o755))
+	must(t, os.WriteFile("data/n/10.1.2.2", []byte("c\r\neth0"), 0o600))
+	c := Conf{IPAM: IPAM{DataDir: "data", Subnet: "10.1.2.0/24"}}
+	call := ipam.Call{Attachment: name.Attachment{Network: "n", ContainerID: "c", IfName: "eth0"}}
+	if err := c.Validate(call); err == nil || !strings.Contains(err.Error(), `ipam.dataDir is "data"`) {
+		t.Error(err)
+	}
+	must(t, c.Free(call))
+	if _, err := os.Stat("data/n/10.1.2.2"); err == nil {
+		t.Error("the lease is still there")
+	}
+}
+
 // everything has every key. Its leases are in a folder of the test's.
 const everything = `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"cni0","ipam":{"type":"host-local","dataDir":%q,
 	"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9","rangeEnd":"10.1.2.200","gateway":"10.1.2.1","ranges":[[{"subnet":"fd00::/64","gateway":"fd00::fe"}]],
@@ -104,11 +120,11 @@ func TestNoPanic(t *testing.T) {
 		data, err := json.Marshal(whole)
 		must(t, err)
 		var c Conf
-		at := plugin.At{Attachment: name.Attachment{Network: "n", ContainerID: "c", IfName: "eth0"}, Netns: netns}
+		call := ipam.Call{Attachment: name.Attachment{Network: "n", ContainerID: "c", IfName: "eth0"}, Netns: netns}
 		err = errors.Join(conf.Decode(data, &c), conf.Validate(&c))
 		// Also as on DEL, where validation has not been done or has stopped half-way.
-		for _, err := range []error{err, c.Validate(&at)} {
-			if _, foreseen := c.Foresee(at); err != nil || foreseen != nil {
+		for _, err := range []error{err, c.Validate(call)} {
+			if _, foreseen := c.Foresee(call); err != nil || foreseen != nil {
 				refused++
 				continue
 			}

@@ -12,40 +12,40 @@ import (
 	"syscall"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/ipam/lease"
-	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Plugin is host-local, as its program and those that it is a part of run it.
-var Plugin = plugin.IPAM{
+var Plugin = ipam.Plugin{
 	Name: "host-local",
 	Args: []string{"IP"},
-	New:  func() plugin.Giver { return new(Conf) },
+	New:  func() ipam.Giver { return new(Conf) },
 }
 
 // Give takes an address of each set.
-func (c *Conf) Give(at plugin.At) (*cni.Result, error) { return c.result(at, (*lease.Store).Add) }
+func (c *Conf) Give(call ipam.Call) (*cni.Result, error) { return c.result(call, (*lease.Store).Add) }
 
 // Foresee looks which addresses Give would take.
-func (c *Conf) Foresee(at plugin.At) (*cni.Result, error) {
-	return c.result(at, (*lease.Store).Preview)
+func (c *Conf) Foresee(call ipam.Call) (*cni.Result, error) {
+	return c.result(call, (*lease.Store).Preview)
 }
 
 // result reads everything that can be wrong before it takes an address.
-func (c *Conf) result(at plugin.At, take func(*lease.Store, lease.Request) ([]lease.Lease, error)) (*cni.Result, error) {
+func (c *Conf) result(call ipam.Call, take func(*lease.Store, lease.Request) ([]lease.Lease, error)) (*cni.Result, error) {
 	r := cni.NewResult()
 	r.Routes = c.routes
 	var err error
 	if r.DNS, err = c.dns(); err != nil {
 		return nil, err
 	}
-	s, err := c.store(at.Network)
+	s, err := c.store(call.Network)
 	if err != nil {
 		return nil, err
 	}
 	leases, err := take(s, lease.Request{
-		Owner: owner(at.Attachment), Netns: at.Netns, Sets: c.sets, Requested: c.requested,
+		Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested,
 		Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
 	})
 	if err != nil {
@@ -62,28 +62,28 @@ func owner(a name.Attachment) lease.Owner {
 }
 
 // Free gives the attachment's addresses back.
-func (c *Conf) Free(at plugin.At) error {
-	s, err := c.store(at.Network)
+func (c *Conf) Free(call ipam.Call) error {
+	s, err := c.store(call.Network)
 	if err != nil {
 		return err
 	}
-	return explain(s.Del(owner(at.Attachment)), s)
+	return explain(s.Del(owner(call.Attachment)), s)
 }
 
 // Holds looks for the result's addresses that are of the ranges. Those of
 // others in the chain are not host-local's to judge.
-func (c *Conf) Holds(at plugin.At) error {
+func (c *Conf) Holds(call ipam.Call) error {
 	var want []netip.Addr
-	for _, ip := range at.IPs() {
+	for _, ip := range call.IPs() {
 		if a := cni.Prefix(ip.Address).Addr(); c.gives(a) {
 			want = append(want, a)
 		}
 	}
-	s, err := c.store(at.Network)
+	s, err := c.store(call.Network)
 	if err != nil {
 		return err
 	}
-	err = s.Check(owner(at.Attachment), want)
+	err = s.Check(owner(call.Attachment), want)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = cni.WithCode(cni.CodeDrift, err)
 		return cni.Hint(err, "the lease is lost and another pod may get the address: detach (DEL) and attach (ADD) the pod again")

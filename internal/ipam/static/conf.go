@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/ipam"
 )
 
 // Conf is what static reads of the configuration of the plugin that delegates
@@ -28,10 +28,10 @@ type Conf struct {
 
 // IPAM is static's own configuration.
 type IPAM struct {
-	Type      string         `json:"type" doc:"static"`
-	Addresses []Address      `json:"addresses" doc:"list of {\"address\": \"10.1.2.3/24\", \"gateway\": \"10.1.2.1\"}; the gateway may be left out"`
-	Routes    []plugin.Route `json:"routes" doc:"routes of the pod, for the result"`
-	DNS       cni.DNS        `json:"dns" doc:"name resolution of the pod, for the result"`
+	Type      string       `json:"type" doc:"static"`
+	Addresses []Address    `json:"addresses" doc:"list of {\"address\": \"10.1.2.3/24\", \"gateway\": \"10.1.2.1\"}; the gateway may be left out"`
+	Routes    []ipam.Route `json:"routes" doc:"routes of the pod, for the result"`
+	DNS       cni.DNS      `json:"dns" doc:"name resolution of the pod, for the result"`
 }
 
 // Address is one address of the configuration.
@@ -59,10 +59,10 @@ type address struct {
 }
 
 // Validate reads the addresses, their gateways and the routes.
-func (c *Conf) Validate(at *plugin.At) error {
+func (c *Conf) Validate(call ipam.Call) error {
 	var errs [2]error
-	errs[0] = c.gather(at.Args)
-	c.routes, errs[1] = plugin.ReadRoutes(c.IPAM.Routes)
+	errs[0] = c.gather(call.Args)
+	c.routes, errs[1] = ipam.ReadRoutes(c.IPAM.Routes)
 	return errors.Join(errs[:]...)
 }
 
@@ -106,8 +106,8 @@ func list(text string) []string {
 
 func (a Address) read(key string) (out address, err error) {
 	var errs [2]error
-	out.Prefix, errs[0] = plugin.ReadInterfaceAddress(key+".address", a.Address)
-	out.gateway, errs[1] = plugin.ReadAddress(key+".gateway", a.Gateway)
+	out.Prefix, errs[0] = cni.ReadInterfaceAddress(key+".address", a.Address)
+	out.gateway, errs[1] = cni.ReadAddress(key+".gateway", a.Gateway)
 	if err := errors.Join(errs[:]...); err != nil || !out.gateway.IsValid() {
 		return out, err
 	}
@@ -124,7 +124,7 @@ func (a Address) read(key string) (out address, err error) {
 func prefixes(key string, texts []string) (all []address, err error) {
 	var errs []error
 	for i, text := range texts {
-		p, err := plugin.ReadInterfaceAddress(strings.Replace(key, "#", strconv.Itoa(i), 1), strings.TrimSpace(text))
+		p, err := cni.ReadInterfaceAddress(strings.Replace(key, "#", strconv.Itoa(i), 1), strings.TrimSpace(text))
 		errs = append(errs, err)
 		all = append(all, address{Prefix: p})
 	}
@@ -150,7 +150,7 @@ func (c *Conf) setGateways(texts []string) error {
 	used := map[netip.Addr]bool{}
 	var gateways []netip.Addr
 	for _, text := range texts {
-		gw, err := plugin.ReadAddress("GATEWAY in CNI_ARGS", strings.TrimSpace(text))
+		gw, err := cni.ReadAddress("GATEWAY in CNI_ARGS", strings.TrimSpace(text))
 		errs = append(errs, err)
 		gateways = append(gateways, gw)
 	}
@@ -186,5 +186,5 @@ func (c *Conf) fewEnough() error {
 			four++
 		}
 	}
-	return plugin.HasRoom(c.CNIVersion, four, len(c.addresses)-four)
+	return ipam.HasRoom(c.CNIVersion, four, len(c.addresses)-four)
 }

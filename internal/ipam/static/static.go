@@ -10,22 +10,22 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Plugin is static, as its program and those that it is a part of run it.
-var Plugin = plugin.IPAM{
+var Plugin = ipam.Plugin{
 	Name: "static",
 	Args: []string{"IP", "GATEWAY"},
-	New:  func() plugin.Giver { return new(Conf) },
+	New:  func() ipam.Giver { return new(Conf) },
 }
 
 // Foresee is Give: nothing is kept on the host of what is given.
-func (c *Conf) Foresee(at plugin.At) (*cni.Result, error) { return c.Give(at) }
+func (c *Conf) Foresee(call ipam.Call) (*cni.Result, error) { return c.Give(call) }
 
 // Free has nothing to give back.
-func (c *Conf) Free(plugin.At) error { return nil }
+func (c *Conf) Free(ipam.Call) error { return nil }
 
 // Keep has nothing to give back.
 func (c *Conf) Keep(string, []name.Attachment) error { return nil }
@@ -37,7 +37,7 @@ func (c *Conf) FreeDead(string) error { return nil }
 func (c *Conf) Ready(string) error { return nil }
 
 // Give gives what the configuration and the arguments say.
-func (c *Conf) Give(plugin.At) (*cni.Result, error) {
+func (c *Conf) Give(ipam.Call) (*cni.Result, error) {
 	if len(c.addresses) == 0 {
 		err := cni.Errorf(cni.CodeConfig, "there is no address to give")
 		return nil, cni.Hint(err, "name one in ipam.addresses, or by the capability ips, args.cni.ips, or IP in CNI_ARGS")
@@ -55,17 +55,17 @@ func (c *Conf) Give(plugin.At) (*cni.Result, error) {
 
 // Holds looks for each address in the result, as it was given. Others in the
 // result are of others in the chain.
-func (c *Conf) Holds(at plugin.At) error {
+func (c *Conf) Holds(call ipam.Call) error {
 	have := map[netip.Addr]*cni.IPConfig{}
-	for _, ip := range at.IPs() {
+	for _, ip := range call.IPs() {
 		have[cni.Prefix(ip.Address).Addr()] = ip
 	}
 	var errs []error
 	for _, a := range c.addresses {
 		ip, ok := have[a.Addr()]
 		switch {
-		case !ok && slices.ContainsFunc(at.Result.IPs, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address).Addr() == a.Addr() }):
-			errs = append(errs, fmt.Errorf("the address %s is in prevResult as another interface's than %s", a.Prefix, at.IfName))
+		case !ok && slices.ContainsFunc(call.Prev.IPs, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address).Addr() == a.Addr() }):
+			errs = append(errs, fmt.Errorf("the address %s is in prevResult as another interface's than %s", a.Prefix, call.IfName))
 		case !ok:
 			errs = append(errs, fmt.Errorf("the address %s is not in prevResult", a.Prefix))
 		case cni.Prefix(ip.Address) != a.Prefix:

@@ -15,26 +15,26 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/daemon"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/rpc"
-	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-var dhcp = plugin.IPAM{
+var dhcp = ipam.Plugin{
 	Name: "dhcp",
-	New:  func() plugin.Giver { return new(Conf) },
+	New:  func() ipam.Giver { return new(Conf) },
 }
 
 // Conf is the configuration that the daemon reads too.
 type Conf daemon.Conf
 
 // Validate is the daemon's.
-func (c *Conf) Validate(at *plugin.At) error { return (*daemon.Conf)(c).Validate(at.Args) }
+func (c *Conf) Validate(call ipam.Call) error { return (*daemon.Conf)(c).Validate(call.Args) }
 
 // Foresee has nothing to tell: what a server will give is not known before it is
 // asked.
-func (c *Conf) Foresee(plugin.At) (*cni.Result, error) { return cni.NewResult(), nil }
+func (c *Conf) Foresee(ipam.Call) (*cni.Result, error) { return cni.NewResult(), nil }
 
 // How long the daemon has for its answers. A lease may take what the daemon's
 // own -resendtimeout allows, and no runtime waits longer than this.
@@ -45,7 +45,7 @@ const (
 )
 
 // Give has the daemon ask for a lease.
-func (c *Conf) Give(at plugin.At) (*cni.Result, error) {
+func (c *Conf) Give(at ipam.Call) (*cni.Result, error) {
 	r := cni.NewResult()
 	err := c.call(leaseWait, daemon.MethodAllocate, handover(at), r)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *Conf) Give(at plugin.At) (*cni.Result, error) {
 
 // Free ends the lease. A daemon that is not there gives it back when it starts
 // and finds the pod gone, and no pod's end has to wait for it.
-func (c *Conf) Free(at plugin.At) error {
+func (c *Conf) Free(at ipam.Call) error {
 	err := c.call(answerWait, daemon.MethodRelease, handover(at), &struct{}{})
 	if errors.Is(err, errNoDaemon) {
 		fmt.Fprintf(os.Stderr, "catena dhcp: %v: the lease of %s is given back when the daemon starts\n", err, at.Attachment)
@@ -68,7 +68,7 @@ func (c *Conf) Free(at plugin.At) error {
 
 // Holds compares the result with what the daemon keeps. One of upstream's has
 // no such method, and is asked as upstream's plugin does.
-func (c *Conf) Holds(at plugin.At) error {
+func (c *Conf) Holds(at ipam.Call) error {
 	have := cni.NewResult()
 	err := c.call(answerWait, daemon.MethodCheck, handover(at), have)
 	var answered rpc.Error
@@ -138,7 +138,7 @@ func (c *Conf) Ready(string) error {
 }
 
 // handover is the call as the daemon gets it.
-func handover(at plugin.At) daemon.Args {
+func handover(at ipam.Call) daemon.Args {
 	netns := at.Netns
 	if abs, err := filepath.Abs(netns); err == nil && netns != "" {
 		netns = abs // the daemon has a working directory of its own

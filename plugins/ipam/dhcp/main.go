@@ -13,5 +13,5 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "daemon" {
 		os.Exit(daemon.Run(os.Args[2:]))
 	}
-	plugin.Main(dhcp)
+	plugin.Main(plugin.IPAM{Plugin: dhcp})
 }

@@ -7,4 +7,4 @@ import (
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-func main() { plugin.Main(hostlocal.Plugin) }
+func main() { plugin.Main(plugin.IPAM{Plugin: hostlocal.Plugin}) }

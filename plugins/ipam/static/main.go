@@ -7,4 +7,4 @@ import (
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-func main() { plugin.Main(static.Plugin) }
+func main() { plugin.Main(plugin.IPAM{Plugin: static.Plugin}) }

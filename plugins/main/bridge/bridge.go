@@ -14,6 +14,7 @@ import (
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -21,7 +22,7 @@ import (
 )
 
 var bridge = plugin.Plugin[Conf]{
-	Name: "bridge", Args: []string{"MAC", "IP", "GATEWAY"},
+	Name: "bridge", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
 	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
 	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {

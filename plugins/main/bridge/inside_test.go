@@ -19,8 +19,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// builtin are the plugins that are part of bridge.
-var builtin = []string{"host-local", "static"}
+// bundled are the plugins that are part of bridge.
+var bundled = []string{"host-local", "static"}
 
 // committed builds bridge and the plugins that are part of it from the sources as
 // they are, as those of one commit: another build has no name to be known by.
@@ -54,7 +54,7 @@ func folders(t *testing.T, built string) (same, other, executed string) {
 	for _, dir := range []string{same, other} {
 		must(t, os.Symlink(filepath.Join(built, "bridge"), filepath.Join(dir, "bridge")))
 	}
-	for _, name := range builtin {
+	for _, name := range bundled {
 		program, err := os.ReadFile(filepath.Join(built, name))
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(same, name), withoutEntry(program), 0o755))

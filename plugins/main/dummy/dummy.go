@@ -5,6 +5,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -18,7 +19,7 @@ type Conf struct {
 }
 
 var dummy = plugin.Plugin[Conf]{
-	Name: "dummy", NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
+	Name: "dummy", Builtin: builtin.Plugins, NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 

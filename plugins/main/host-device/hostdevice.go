@@ -9,6 +9,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/device"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -37,7 +38,7 @@ type RuntimeConfig struct {
 }
 
 var hostDevice = plugin.Plugin[Conf]{
-	Name: "host-device", Behind: true,
+	Name: "host-device", Builtin: builtin.Plugins, Behind: true,
 	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: device.Attachments,
 	Abandoned: func(Conf) ([]name.Attachment, error) { return device.Abandoned() },
 }

@@ -2,8 +2,7 @@
 package main
 
 import (
-	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
-func main() { plugin.Main(hostDevice, ipam.Builtin...) }
+func main() { plugin.Main(hostDevice) }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -21,7 +22,7 @@ type Conf struct {
 }
 
 var ipvlan = plugin.Plugin[Conf]{
-	Name: "ipvlan", Behind: true, TakesAddresses: true,
+	Name: "ipvlan", Builtin: builtin.Plugins, Behind: true, TakesAddresses: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -21,7 +22,7 @@ type Conf struct {
 }
 
 var macvlan = plugin.Plugin[Conf]{
-	Name: "macvlan", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
+	Name: "macvlan", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -26,7 +27,7 @@ type Conf struct {
 }
 
 var ptp = plugin.Plugin[Conf]{
-	Name: "ptp", NeedsIPAM: true,
+	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
 	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {

@@ -3,11 +3,10 @@ package main
 
 import (
 	"github.com/catena-cni/catena/internal/fact/link"
-	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
 func main() {
 	link.TapChild()
-	plugin.Main(tap, ipam.Builtin...)
+	plugin.Main(tap)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -27,7 +28,7 @@ type Conf struct {
 }
 
 var tap = plugin.Plugin[Conf]{
-	Name: "tap", Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
+	Name: "tap", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }

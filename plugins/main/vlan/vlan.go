@@ -5,6 +5,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -16,7 +17,7 @@ type Conf struct {
 }
 
 var vlan = plugin.Plugin[Conf]{
-	Name: "vlan", Behind: true,
+	Name: "vlan", Builtin: builtin.Plugins, Behind: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
 	"github.com/catena-cni/catena/internal/state"
@@ -50,7 +51,7 @@ func validate(_ *plugin.At, c *Conf) error {
 
 // routes are those of the configuration's ipam, as they were written.
 func (c Conf) routes() (written []json.RawMessage, err error) {
-	var routes []plugin.Route
+	var routes []ipam.Route
 	text := c.IPAM.Get("routes")
 	if text == nil {
 		return nil, nil
@@ -58,7 +59,7 @@ func (c Conf) routes() (written []json.RawMessage, err error) {
 	if json.Unmarshal(text, &written) != nil || json.Unmarshal(text, &routes) != nil {
 		return nil, fmt.Errorf(`ipam.routes is %s, and is to be a list of {"dst": "10.0.0.0/8", "gw": "10.1.2.1"}`, text)
 	}
-	_, err = plugin.ReadRoutes(routes)
+	_, err = ipam.ReadRoutes(routes)
 	return written, err
 }
 

@@ -63,7 +63,7 @@ func complete(at plugin.At, c Conf) error {
 // want lists what holds while the pod answers by the interface that was asked.
 // The main table is changed last, when everything else is in place.
 func want(at plugin.At, c Conf) fact.Plan {
-	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: plugin.Routes(at.IfName, at)}
+	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: route.OfResult(at.IfName, at.Result.Routes, at.IPs())}
 	if c.Table != nil {
 		s.Table = int(*c.Table)
 	}

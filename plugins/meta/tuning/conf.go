@@ -54,8 +54,9 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	}
 	args := c.CNIArgs.CNI
 	v := &c.values
-	var macErr, keyErr error
-	v.MAC, macErr = plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
+	var keyErr error
+	mac, macErr := plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
+	v.MAC = mac.String()
 	v.MTU = max(c.MTU, 0)
 	if args.MTU != 0 {
 		v.MTU = args.MTU

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"net"
 
 	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/fact/tuning"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -28,11 +30,11 @@ var tuningPlugin = plugin.Plugin[Conf]{
 // want lists what holds while a pod is tuned. What was there before is saved
 // first, and forgotten last.
 func want(at plugin.At, c Conf) fact.Plan {
-	file := tuning.File{Folder: c.folder(), Owner: at.Attachment}
+	mac, _ := net.ParseMAC(c.values.MAC) // as validate has written it
 	return nft.WithRestore(fact.Plan{
-		tuning.Saved{File: file, Link: at.IfName, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
-		tuning.Sysctls{Pairs: c.pairs},
-		nft.GuardMAC{Owner: at.Attachment, MAC: c.values.MAC},
+		tuning.Saved{Folder: c.folder(), Owner: at.Attachment, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
+		sysctl.Setting{Side: kernel.Pod, Pairs: c.pairs},
+		nft.GuardMAC{Owner: at.Attachment, MAC: mac},
 		tuning.Link{Link: at.IfName, Values: c.values},
 		tuning.Features{Link: at.IfName, Wanted: c.Ethtool},
 	})
@@ -41,8 +43,8 @@ func want(at plugin.At, c Conf) fact.Plan {
 // complete reports the settings that a result has members for.
 func complete(at plugin.At, c Conf) error {
 	if i := at.Interface(); i != nil {
-		if c.values.MAC != nil {
-			i.Mac = c.values.MAC.String()
+		if c.values.MAC != "" {
+			i.Mac = c.values.MAC
 		}
 		if c.values.MTU != 0 && i.Mtu != 0 {
 			i.Mtu = c.values.MTU

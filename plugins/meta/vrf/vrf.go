@@ -8,6 +8,7 @@ import (
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
 )
@@ -49,7 +50,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 		}
 	}
 	return fact.Plan{
-		link.VRF{Name: c.VRFName, Link: at.IfName, Owner: at.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: plugin.Routes(at.IfName, at)},
+		link.VRF{Name: c.VRFName, Link: at.IfName, Owner: at.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: route.OfResult(at.IfName, at.Result.Routes, at.IPs())},
 		addr.Settled{Link: at.IfName, Addrs: six},
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/plugin"
 )
 
 // change brings the pod's interface from one lease to another; nil is none. The
@@ -68,7 +67,7 @@ func (h *holder) routes(l *client.Lease) []route.Route {
 	}
 	r := cni.NewResult()
 	add(r, l, h.priority)
-	return plugin.Routes(h.at.IfName, plugin.At{Attachment: h.at, Result: r})
+	return route.OfResult(h.at.IfName, r.Routes, r.IPs)
 }
 
 // lowerMTU sets the interface's MTU to what the server says of the segment, 0

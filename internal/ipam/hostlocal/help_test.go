@@ -1,4 +1,4 @@
-package main
+package hostlocal_test
 
 import (
 	"bytes"
@@ -8,30 +8,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-// binary is host-local as it is shipped, built once for all tests.
-var binary string
+func TestMain(m *testing.M) { kerneltest.Main(m) }
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "host-local")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "host-local")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+// binary is host-local as it is shipped, once a world is there.
+var (
+	binary string
+	build  sync.Once
+)
 
 // world is a folder of leases, and a file that stands for a network namespace:
 // what matters to host-local is that the path is there, with one inode.
@@ -42,6 +31,7 @@ type world struct {
 
 func aWorld(t testing.TB) world {
 	t.Helper()
+	build.Do(func() { binary = filepath.Join(kerneltest.Build(t, "plugins/ipam/host-local"), "host-local") })
 	w := world{dir: filepath.Join(t.TempDir(), "data"), netns: filepath.Join(t.TempDir(), "netns")}
 	must(t, os.WriteFile(w.netns, nil, 0o600))
 	return w

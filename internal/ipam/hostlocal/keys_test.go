@@ -1,4 +1,4 @@
-package main
+package hostlocal_test
 
 import (
 	"strings"

@@ -1,4 +1,4 @@
-package main
+package hostlocal_test
 
 import (
 	"fmt"
@@ -105,6 +105,7 @@ func TestBadInput(t *testing.T) {
 		"ipam null":              {whole: `{"cniVersion":"1.0.0","name":"n","ipam":null}`, code: 7, says: "neither ranges nor a subnet", lost: true},
 		"ipam text":              {whole: `{"cniVersion":"1.0.0","name":"n","ipam":"host-local"}`, code: 6, says: "ipam is to be an object", lost: true},
 		"dataDir number":         {whole: `{"cniVersion":"1.0.0","name":"n","ipam":{"dataDir":5,"subnet":"10.1.2.0/24"}}`, code: 6, says: "ipam.dataDir is to be a string", lost: true},
+		"dataDir relative":       {whole: `{"cniVersion":"1.0.0","name":"n","ipam":{"dataDir":"data","subnet":"10.1.2.0/24"}}`, code: 7, says: `ipam.dataDir is "data", and must begin with a slash`, lost: true},
 		"no ranges":              {ipam: `"ranges":[]`, code: 7, says: "neither ranges nor a subnet"},
 		"empty set":              {ipam: `"ranges":[[{"subnet":"10.1.2.0/24"}],[]]`, code: 7, says: "ipam.ranges[1] is empty"},
 		"set null":               {ipam: `"ranges":[null]`, code: 7, says: "ipam.ranges[0] is empty"},

@@ -1,7 +1,6 @@
-package main
+package hostlocal_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,20 +56,6 @@ func (w world) older(t *testing.T, version, conf, result string) {
 		case err != nil || out != "":
 			t.Errorf("%s: %v %s", c.verb, err, out)
 		}
-	}
-}
-
-func TestVersion(t *testing.T) {
-	t.Parallel()
-	out, _, err := world{}.run(binary, "VERSION", "", "no JSON")
-	must(t, err)
-	var v struct {
-		CNIVersion        string
-		SupportedVersions []string
-	}
-	must(t, json.Unmarshal([]byte(out), &v))
-	if v.CNIVersion != "1.1.0" || strings.Join(v.SupportedVersions, " ") != strings.Join(versions[1:], " ") {
-		t.Error(out)
 	}
 }
 
