@@ -134,15 +134,14 @@ func (c *Conf) Ready(network string) error {
 
 // explain adds to an error of the store what to look at or do next.
 func explain(err error, s *lease.Store) error {
-	var alive *lease.AliveError
-	var inUse *lease.InUseError
+	var held *lease.HeldError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &alive):
-		return cni.Hint(err, fmt.Sprintf("run DEL for %s before ADD; if nothing runs in %s any more, remove that namespace, and ADD takes the lease over", alive.Owner, alive.Netns))
-	case errors.As(err, &inUse):
-		return cni.Hint(err, fmt.Sprintf("ask for another address, or run DEL for its holder first; a holder that is gone is freed by GC, or by hand: rm %s", inUse.File))
+	case errors.As(err, &held) && held.Again:
+		return cni.Hint(err, fmt.Sprintf("run DEL for %s before ADD; if nothing runs in %s any more, remove that namespace, and ADD takes the lease over", held.Holder, held.Netns))
+	case held != nil:
+		return cni.Hint(err, fmt.Sprintf("ask for another address, or run DEL for its holder first; a holder that is gone is freed by GC, or by hand: rm %s", held.File))
 	case errors.Is(err, lease.ErrFull):
 		return cni.Hint(err, fmt.Sprintf("compare the files in %s with the containers that run, and let the runtime run DEL or GC for the others, or widen the range", s.Path()))
 	case errors.Is(err, lease.ErrInvalid):

@@ -55,27 +55,25 @@ func (f *folder) bootID() string {
 	return *f.boot
 }
 
-// recorded returns what the index says of the very file that e was read from.
-func (f *folder) recorded(e entry) record {
-	if rec, err := f.record(e.owner); err == nil && rec.speaksOf(e) {
-		return rec
-	}
-	return record{}
+// origin is what the index knows of e.
+func (f *folder) origin(e entry) origin {
+	rec, _ := f.record(e.owner.ContainerID)
+	return rec.of(e)
 }
 
 // abandoned says why nobody can be using the address of e any more, or is
 // empty when somebody does or may.
 func (f *folder) abandoned(e entry) string {
-	rec := f.recorded(e)
+	from := f.origin(e)
 	switch {
-	case e.torn:
+	case e.torn():
 		return "its file is torn"
-	case rec.Boot != "" && f.bootID() != "" && rec.Boot != f.bootID():
+	case from.Boot != "" && f.bootID() != "" && from.Boot != f.bootID():
 		return "it was made before the last boot"
-	case rec.Netns.Path == "":
+	case from.Netns.Path == "":
 		return f.outlived(e)
-	case rec.Netns.gone():
-		return "network namespace " + rec.Netns.Path + " is gone"
+	case from.Netns.gone():
+		return "network namespace " + from.Netns.Path + " is gone"
 	}
 	return ""
 }

@@ -37,11 +37,10 @@ type Lease struct {
 
 // Add reserves one address of each set, in the order of the sets, or none.
 //
-// An owner that comes again while its lease is alive is refused with an
-// AliveError, and a requested address that another owner holds with an
-// InUseError; both are fs.ErrExist. If the attachment that left the lease is gone,
-// or upstream made it so that nothing is known of it, the owner gets the same
-// address again.
+// An owner that comes again while its lease is alive is refused with a HeldError,
+// and so is a requested address that another owner holds. If the attachment that
+// left the lease is gone, or upstream made it so that nothing is known of it, the
+// owner gets the same address again.
 func (s *Store) Add(req Request) ([]Lease, error) { return s.add(req, making) }
 
 // Preview returns what Add would, and changes nothing.
@@ -175,8 +174,8 @@ func (c *choice) mine(s Set, wanted netip.Addr) (*entry, error) {
 		if !s.Contains(e.addr) {
 			continue
 		}
-		if ns := c.recorded(e).Netns.Path; ns != "" && c.abandoned(e) == "" {
-			return nil, &AliveError{Owner: e.owner, Address: e.addr, Netns: ns}
+		if ns := c.origin(e).Netns.Path; ns != "" && c.abandoned(e) == "" {
+			return nil, &HeldError{Address: e.addr, Holder: e.owner, Netns: ns, File: c.file(e.addr), Again: true}
 		}
 		if mine == nil || e.addr == wanted {
 			mine = &e
@@ -195,7 +194,7 @@ func (c *choice) obtain(addr netip.Addr) error {
 	case err != nil:
 		return fmt.Errorf("requested address %s is in use: %w: %w", addr, fs.ErrExist, err)
 	case c.abandoned(e) == "":
-		return &InUseError{Address: addr, Holder: e.owner, Netns: c.recorded(e).Netns.Path, File: c.file(addr)}
+		return &HeldError{Address: addr, Holder: e.owner, Netns: c.origin(e).Netns.Path, File: c.file(addr)}
 	}
 	c.drop[addr] = e
 	return nil
@@ -240,21 +239,19 @@ func (c *choice) commit() error {
 			mine = append(mine, e)
 		}
 	}
-	c.enterAll(mine)
+	c.note(mine)
 	return nil
 }
 
-// enterAll tells the index what the owner holds now, and where it is.
-func (c *choice) enterAll(mine []entry) {
-	records := make(map[Owner]record) // two, where some are leases of the old form
+// note tells the index what the owner holds now, and where it is.
+func (c *choice) note(mine []entry) {
+	container := c.req.Owner.ContainerID
+	rec := make(record)
+	others, _ := c.record(container) // of its other interfaces
+	maps.Copy(rec, others)
 	ns, _ := lookAt(c.req.Netns)
 	for _, e := range mine {
-		if _, ok := records[e.owner]; !ok {
-			records[e.owner] = record{Boot: c.bootID(), Netns: ns, Leases: make(map[netip.Addr]int64)}
-		}
-		records[e.owner].Leases[e.addr] = e.at
+		rec[e.addr] = origin{At: e.at, Boot: c.bootID(), Netns: ns}
 	}
-	for owner, r := range records {
-		c.enter(owner, r)
-	}
+	c.enter(container, rec)
 }

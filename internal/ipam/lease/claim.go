@@ -22,26 +22,31 @@ func (f *folder) claim(addr netip.Addr, owner Owner) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	return entry{addr: addr, owner: owner, at: st.ModTime().UnixNano()}, nil
+	return entry{addr, owner, st.ModTime().UnixNano()}, nil
 }
 
 // release removes leases, and what the index says of them. It goes on when one
 // cannot be removed.
 func (f *folder) release(leases []entry) error {
 	var errs []error
-	freed := make(map[netip.Addr]bool)
-	owners := make(map[Owner]bool)
+	freed := make(map[string][]netip.Addr)
 	for _, e := range leases {
 		if err := os.Remove(f.file(e.addr)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 			continue
 		}
 		f.changed = true
-		freed[e.addr] = true
-		owners[e.owner] = true
+		freed[e.owner.ContainerID] = append(freed[e.owner.ContainerID], e.addr)
 	}
-	for owner := range owners {
-		f.strike(owner, freed)
+	for container, addrs := range freed {
+		rec, err := f.record(container)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		for _, addr := range addrs {
+			delete(rec, addr)
+		}
+		f.enter(container, rec)
 	}
 	return errors.Join(errs...)
 }

@@ -175,23 +175,14 @@ func makeFolder(path string) error {
 // An entry is one lease file.
 type entry struct {
 	addr  netip.Addr
-	owner Owner
+	owner Owner // of nobody where the file is torn
 	at    int64 // when the file was written, in nanoseconds
-	torn  bool
 }
+
+func (e entry) torn() bool { return e.owner == Owner{} }
 
 // heldBy reports whether e is a lease of owner's, by its old form too.
-func (e entry) heldBy(owner Owner) bool {
-	return !e.torn && (e.owner == owner || e.owner == owner.old())
-}
-
-// holder is the form in which the owner of e stands in messages.
-func (e entry) holder() string {
-	if e.torn {
-		return "nobody (its file is torn)"
-	}
-	return e.owner.String()
-}
+func (e entry) heldBy(owner Owner) bool { return e.owner == owner || e.owner == owner.old() }
 
 // read returns the lease of one address. A missing one is fs.ErrNotExist.
 func (f *folder) read(addr netip.Addr) (entry, error) {
@@ -199,24 +190,20 @@ func (f *folder) read(addr netip.Addr) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	owner, ok := parseLease(text)
-	return entry{addr: addr, owner: owner, at: at, torn: !ok}, nil
+	return entry{addr, parseLease(text), at}, nil
 }
 
 // parseLease reads the content of a lease file. Space around it is ignored,
 // as upstream does. What remains is a lease if it is UTF-8 without control
 // characters, in one line (a container id) or in two with CR LF between
-// them, and not longer than any lease can be. All else is torn.
-func parseLease(text string) (Owner, bool) {
+// them, and not longer than any lease can be. All else is torn, and nobody's.
+func parseLease(text string) Owner {
 	s := strings.TrimSpace(text)
-	if s == "" || len(text) > leaseMax || !utf8.ValidString(s) {
-		return Owner{}, false
-	}
 	id, ifname, _ := strings.Cut(s, lineBreak)
-	if strings.ContainsFunc(id+ifname, unicode.IsControl) {
-		return Owner{}, false
+	if len(text) > leaseMax || !utf8.ValidString(s) || strings.ContainsFunc(id+ifname, unicode.IsControl) {
+		return Owner{}
 	}
-	return Owner{ContainerID: id, IfName: ifname}, true
+	return Owner{ContainerID: id, IfName: ifname}
 }
 
 // addresses returns those that have a file. A limit is how many names are read;

@@ -35,23 +35,22 @@ func TestParseLease(t *testing.T) {
 	for _, c := range []struct {
 		in   string
 		want Owner
-		ok   bool
 	}{
-		{"id\r\neth0", Owner{"id", "eth0"}, true},
-		{" id\r\neth0\n", Owner{"id", "eth0"}, true},
-		{"id", Owner{"id", ""}, true},
-		{"id\r\n", Owner{"id", ""}, true},
-		{"kept for the printer", Owner{"kept for the printer", ""}, true},
-		{"", Owner{}, false},
-		{" \r\n", Owner{}, false},
-		{"id\neth0", Owner{}, false},
-		{"id\r\neth0\r\nx", Owner{}, false},
-		{"i\x00d", Owner{}, false},
-		{"\xffid", Owner{}, false},
-		{strings.Repeat("x", leaseMax+1), Owner{}, false},
+		{"id\r\neth0", Owner{"id", "eth0"}},
+		{" id\r\neth0\n", Owner{"id", "eth0"}},
+		{"id", Owner{"id", ""}},
+		{"id\r\n", Owner{"id", ""}},
+		{"kept for the printer", Owner{"kept for the printer", ""}},
+		{"", Owner{}},
+		{" \r\n", Owner{}},
+		{"id\neth0", Owner{}},
+		{"id\r\neth0\r\nx", Owner{}},
+		{"i\x00d", Owner{}},
+		{"\xffid", Owner{}},
+		{strings.Repeat("x", leaseMax+1), Owner{}},
 	} {
-		if got, ok := parseLease(c.in); got != c.want || ok != c.ok {
-			t.Errorf("%q: got %+v, %v", c.in, got, ok)
+		if got := parseLease(c.in); got != c.want {
+			t.Errorf("%q: got %+v", c.in, got)
 		}
 	}
 }

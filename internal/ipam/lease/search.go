@@ -52,7 +52,7 @@ func (f *folder) probe(s Set, last netip.Addr, pass func(netip.Addr) bool) (neti
 		if pass(addr) {
 			continue
 		}
-		if e, err := f.read(addr); e.torn || errors.Is(err, fs.ErrNotExist) {
+		if e, err := f.read(addr); err == nil && e.torn() || errors.Is(err, fs.ErrNotExist) {
 			return addr, true
 		}
 		if tries--; tries == 0 {

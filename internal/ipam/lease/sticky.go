@@ -22,6 +22,7 @@ import (
 const (
 	stickyDir = ".sticky"
 	stickyMax = 4096
+	hashLen   = 32
 	// identityMax is how much of an identity is written down.
 	identityMax = 512
 )
@@ -53,7 +54,7 @@ func (s *Store) recall(identity string) memory {
 	for _, name := range names {
 		text, hash, _ := strings.Cut(name, "-")
 		addr, ok := parseName(text)
-		if !ok || len(hash) != keyLen {
+		if !ok || len(hash) != hashLen {
 			continue
 		}
 		m.files[addr] = hash

@@ -30,29 +30,20 @@ var ErrFull = errors.New("no address is free")
 // owner or requested addresses cannot be right, whatever the folder holds.
 var ErrInvalid = errors.New("invalid")
 
-// An AliveError refuses an owner that comes again while its lease is alive.
-type AliveError struct {
-	Owner   Owner
-	Address netip.Addr
-	Netns   string
-}
-
-func (e *AliveError) Error() string {
-	return fmt.Sprintf("%s already holds %s: its network namespace %s is alive", e.Owner, e.Address, e.Netns)
-}
-
-// Is makes the error fs.ErrExist.
-func (*AliveError) Is(target error) bool { return target == fs.ErrExist }
-
-// An InUseError refuses a requested address that another owner holds.
-type InUseError struct {
+// A HeldError refuses an address that is held: one that was requested, or the one
+// of an owner that comes again while its lease is alive. It is fs.ErrExist.
+type HeldError struct {
 	Address netip.Addr
 	Holder  Owner
 	Netns   string // of the holder, where that is known
 	File    string // that holds the lease
+	Again   bool   // the owner itself is the holder
 }
 
-func (e *InUseError) Error() string {
+func (e *HeldError) Error() string {
+	if e.Again {
+		return fmt.Sprintf("%s already holds %s: its network namespace %s is alive", e.Holder, e.Address, e.Netns)
+	}
 	text := fmt.Sprintf("requested address %s is in use by %s", e.Address, e.Holder)
 	if e.Netns != "" {
 		text += " in network namespace " + e.Netns
@@ -61,7 +52,7 @@ func (e *InUseError) Error() string {
 }
 
 // Is makes the error fs.ErrExist.
-func (*InUseError) Is(target error) bool { return target == fs.ErrExist }
+func (*HeldError) Is(target error) bool { return target == fs.ErrExist }
 
 // nameMax is the longest file name that every Linux file system takes.
 const nameMax = 255
@@ -194,8 +185,11 @@ func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("%s does not hold %s: %w", owner, addr, err)
 	}
+	if e.torn() {
+		return fmt.Errorf("%s does not hold %s, whose file is torn: %w", owner, addr, fs.ErrNotExist)
+	}
 	if !e.heldBy(owner) {
-		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.holder(), fs.ErrNotExist)
+		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.owner, fs.ErrNotExist)
 	}
 	return nil
 }
@@ -208,7 +202,7 @@ func (s *Store) GC(valid []Owner) error {
 		keep[o] = true
 		keep[o.old()] = true
 	}
-	return s.prune(func(_ *folder, e entry) bool { return e.torn || !keep[e.owner] })
+	return s.prune(func(_ *folder, e entry) bool { return e.torn() || !keep[e.owner] })
 }
 
 // FreeDead is GC where nobody says who is valid: it frees the leases that nobody
