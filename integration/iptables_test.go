@@ -143,9 +143,10 @@ func TestBackAgain(t *testing.T) {
 			want := []string{"/run/catena/iptables", "/run/catena/nft", index}
 			if backend == "nftables" {
 				want = []string{
-					"/run/catena/nft", index, "nft element inet catena masq4", "nft element inet catena masq6",
+					"/run/catena/nft", index,
 					"nft element inet catena hairpin4_24", "nft element inet catena hairpin4_8", "nft element inet catena hairpin6_64",
 					"nft element inet catena hostports4", "nft element inet catena hostports6",
+					"nft element inet catena masq4", "nft element inet catena masq6",
 				}
 			}
 			if !slices.Equal(kinds, want) {

@@ -487,38 +487,6 @@ func TestPortmapInChain(t *testing.T) {
 	}
 }
 
-// TestPortmapTakesOver: a pod that a former build has attached is reached by its
-// host port as before, when the first pod of this build comes and goes.
-func TestPortmapTakesOver(t *testing.T) {
-	t.Parallel()
-	b := newBridged(t)
-	former, err := os.ReadFile(filepath.Join("..", "internal", "nft", "testdata", "former.nft"))
-	must(t, err)
-	table := strings.NewReplacer("10.1.2.3", "10.88.0.2", "10.1.2.0/24", "10.88.0.0/24", "fd00:1:2::3", "fd00:88::2", "fd00:1:2::/64", "fd00:88::/64").Replace(string(former))
-	b.run("nft -f - <<'X'\n%s\nX", table)
-	old, next := b.pod(88, 2), b.pod(88, 3)
-	serve(t, &old.Space, 80)
-	serve(t, &next.Space, 80)
-	reached := func() {
-		t.Helper()
-		seen(t, &b.Outside, "tcp", node.Addr4, 8080, node.Outside4)
-		seen(t, &b.Outside, "tcp", node.Addr6, 8080, node.Outside6)
-		for _, near := range []*node.Pod{old, next} {
-			seen(t, &near.Space, "tcp", node.Addr4, 8080, "10.88.0.1")
-			seen(t, &near.Space, "tcp", node.Addr6, 8080, "fd00:88::1")
-		}
-	}
-	reached()
-	b.add(next, "", both(8082, 80)...)
-	reached()
-	seen(t, &b.Outside, "tcp", node.Addr4, 8082, node.Outside4)
-	if _, err := b.portmap("ADD", b.pod(88, 4), "", both(8080, 80)...); err == nil || !strings.Contains(err.Error(), "is held by n/c1/eth0") {
-		t.Errorf("another pod wants the port: %v", err)
-	}
-	b.bare(next)
-	reached()
-}
-
 // TestPortmapCollects: GC removes what is of attachments that are not alive, and
 // nothing else.
 func TestPortmapCollects(t *testing.T) {

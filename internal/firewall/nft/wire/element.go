@@ -10,11 +10,8 @@ import (
 
 // Element is one member of a set or map.
 type Element struct {
-	// Set is the name of the set.
 	Set string `json:"set"`
-	// Key is what the kernel compares; where End is given, the first of a range.
 	Key []byte `json:"key"`
-	End []byte `json:"end,omitempty"`
 	// Data is what a map gives for the key.
 	Data []byte `json:"data,omitempty"`
 	// Jump is the chain that a verdict map's verdict leads to.
@@ -24,9 +21,6 @@ type Element struct {
 // encode is the element as an attribute, with a comment.
 func (e Element) encode(comment string) Attr {
 	parts := []Attr{Value(unix.NFTA_SET_ELEM_KEY, e.Key)}
-	if e.End != nil {
-		parts = append(parts, Value(elemKeyEnd, e.End))
-	}
 	if e.Data != nil {
 		parts = append(parts, Value(unix.NFTA_SET_ELEM_DATA, e.Data))
 	}
@@ -39,7 +33,6 @@ func (e Element) encode(comment string) Attr {
 	return Nest(unix.NFTA_LIST_ELEM, parts...)
 }
 
-// ElementMessage is a message about elements of one set.
 func (t Table) elements(kind, flags uint16, set string, elements ...Attr) Message {
 	return t.Message(kind, flags,
 		String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, set),
@@ -58,26 +51,23 @@ func (t Table) Create(e Element, comment string) Message {
 
 // Delete removes an element, which must be there.
 func (t Table) Delete(e Element) Message {
-	return t.elements(unix.NFT_MSG_DELSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode(""))
+	return t.elements(unix.NFT_MSG_DELSETELEM, 0, e.Set, Element{Key: e.Key}.encode(""))
 }
 
 // Found is an element as the kernel gives it.
 type Found struct {
-	Key, End, Data []byte
-	Comment        string
+	Key, Data []byte
+	Comment   string
 }
 
-// Is reports whether what was found is the element, and not a range around it.
-func (f Found) Is(e Element) bool {
-	return f.Key != nil && bytes.Equal(f.Key, e.Key) && (e.End == nil || bytes.Equal(f.End, e.End))
-}
+// Is reports whether the element was found.
+func (f Found) Is(e Element) bool { return f.Key != nil && bytes.Equal(f.Key, e.Key) }
 
 // decode reads the elements out of one answer.
 func decode(answer []byte) (out []Found) {
 	for _, element := range Attrs(Find(answer, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 		out = append(out, Found{
 			Key:     Find(element, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE),
-			End:     Find(element, elemKeyEnd, unix.NFTA_DATA_VALUE),
 			Data:    Find(element, unix.NFTA_SET_ELEM_DATA, unix.NFTA_DATA_VALUE),
 			Comment: ReadComment(Find(element, unix.NFTA_SET_ELEM_USERDATA)),
 		})
@@ -98,7 +88,7 @@ func (c *Conn) Get(t Table, e Element) (f Found, ok bool, err error) {
 func (c *Conn) GetEach(t Table, elements []Element) ([]Found, error) {
 	questions := make([]Message, len(elements))
 	for i, e := range elements {
-		questions[i] = t.elements(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key, End: e.End}.encode(""))
+		questions[i] = t.elements(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key}.encode(""))
 	}
 	answers, err := c.AskEach(questions)
 	if err != nil {

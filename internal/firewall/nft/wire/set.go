@@ -25,10 +25,8 @@ var (
 // Set is a set or, where it has data, a map. More than one type is a
 // concatenation.
 type Set struct {
-	Name     string
-	Key      []Datatype
-	Data     []Datatype
-	Interval bool
+	Name      string
+	Key, Data []Datatype
 }
 
 // concatenated is the number and size of a concatenation: six bits for each
@@ -54,15 +52,6 @@ func Fields(parts ...[]byte) []byte {
 	return out
 }
 
-// Numbers that golang.org/x/sys does not have (linux/netfilter/nf_tables.h).
-const (
-	setConcat     = 0x80 // NFT_SET_CONCAT
-	setDescConcat = 2    // NFTA_SET_DESC_CONCAT
-	fieldLen      = 1    // NFTA_SET_FIELD_LEN
-	elemKeyEnd    = 10   // NFTA_SET_ELEM_KEY_END
-	tableUserdata = 6    // NFTA_TABLE_USERDATA
-)
-
 // NewSet makes a set. Within a batch its number tells it from others.
 func (t Table) NewSet(s Set, id uint32) Message {
 	var flags uint32
@@ -70,14 +59,6 @@ func (t Table) NewSet(s Set, id uint32) Message {
 	body := []Attr{
 		String(unix.NFTA_SET_TABLE, t.Name), String(unix.NFTA_SET_NAME, s.Name),
 		U32(unix.NFTA_SET_KEY_TYPE, keyID), U32(unix.NFTA_SET_KEY_LEN, keySize), U32(unix.NFTA_SET_ID, id),
-	}
-	if s.Interval {
-		flags |= unix.NFT_SET_INTERVAL | setConcat
-		var sizes []Attr
-		for _, p := range s.Key {
-			sizes = append(sizes, Nest(unix.NFTA_LIST_ELEM, U32(fieldLen, p.Size)))
-		}
-		body = append(body, Nest(unix.NFTA_SET_DESC, Nest(setDescConcat, sizes...)))
 	}
 	if s.Data != nil {
 		flags |= unix.NFT_SET_MAP

@@ -47,7 +47,8 @@ func (t Table) Message(kind, flags uint16, body ...Attr) Message {
 
 // NewTable makes the table.
 func (t Table) NewTable(comment string) Message {
-	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(tableUserdata, Comment(comment)))
+	const userdata = 6 // NFTA_TABLE_USERDATA
+	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(userdata, Comment(comment)))
 }
 
 // NewChain makes a chain.

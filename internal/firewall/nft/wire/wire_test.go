@@ -1,0 +1,91 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+)
+
+// TestBatches: a batch comes true as a whole, the kernel's answer names the
+// message that it refuses, and one that is held to a generation is refused where
+// somebody changed the ruleset since.
+func TestBatches(t *testing.T) {
+	s := kerneltest.New(t)
+	c, err := Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	table := Table{unix.NFPROTO_INET, "t"}
+	set := Set{Name: "s", Key: []Datatype{InetService, InetProto}, Data: []Datatype{IPv4Addr, InetService}}
+	element := func(port byte) Element {
+		return Element{Set: "s", Key: Fields([]byte{0, port}, []byte{6}), Data: Fields([]byte{10, 0, 0, port}, []byte{0, 80})}
+	}
+	if err := c.Commit([]Message{table.NewTable("words"), table.NewSet(set, 1), table.Create(element(1), "first")}, 0); err != nil {
+		t.Fatal(err)
+	}
+	before, err := c.Generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused Refused
+	err = c.Commit([]Message{table.Create(element(2), ""), table.Create(element(1), ""), table.Create(element(3), "")}, 0)
+	if !errors.As(err, &refused) || refused.Index != 1 || !errors.Is(err, unix.EEXIST) {
+		t.Errorf("one that is there: %v (%d)", err, refused.Index)
+	}
+	if err := c.Rehearse([]Message{table.Create(element(4), "")}); err != nil {
+		t.Error(err)
+	}
+	f, there, err := c.Get(table, element(1))
+	if err != nil || !there || f.Comment != "first" || !bytes.Equal(f.Data, element(1).Data) {
+		t.Errorf("%+v %v %v", f, there, err)
+	}
+	var many []Element
+	for n := range byte(100) {
+		many = append(many, element(n))
+	}
+	all, err := c.GetEach(table, many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, f := range all {
+		if f.Is(many[n]) != (n == 1) {
+			t.Errorf("element %d: %+v", n, f)
+		}
+	}
+	if err := c.Commit([]Message{table.Delete(element(1)), table.Add(element(5), "")}, before); err != nil {
+		t.Error(err)
+	}
+	if err := c.Commit([]Message{table.Delete(element(5))}, before); !errors.Is(err, unix.ERESTART) {
+		t.Errorf("an older generation: %v", err)
+	}
+	listed, err := c.Dump(table, "s")
+	if err != nil || len(listed) != 1 || !listed[0].Is(element(5)) {
+		t.Errorf("%+v %v", listed, err)
+	}
+	s.Run("nft delete table inet t")
+	if listed, err := c.Dump(table, "s"); err != nil || listed != nil {
+		t.Errorf("no set: %+v %v", listed, err)
+	}
+	if err := c.Commit([]Message{table.Add(element(1), "")}, 0); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("no table: %v", err)
+	}
+}
+
+// FuzzAttrs: no answer, however torn, is read beyond its end.
+func FuzzAttrs(f *testing.F) {
+	f.Add([]byte(Nest(1, String(2, "text"), U32(3, 4))))
+	f.Add([]byte{255, 255, 1, 0})
+	f.Add([]byte{3, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for kind, data := range Attrs(b) {
+			_ = fmt.Sprint(kind, Text(Find(data, 2)), Uint32(data), ReadComment(data))
+		}
+		decode(b)
+	})
+}
