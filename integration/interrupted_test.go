@@ -11,9 +11,10 @@ import (
 )
 
 // interruptible are the system calls of plugins that a signal can end, somewhere: in a wait, for a lock, or on a file
-// system of another process's.
+// system of another process's. sendto and recvfrom are not among them: plugins make both on netlink sockets of
+// vishvananda/netlink alone, which do not block (the Go runtime's poller waits), and the kernel has no EINTR for them.
 var interruptible = strings.Join([]string{
-	"sendto", "recvfrom", "sendmsg", "recvmsg", "connect", "read", "write", "pwrite64", "openat", "flock", "ioctl", "getsockopt", "wait4", "linkat",
+	"sendmsg", "recvmsg", "connect", "read", "write", "pwrite64", "openat", "flock", "ioctl", "getsockopt", "wait4", "linkat",
 	"unlinkat", "symlinkat", "renameat", "mkdirat", "newfstatat", "fstat", "readlinkat", "statfs", "fstatfs", "getdents64", "ftruncate", "faccessat",
 }, ",")
 
