@@ -28,10 +28,10 @@ whole=
 versions=(
 	'internal/firewall/nft'
 	'internal/fact/link TestNewBridge TestExistingBridge TestPlug TestPlugVLAN TestTapOpeners'
-	'internal/netlink'
+	'internal/firewall/nft/wire'
 	'internal/firewall/conntrack'
 	'internal/fact/device'
-	'internal/kernel TestOpen TestSides TestWords'
+	'internal/kernel TestOpen TestSides TestRefused TestHandles TestAwait'
 	'internal/fact/sysctl TestSides TestForwardingKeepsListening'
 	'plugins/main/bridge TestLaws/add_check_del_del'
 	'plugins/main/macvlan TestLaws/add_check_del_del'

@@ -15,8 +15,6 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/netlink"
 )
 
 // Side says in which of the two namespaces a thing lives.
@@ -35,7 +33,6 @@ func (s Side) String() string { return [...]string{"host", "pod"}[s] }
 type Kernel struct {
 	pod        *os.File // the pod's namespace, or nil
 	podPath    string
-	conns      [2]*netlink.Conn
 	rtnetlinks [2]*rtnetlink
 	links      [2]map[string]*Link
 	verify     func(*Link) bool // see Verify
@@ -64,12 +61,9 @@ func Open(path string) (k *Kernel, err error) {
 
 // Close closes what is open.
 func (k *Kernel) Close() {
-	for s, r := range k.rtnetlinks {
+	for _, r := range k.rtnetlinks {
 		if r != nil {
 			r.close()
-		}
-		if c := k.conns[s]; c != nil {
-			c.Close()
 		}
 	}
 	if k.pod != nil {
@@ -147,19 +141,4 @@ func (k *Kernel) inPod(f func() error) error {
 	}
 	runtime.UnlockOSThread()
 	return err
-}
-
-// Conn is the side's rtnetlink socket by internal/netlink, as long as that is used.
-func (k *Kernel) Conn(s Side) (*netlink.Conn, error) {
-	if c := k.conns[s]; c != nil {
-		return c, nil
-	}
-	err := k.Do(s, func() (err error) {
-		k.conns[s], err = netlink.Dial(unix.NETLINK_ROUTE)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", s, err)
-	}
-	return k.conns[s], nil
 }

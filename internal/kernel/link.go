@@ -199,7 +199,7 @@ func (k *Kernel) HasKind(kind string) error {
 // SetLink changes a link in one message: those of its flags that change names,
 // and attributes. The library's typed calls say one thing each; a fact that is
 // several would be half true where the second call fails.
-func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...nl.NetlinkRequestData) error {
+func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...*nl.RtAttr) error {
 	k.Invalidate(s, l.Name)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index, header.Flags, header.Change = int32(l.Index), flags, change
@@ -216,7 +216,7 @@ func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...nl.Netl
 }
 
 // SetUp brings a link up, with attributes that come true in the same message.
-func (k *Kernel) SetUp(s Side, l *Link, attrs ...nl.NetlinkRequestData) error {
+func (k *Kernel) SetUp(s Side, l *Link, attrs ...*nl.RtAttr) error {
 	err := k.SetLink(s, l, unix.IFF_UP, unix.IFF_UP, attrs...)
 	if err == nil && l.Index != 0 {
 		l.Flags |= unix.IFF_UP

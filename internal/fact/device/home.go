@@ -131,7 +131,7 @@ func (r record) pluggedIn() bool {
 // where one of those could not be restored.
 func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (home bool, err error) {
 	own, taken := r.freeName(k, side, l)
-	attrs := []nl.NetlinkRequestData{kernel.Alias(r.Alias)}
+	attrs := []*nl.RtAttr{kernel.Alias(r.Alias)}
 	if side == kernel.Pod {
 		host, err := kernel.OpenHostNetns()
 		if err != nil {
@@ -184,7 +184,7 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 		return err
 	}
 	var errs []error
-	var attrs []nl.NetlinkRequestData
+	var attrs []*nl.RtAttr
 	if mac, err := net.ParseMAC(r.MAC); err == nil && mac.String() != l.MAC.String() {
 		attrs = append(attrs, kernel.MAC(mac))
 	}

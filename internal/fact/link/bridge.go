@@ -80,7 +80,7 @@ func (b Bridge) create(k *kernel.Kernel) (*kernel.Link, error) {
 // reconcile changes what differs, and brings the bridge up.
 func (b Bridge) reconcile(k *kernel.Kernel, l *kernel.Link) error {
 	var flags, change uint32
-	var attrs []nl.NetlinkRequestData
+	var attrs []*nl.RtAttr
 	if b.MTU != 0 && l.MTU != b.MTU {
 		if err := b.leavesIPv6(k, l); err != nil {
 			return err

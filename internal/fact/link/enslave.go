@@ -58,7 +58,7 @@ func (b belongings) settle(k *kernel.Kernel, l *kernel.Link) error {
 	return s.Add(k)
 }
 
-func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...nl.NetlinkRequestData) error {
+func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...*nl.RtAttr) error {
 	return k.SetLink(kernel.Pod, l, 0, 0, append(attrs, kernel.Master(master))...)
 }
 
@@ -69,7 +69,7 @@ func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int, owner name.Attach
 	if err != nil {
 		return err
 	}
-	var alias []nl.NetlinkRequestData
+	var alias []*nl.RtAttr
 	if l.Alias == "" {
 		alias = append(alias, kernel.Alias(owner.Alias()))
 	}

@@ -63,7 +63,7 @@ func arpNotify() *nl.RtAttr {
 
 // setUp brings a link up, with what some kernels have no family for: then
 // without it.
-func setUp(k *kernel.Kernel, side kernel.Side, l *kernel.Link, ofFamily *nl.RtAttr, attrs ...nl.NetlinkRequestData) error {
+func setUp(k *kernel.Kernel, side kernel.Side, l *kernel.Link, ofFamily *nl.RtAttr, attrs ...*nl.RtAttr) error {
 	err := k.SetUp(side, l, append(attrs, ofFamily)...)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		err = k.SetUp(side, l, attrs...)

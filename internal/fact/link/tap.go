@@ -182,7 +182,7 @@ func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
 	if err != nil {
 		return err
 	}
-	attrs := []nl.NetlinkRequestData{kernel.MAC(t.MAC)}
+	attrs := []*nl.RtAttr{kernel.MAC(t.MAC)}
 	if t.MTU != 0 {
 		attrs = append(attrs, kernel.MTU(t.MTU))
 	}

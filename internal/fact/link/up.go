@@ -52,7 +52,7 @@ func (u Up) Add(k *kernel.Kernel) error {
 // raise brings the link up. arp_notify is a courtesy, of which not every link
 // knows.
 func (u Up) raise(k *kernel.Kernel, l *kernel.Link) error {
-	var attrs []nl.NetlinkRequestData
+	var attrs []*nl.RtAttr
 	if u.Alias != "" {
 		attrs = append(attrs, kernel.Alias(u.Alias))
 	}

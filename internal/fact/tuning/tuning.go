@@ -98,7 +98,7 @@ func (l Link) Add(k *kernel.Kernel) error {
 			}
 		}
 	}
-	var attrs []nl.NetlinkRequestData
+	var attrs []*nl.RtAttr
 	if mac, err := net.ParseMAC(v.MAC); err == nil {
 		attrs = append(attrs, kernel.MAC(mac))
 	}
