@@ -33,7 +33,7 @@ type netns struct {
 func lookAt(path string) (netns, error) {
 	var st unix.Stat_t
 	err := retry.Do(func() error { return unix.Stat(path, &st) })
-	return netns{path, st.Dev, st.Ino}, err
+	return netns{path, uint64(st.Dev), st.Ino}, err
 }
 
 // gone reports whether the namespace is provably not there any more.

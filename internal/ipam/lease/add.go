@@ -60,7 +60,7 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 	}
 	defer f.close()
 
-	c := &choice{folder: f, req: req, drop: make(map[netip.Addr]entry)}
+	c := &choice{folder: f, req: req, drop: make(map[netip.Addr]entry), moved: make(map[int]netip.Addr)}
 	if req.Sticky {
 		c.memory = s.recall(req.Identity)
 	}
@@ -92,22 +92,18 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 func assign(req Request) ([]netip.Addr, error) {
 	wanted := make([]netip.Addr, len(req.Sets))
 	var spare []string
-	seen := make(map[netip.Addr]bool, len(req.Requested))
 	for _, addr := range req.Requested {
 		addr = addr.Unmap().WithZone("")
-		if seen[addr] {
-			continue
-		}
-		seen[addr] = true
 		i := slices.IndexFunc(req.Sets, func(s Set) bool { return s.Contains(addr) })
-		if i < 0 || wanted[i].IsValid() {
+		switch {
+		case i >= 0 && wanted[i] == addr: // asked for twice
+		case i < 0 || wanted[i].IsValid():
 			spare = append(spare, addr.String())
-			continue
+		case req.Sets[i].unusable(addr) != "":
+			return nil, fmt.Errorf("requested address %s is %w: it is %s", addr, ErrInvalid, req.Sets[i].unusable(addr))
+		default:
+			wanted[i] = addr
 		}
-		if why := req.Sets[i].unusable(addr); why != "" {
-			return nil, fmt.Errorf("requested address %s is %w: it is %s", addr, ErrInvalid, why)
-		}
-		wanted[i] = addr
 	}
 	if len(spare) == 0 {
 		return wanted, nil
@@ -129,15 +125,8 @@ type choice struct {
 	held     []entry              // what the owner held when the call began
 	replaced []entry              // what of that it gives back
 	drop     map[netip.Addr]entry // leases that nobody is using any more
-	take     []taken
-}
-
-// taken is an address to reserve. The round of the set moves on to it, unless it
-// is one that the pod had before.
-type taken struct {
-	addr netip.Addr
-	set  int
-	had  bool
+	take     []netip.Addr
+	moved    map[int]netip.Addr // how far the round of each set moves on
 }
 
 // choose finds the address of a set: the one that the owner holds already, or
@@ -162,7 +151,10 @@ func (c *choice) choose(set int, s Set, wanted netip.Addr) (netip.Addr, error) {
 	if mine != nil {
 		c.replaced = append(c.replaced, *mine)
 	}
-	c.take = append(c.take, taken{addr, set, had})
+	c.take = append(c.take, addr)
+	if !had { // the pod's own address does not move the round
+		c.moved[set] = addr
+	}
 	return addr, nil
 }
 
@@ -218,16 +210,15 @@ func (c *choice) commit() error {
 	}
 	var mine []entry
 	undo := func(err error) error { return errors.Join(err, c.release(mine)) }
-	for _, t := range c.take {
-		e, err := c.claim(t.addr, c.req.Owner)
+	for _, addr := range c.take {
+		e, err := c.claim(addr, c.req.Owner)
 		if err != nil {
 			return undo(err)
 		}
 		mine = append(mine, e)
-		if t.had {
-			continue
-		}
-		if err := c.setLast(t.set, t.addr); err != nil {
+	}
+	for set, addr := range c.moved {
+		if err := c.setLast(set, addr); err != nil {
 			return undo(err)
 		}
 	}

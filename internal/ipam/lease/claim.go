@@ -20,7 +20,7 @@ func (f *folder) claim(addr netip.Addr, owner Owner) (entry, error) {
 	f.changed = true
 	st, err := os.Lstat(path)
 	if err != nil {
-		return entry{}, err
+		return entry{}, errors.Join(err, os.Remove(path))
 	}
 	return entry{addr, owner, st.ModTime().UnixNano()}, nil
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -206,13 +208,14 @@ func parseLease(text string) Owner {
 	return Owner{ContainerID: id, IfName: ifname}
 }
 
-// addresses returns those that have a file. A limit is how many names are read;
-// all is false where there may be more. Of 60,000 files os.File.Readdirnames lists the
-// names in 0.6 of the time of getdents(2) by hand, and os.ReadDir in 1.2.
-func (f *folder) addresses(limit int) (addrs []netip.Addr, all bool, err error) {
+// files returns the addresses that have a file. A limit is how many names are
+// read; all is false where there may be more. Of 60,000 files os.File.Readdirnames
+// lists the names in 0.6 of the time of getdents(2) by hand, and os.ReadDir in 1.2.
+func (f *folder) files(limit int) (held map[netip.Addr]bool, all bool, err error) {
+	held = make(map[netip.Addr]bool)
 	dir, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, true, nil
+		return held, true, nil
 	}
 	if err != nil {
 		return nil, false, err
@@ -224,10 +227,10 @@ func (f *folder) addresses(limit int) (addrs []netip.Addr, all bool, err error) 
 	}
 	for _, name := range names {
 		if addr, ok := parseName(name); ok {
-			addrs = append(addrs, addr)
+			held[addr] = true
 		}
 	}
-	return addrs, limit <= 0 || len(names) < limit, nil
+	return held, limit <= 0 || len(names) < limit, nil
 }
 
 // parseName returns the address that a file name is the exact text of. An
@@ -244,11 +247,11 @@ func (f *folder) all() ([]entry, error) {
 	if f.loaded {
 		return f.leases, nil
 	}
-	addrs, _, err := f.addresses(0)
+	held, _, err := f.files(0)
 	if err != nil {
 		return nil, err
 	}
-	for _, addr := range addrs {
+	for _, addr := range slices.SortedFunc(maps.Keys(held), netip.Addr.Compare) {
 		e, err := f.read(addr)
 		switch {
 		case err == nil:

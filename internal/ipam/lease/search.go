@@ -19,15 +19,11 @@ func (c *choice) search(set int, s Set) (netip.Addr, error) {
 	if addr, ok := c.probe(s, last, c.memory.ofAnother); ok {
 		return addr, c.obtain(addr)
 	}
-	listed, _, err := c.addresses(0)
+	held, _, err := c.files(0)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	held := make(map[netip.Addr]bool, len(listed))
-	for _, addr := range listed {
-		_, dropped := c.drop[addr]
-		held[addr] = !dropped
-	}
+	c.withoutDropped(held)
 	if addr, ok := c.firstFree(s, last, held); ok {
 		return addr, nil
 	}
@@ -35,13 +31,18 @@ func (c *choice) search(set int, s Set) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	for addr := range c.drop {
-		held[addr] = false
-	}
+	c.withoutDropped(held)
 	if addr, ok := c.firstFree(s, last, held); ok {
 		return addr, nil
 	}
 	return netip.Addr{}, c.full(s, left)
+}
+
+// withoutDropped takes out what this call gives up.
+func (c *choice) withoutDropped(held map[netip.Addr]bool) {
+	for addr := range c.drop {
+		delete(held, addr)
+	}
 }
 
 // probe tries the next addresses of a set, but for those to be passed over. What

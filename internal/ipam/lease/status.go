@@ -63,38 +63,34 @@ func (f *folder) hasFree(set int, s Set) error {
 	if _, ok := f.probe(s, last, func(netip.Addr) bool { return false }); ok {
 		return nil
 	}
-	listed, all, err := f.addresses(statusNames)
+	held, all, err := f.files(statusNames)
 	if err != nil || !all {
 		return err
-	}
-	held := make(map[netip.Addr]bool, len(listed))
-	for _, addr := range listed {
-		held[addr] = true
 	}
 	for addr := range s.from(last) {
 		if !held[addr] {
 			return nil
 		}
 	}
-	return f.noneAbandoned(s, listed)
+	return f.noneAbandoned(s, held)
 }
 
 // noneAbandoned is the error of a set whose every address is held, unless a
 // lease in it is one that Add would give up.
-func (f *folder) noneAbandoned(s Set, listed []netip.Addr) error {
-	var held []entry
-	for _, addr := range listed {
+func (f *folder) noneAbandoned(s Set, held map[netip.Addr]bool) error {
+	var judged []entry
+	for addr := range held {
 		if !s.Contains(addr) {
 			continue
 		}
-		if len(held) == statusLeases {
+		if len(judged) == statusLeases {
 			return nil
 		}
 		e, err := f.read(addr)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && f.abandoned(e) != "" {
 			return nil
 		}
-		held = append(held, e)
+		judged = append(judged, e)
 	}
-	return f.full(s, held)
+	return f.full(s, judged)
 }
