@@ -12,7 +12,7 @@ import (
 
 // The messages about links that the library's typed calls cannot say.
 
-// createVeth makes a pair with both ends in their places: LinkAdd makes it, and
+// create makes a pair with both ends in their places: LinkAdd makes it, and
 // puts the host's end into its bridge by a second message. Between the two the
 // pod would have a link that leads nowhere, which stays where the plugin dies.
 func (v Veth) create(k *kernel.Kernel, mtu, master int) error {

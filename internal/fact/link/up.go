@@ -43,15 +43,15 @@ func (u Up) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if err := u.raise(k, l); err != nil || u.Port == "" {
+	if err := u.bringUp(k, l); err != nil || u.Port == "" {
 		return err
 	}
 	return u.await(k)
 }
 
-// raise brings the link up. arp_notify is a courtesy, of which not every link
+// bringUp brings the link up. arp_notify is a courtesy, of which not every link
 // knows.
-func (u Up) raise(k *kernel.Kernel, l *kernel.Link) error {
+func (u Up) bringUp(k *kernel.Kernel, l *kernel.Link) error {
 	var attrs []*nl.RtAttr
 	if u.Alias != "" {
 		attrs = append(attrs, kernel.Alias(u.Alias))

@@ -59,7 +59,7 @@ func (v Veth) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if err := v.raise(k); err != nil {
+	if err := v.bringUp(k); err != nil {
 		return errors.Join(err, remove(k, kernel.Host, v.Owner.HostLink()))
 	}
 	return nil
@@ -77,8 +77,8 @@ func (v Veth) mtuAndMaster(k *kernel.Kernel) (size, master int, err error) {
 	return cmp.Or(size, bridge.MTU), bridge.Index, nil
 }
 
-// raise names the host's end's owner and brings it up.
-func (v Veth) raise(k *kernel.Kernel) error {
+// bringUp names the host's end's owner and brings it up.
+func (v Veth) bringUp(k *kernel.Kernel) error {
 	l, alias := &kernel.Link{Name: v.Owner.HostLink()}, kernel.Alias(v.Owner.Alias())
 	if v.Bridge != "" {
 		return setUp(k, kernel.Host, l, noAddress(), alias)
