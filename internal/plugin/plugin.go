@@ -253,7 +253,9 @@ func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (fact.
 		return nil, err
 	}
 	bare := p.want(at, c)
-	return bare, bare.Add(k)
+	err := bare.Add(k)
+	k.Invalidate(kernel.Pod, r.IfName) // whose MTU the IPAM plugin may set
+	return bare, err
 }
 
 // addresses asks for the result to start from, and gives what takes it back, also

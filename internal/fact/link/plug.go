@@ -51,6 +51,7 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 	if err := retry.Do(func() error { return unix.IoctlIfreq(int(p.file.Fd()), unix.TUNGETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNGETIFF: %w", err)
 	}
+	k.Invalidate(kernel.Host, r.Name()) // it may be a former plug's
 	l, err := k.Link(kernel.Host, r.Name())
 	if err != nil {
 		return err

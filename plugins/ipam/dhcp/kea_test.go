@@ -25,6 +25,7 @@ func (w world) kea(renew, rebind, valid int, members ...string) *process {
 		"loggers":[{"name":"kea-dhcp4","severity":"DEBUG","debuglevel":50,"output_options":[{"output":"stdout","flush":true}]}]}}`,
 		renew, rebind, valid, strings.Join(members, ","))
 	w.Run("mkdir -p /run/kea")
+	w.settled("ip link show br0 | grep -q 'state UP'") // else Kea has no socket, and does not open one later
 	if err := os.WriteFile("/run/kea/conf", []byte(conf), 0o600); err != nil {
 		w.t.Fatal(err)
 	}

@@ -3,8 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	"github.com/insomniacslk/dhcp/iana"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -35,14 +35,14 @@ type Four struct {
 }
 
 // message is one to a server, of a type and with more options.
-func (f Four) message(kind dhcpv4.MessageType, mac net.HardwareAddr, more ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {
-	m, err := dhcpv4.New(dhcpv4.WithHwAddr(mac), dhcpv4.WithMessageType(kind), dhcpv4.WithBroadcast(f.Broadcast))
-	if err != nil {
-		return nil, fmt.Errorf("a transaction id: %w", err)
+func (f Four) message(kind dhcpv4.MessageType, mac net.HardwareAddr, more ...dhcpv4.Option) *dhcpv4.DHCPv4 {
+	m := &dhcpv4.DHCPv4{OpCode: dhcpv4.OpcodeBootRequest, HWType: iana.HWTypeEthernet, ClientHWAddr: mac, Options: dhcpv4.Options{optClientID: f.ID}}
+	_, _ = rand.Read(m.TransactionID[:]) // which always succeeds
+	if f.Broadcast {
+		m.SetBroadcast()
 	}
-	m.Options[optClientID] = f.ID
 	if kind == dhcpv4.MessageTypeDiscover || kind == dhcpv4.MessageTypeRequest {
-		m.UpdateOption(dhcpv4.OptMaxMessageSize(1500))
+		m.UpdateOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize))
 		for code, value := range f.Provide {
 			m.Options[code] = value
 		}
@@ -52,10 +52,10 @@ func (f Four) message(kind dhcpv4.MessageType, mac net.HardwareAddr, more ...dhc
 	} else if id, ok := f.Provide[optClientID]; ok {
 		m.Options[optClientID] = id // by which the server knows the lease
 	}
-	for _, add := range more {
-		add(m)
+	for _, o := range append(more, dhcpv4.OptMessageType(kind)) {
+		m.UpdateOption(o)
 	}
-	return m, nil
+	return m
 }
 
 // ask sends a message until an answer of a type comes.
@@ -98,6 +98,15 @@ func upLink(k *kernel.Kernel, name string) (*kernel.Link, error) {
 	return k.Link(kernel.Pod, name)
 }
 
+// session4 is over a link that has no address yet.
+type session4 struct {
+	Four
+	k      *kernel.Kernel
+	link   *kernel.Link
+	conn   net.PacketConn
+	frames *frames
+}
+
 // Acquire is Client's.
 func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
 	l, err := upLink(k, f.Link)
@@ -110,90 +119,57 @@ func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*
 	if l.Kind == "ipvlan" {
 		f.Broadcast = true // its address is its master's, and the kernel tells pods apart by address only
 	}
-	c, err := openBroadcast(k, l)
+	frames, err := openFrames(k, l)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	return again(ctx, f.Patience, wish, func(wish netip.Addr) (*Lease, error) { return f.try(ctx, k, c, wish) })
+	defer frames.Close()
+	conn := nclient4.NewBroadcastUDPConn(frames, &net.UDPAddr{Port: nclient4.ClientPort})
+	lease, err := acquire(ctx, f.Patience, session4{f, k, l, conn, frames}, wish)
+	if err == nil {
+		_ = Announce(k, f.Link, lease.Address.Addr()) // a courtesy: neighbours find out by themselves
+	}
+	return lease, err
 }
 
-// try goes from DISCOVER to an address that nobody has.
-func (f Four) try(ctx context.Context, k *kernel.Kernel, c broadcastConn, wish netip.Addr) (*Lease, error) {
-	offer, err := f.discover(ctx, c, wish)
-	if err != nil {
-		return nil, fmt.Errorf("DHCPDISCOVER: %w", err)
-	}
-	lease, err := f.request(ctx, c, offer)
-	if err != nil {
-		err = fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)
-		if ctx.Err() == nil && (errors.Is(err, ErrRefused) || errors.Is(err, ErrSilent)) {
-			err = fmt.Errorf("%w: %w", errAgain, err) // the server changed its mind, or is gone
-		}
-		return nil, err
-	}
-	address := lease.Address.Addr()
-	other, err := probe4(ctx, k, c.link, address)
-	if err != nil { // as when nobody waits for the lease any more
-		return nil, errors.Join(err, f.Release(k, lease, c.link.MAC, Segment{Index: c.link.Index}))
-	}
-	if other != nil {
-		err := fmt.Errorf("%w: %v is in use by %v", errAgain, address, other)
-		return nil, errors.Join(err, f.decline(c, lease))
-	}
-	_ = Announce(k, f.Link, address) // a courtesy: neighbours find out by themselves
-	return lease, nil
-}
-
-func (f Four) discover(ctx context.Context, c broadcastConn, wish netip.Addr) (*dhcpv4.DHCPv4, error) {
-	m, err := f.message(dhcpv4.MessageTypeDiscover, c.link.MAC)
-	if err != nil {
-		return nil, err
-	}
+func (s session4) request(ctx context.Context, wish netip.Addr) (*Lease, error) {
+	m := s.message(dhcpv4.MessageTypeDiscover, s.link.MAC)
 	if wish.IsValid() {
 		m.UpdateOption(dhcpv4.OptRequestedIPAddress(wish.AsSlice()))
 	}
-	return f.ask(ctx, c, servers4, m, dhcpv4.MessageTypeOffer)
-}
-
-// request asks for what was offered.
-func (f Four) request(ctx context.Context, c broadcastConn, offer *dhcpv4.DHCPv4) (*Lease, error) {
-	m, err := f.message(dhcpv4.MessageTypeRequest, c.link.MAC,
-		dhcpv4.WithTransactionID(offer.TransactionID), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.YourIPAddr)),
-		dhcpv4.WithOptionCopied(offer, dhcpv4.OptionServerIdentifier))
+	offer, err := s.ask(ctx, s.conn, servers4, m, dhcpv4.MessageTypeOffer)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("DHCPDISCOVER: %w", err)
 	}
-	step, cancel := f.Patience.step(ctx)
+	m = s.message(dhcpv4.MessageTypeRequest, s.link.MAC, dhcpv4.OptRequestedIPAddress(offer.YourIPAddr), dhcpv4.OptServerIdentifier(offer.ServerIdentifier()))
+	m.TransactionID = offer.TransactionID
+	step, cancel := context.WithTimeout(ctx, s.Patience.Answer)
 	defer cancel()
 	sent := time.Now()
-	ack, err := f.ask(step, c, servers4, m, dhcpv4.MessageTypeAck)
-	if err != nil {
-		return nil, err
+	ack, err := s.ask(step, s.conn, servers4, m, dhcpv4.MessageTypeAck)
+	if err != nil { // the server changed its mind, or is gone
+		return nil, fmt.Errorf("%w: DHCPREQUEST for %v: %w", errAgain, offer.YourIPAddr, err)
 	}
-	return leaseOf(ack, c.frames.sender, sent)
+	return leaseOf(ack, s.frames.sender, sent)
 }
 
-// decline tells the server that somebody else has the address.
-func (f Four) decline(c broadcastConn, lease *Lease) error {
-	m, err := f.message(dhcpv4.MessageTypeDecline, c.link.MAC,
-		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(lease.Address.Addr().AsSlice())),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())))
-	if err != nil {
-		return err
-	}
-	_, err = c.WriteTo(m.ToBytes(), servers4)
+func (s session4) owner(ctx context.Context, a netip.Addr) (string, error) {
+	return probe4(ctx, s.k, s.link, a)
+}
+
+func (s session4) decline(_ context.Context, l *Lease) error {
+	m := s.message(dhcpv4.MessageTypeDecline, s.link.MAC, dhcpv4.OptRequestedIPAddress(l.Address.Addr().AsSlice()), dhcpv4.OptServerIdentifier(l.Server.AsSlice()))
+	_, err := s.conn.WriteTo(m.ToBytes(), servers4)
 	return err
+}
+
+func (s session4) release(l *Lease) error {
+	return s.Release(s.k, l, Segment{Index: s.link.Index, MAC: s.link.MAC.String()})
 }
 
 // Extend is Client's.
 func (f Four) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease, error) {
 	l, err := k.Link(kernel.Pod, f.Link) // which nobody brings up against its owner's will
-	if err != nil {
-		return nil, err
-	}
-	address := lease.Address.Addr()
-	m, err := f.message(dhcpv4.MessageTypeRequest, l.MAC, dhcpv4.WithClientIP(address.AsSlice()))
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +182,10 @@ func (f Four) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Leas
 	if time.Now().Before(lease.Rebind) {
 		to = &net.UDPAddr{IP: lease.Server.AsSlice(), Port: nclient4.ServerPort}
 	}
-	step, cancel := f.Patience.step(ctx)
+	address := lease.Address.Addr()
+	m := f.message(dhcpv4.MessageTypeRequest, l.MAC)
+	m.ClientIPAddr = address.AsSlice()
+	step, cancel := context.WithTimeout(ctx, f.Patience.Answer)
 	defer cancel()
 	sent := time.Now()
 	ack, err := f.ask(step, sourceConn{udp.(*net.UDPConn), address}, to, m, dhcpv4.MessageTypeAck)
@@ -221,26 +200,31 @@ func (f Four) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Leas
 }
 
 // Release is Client's.
-func (f Four) Release(k *kernel.Kernel, lease *Lease, mac net.HardwareAddr, segment Segment) error {
+func (f Four) Release(k *kernel.Kernel, lease *Lease, segment Segment) error {
 	address := lease.Address.Addr()
-	m, err := f.message(dhcpv4.MessageTypeRelease, mac, dhcpv4.WithBroadcast(false),
-		dhcpv4.WithClientIP(address.AsSlice()), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(lease.Server.AsSlice())))
+	mac, err := net.ParseMAC(segment.MAC)
 	if err != nil {
 		return err
 	}
-	destMAC := net.HardwareAddr(lease.ServerMAC)
-	if len(destMAC) != 6 {
+	m := f.message(dhcpv4.MessageTypeRelease, mac, dhcpv4.OptServerIdentifier(lease.Server.AsSlice()))
+	m.SetUnicast()
+	m.ClientIPAddr = address.AsSlice()
+	destMAC, err := net.ParseMAC(lease.ServerMAC)
+	if err != nil { // as where another server than the first has extended the lease
 		destMAC = nclient4.BroadcastMac
 	}
-	release := releaseMessage{
+	err = releaseMessage{
 		from: netip.AddrPortFrom(address, nclient4.ClientPort), to: netip.AddrPortFrom(lease.Server, nclient4.ServerPort),
 		mac: mac, destMAC: destMAC, payload: m.ToBytes(),
-	}
-	if err := release.send(k, f.Link, segment); err != nil {
+	}.send(k, f.Link, segment)
+	if err != nil {
 		return fmt.Errorf("DHCPRELEASE of %v: %w", address, err)
 	}
 	return nil
 }
+
+// mtuMin is the smallest MTU that a server may set (RFC 2132 section 5.1).
+const mtuMin = 68
 
 // leaseOf reads an acknowledgement.
 func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease, error) {
@@ -257,11 +241,14 @@ func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease,
 		return nil, fmt.Errorf("the server gave %v and does not say who it is (option 54)", ip)
 	}
 	l := &Lease{
-		Address: netip.PrefixFrom(ip, ones), Server: server, ServerMAC: MAC(from),
-		DNS: addrs(ack.DNS()), NTP: addrs(ack.NTPServers()), MTU: mtuOf(ack),
+		Address: netip.PrefixFrom(ip, ones), Server: server, ServerMAC: from.String(),
+		DNS: addrs(ack.DNS()), NTP: addrs(ack.NTPServers()),
 	}
 	if routers := addrs(ack.Router()); len(routers) > 0 {
 		l.Gateway = routers[0]
+	}
+	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && mtu >= mtuMin {
+		l.MTU = int(mtu)
 	}
 	if isName(ack.DomainName()) {
 		l.Domain = ack.DomainName()
@@ -276,17 +263,6 @@ func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease,
 	}
 	l.schedule(sent, valid, ack.IPAddressRenewalTime(0), ack.IPAddressRebindingTime(0), 7.0/8)
 	return l, nil
-}
-
-// mtuMin is the smallest MTU that a server may set (RFC 2132 section 5.1).
-const mtuMin = 68
-
-func mtuOf(ack *dhcpv4.DHCPv4) int {
-	b := ack.Options.Get(dhcpv4.OptionInterfaceMTU)
-	if len(b) != 2 || int(binary.BigEndian.Uint16(b)) < mtuMin {
-		return 0
-	}
-	return int(binary.BigEndian.Uint16(b))
 }
 
 // routesOf are the classless routes where there are some, and then nothing else
@@ -308,26 +284,12 @@ func routesOf(ack *dhcpv4.DHCPv4, gateway netip.Addr) (out []Route) {
 	}
 	for b := ack.Options.Get(dhcpv4.OptionStaticRoutingTable); len(b) >= 8; b = b[8:] {
 		dst, via := netip.AddrFrom4([4]byte(b[:4])), netip.AddrFrom4([4]byte(b[4:8]))
-		if bits := classOf(dst); bits > 0 && !dst.IsUnspecified() {
-			out = append(out, Route{netip.PrefixFrom(dst, bits).Masked(), via})
+		if ones, _ := net.IP(b[:4]).DefaultMask().Size(); usable(dst) == nil { // by its class (RFC 791)
+			out = append(out, Route{netip.PrefixFrom(dst, ones).Masked(), via})
 		}
 	}
 	if gateway.IsValid() {
 		out = append(out, Route{netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway})
 	}
 	return out
-}
-
-// classOf is the length of the prefix of an address' class (RFC 791), 0 for
-// those of none.
-func classOf(a netip.Addr) int {
-	switch first := a.As4()[0]; {
-	case first < 128:
-		return 8
-	case first < 192:
-		return 16
-	case first < 224:
-		return 24
-	}
-	return 0
 }

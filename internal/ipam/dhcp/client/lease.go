@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type Lease struct {
 	// section 11) and ServerMAC what its frames came from.
 	Server    netip.Addr `json:"server,omitzero"`
 	ServerID  []byte     `json:"serverID,omitempty"`
-	ServerMAC MAC        `json:"serverMAC,omitempty"`
+	ServerMAC string     `json:"serverMAC,omitempty"`
 	// Renew is when the server is asked for an extension, Rebind when any is,
 	// Expire when the address must not be used any more. An Expire of zero never
 	// comes.
@@ -31,25 +32,6 @@ type Lease struct {
 	Domain  string       `json:"domain,omitempty"`
 	Search  []string     `json:"search,omitempty"`
 	NTP     []netip.Addr `json:"ntp,omitempty"`
-}
-
-// MAC is a hardware address that is written as people read it.
-type MAC net.HardwareAddr
-
-func (m MAC) String() string { return net.HardwareAddr(m).String() }
-
-// MarshalText writes it.
-func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
-
-// UnmarshalText reads it.
-func (m *MAC) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		*m = nil
-		return nil
-	}
-	a, err := net.ParseMAC(string(text))
-	*m = MAC(a)
-	return err
 }
 
 // Route is a route that a server told. Without Via the destination is on the
@@ -125,19 +107,13 @@ func names(all []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(n string) bool { return !isName(n) })
 }
 
-const nameMax = 253 // RFC 1035 section 2.3.4, as text
+const (
+	nameMax   = 253 // RFC 1035 section 2.3.4, as text
+	nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+)
 
 func isName(n string) bool {
-	if n == "" || len(n) > nameMax {
-		return false
-	}
-	for _, c := range []byte(n) {
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letter && c != '.' && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
+	return n != "" && len(n) <= nameMax && strings.Trim(n, nameBytes) == ""
 }
 
 // addrs are those of a list that are addresses.

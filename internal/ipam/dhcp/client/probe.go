@@ -26,36 +26,40 @@ const (
 	probeEach = 100 * time.Millisecond
 )
 
-// probe sends a question about an address, and gives the answer, or nil where
-// nobody answers.
-func probe[M any](ctx context.Context, c conn, to net.Addr, question []byte, read func([]byte) (*M, error)) (*M, error) {
+// probe sends a question about an address, and gives who answers, or nothing.
+func probe(ctx context.Context, c conn, to net.Addr, question []byte, read func([]byte) (*string, error)) (owner string, err error) {
 	short, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
 	answer, err := ask(short, Patience{ResendMax: probeEach}, c, to, func(time.Duration) []byte { return question }, read)
-	if errors.Is(err, ErrSilent) && ctx.Err() == nil {
-		return nil, nil
+	switch {
+	case err == nil:
+		return *answer, nil
+	case errors.Is(err, ErrSilent) && ctx.Err() == nil:
+		return "", nil
 	}
-	return answer, err
+	return "", err
 }
 
 var everybody = &packet.Addr{HardwareAddr: nclient4.BroadcastMac}
 
 // probe4 asks by ARP who has an address, without telling anybody one's own
-// (RFC 5227 section 2.1.1), and gives who answers, or nil.
-func probe4(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (*net.HardwareAddr, error) {
+// (RFC 5227 section 2.1.1).
+func probe4(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (owner string, err error) {
 	if l.Flags&unix.IFF_NOARP != 0 {
-		return nil, nil
+		return "", nil
 	}
 	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_ARP)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer c.Close()
-	return probe(ctx, c, everybody, arpRequest(l.MAC, netip.IPv4Unspecified(), a), func(b []byte) (*net.HardwareAddr, error) {
-		if owner := arpOwner(b, a); owner != nil && !bytes.Equal(owner, l.MAC) {
-			return &owner, nil
+	return probe(ctx, c, everybody, arpRequest(l.MAC, netip.IPv4Unspecified(), a), func(b []byte) (*string, error) {
+		owner := arpOwner(b, a)
+		if owner == nil || bytes.Equal(owner, l.MAC) {
+			return nil, nil
 		}
-		return nil, nil
+		text := owner.String()
+		return &text, nil
 	})
 }
 
@@ -94,10 +98,10 @@ func arpOwner(b []byte, a netip.Addr) net.HardwareAddr {
 
 // probe6 asks by neighbour solicitation whether somebody has an address
 // (RFC 4861 section 4.3).
-func probe6(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (taken bool, err error) {
+func probe6(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr) (owner string, err error) {
 	c, err := openNeighbours(k, l, ipv6.ICMPTypeNeighborAdvertisement)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	defer c.Close()
 	question := slices.Concat([]byte{byte(ipv6.ICMPTypeNeighborSolicitation), 0, 0, 0, 0, 0, 0, 0}, a.AsSlice())
@@ -106,12 +110,12 @@ func probe6(ctx context.Context, k *kernel.Kernel, l *kernel.Link, a netip.Addr)
 	}
 	group := net.IP{0: 0xff, 1: 2, 11: 1, 12: 0xff, 15: 0} // solicited-node (RFC 4291 section 2.7.1)
 	copy(group[13:], a.AsSlice()[13:])
-	owner, err := probe(ctx, c, &net.IPAddr{IP: group}, question, func(b []byte) (*netip.Addr, error) {
+	somebody := "somebody else on the segment"
+	return probe(ctx, c, &net.IPAddr{IP: group}, question, func(b []byte) (*string, error) {
 		const size = 24 // of an advertisement without options
 		if len(b) < size || netip.AddrFrom16([16]byte(b[8:size])) != a {
 			return nil, nil
 		}
-		return &a, nil
+		return &somebody, nil
 	})
-	return owner != nil, err
 }

@@ -17,10 +17,12 @@ import (
 )
 
 // Segment is the host's own way to the pod's segment, for the release of a lease
-// whose pod is gone. Where the host has none, Index is all.
+// whose pod is gone. Where the host has none, Index and MAC are all.
 type Segment struct {
-	// Index is the number of the pod's link in the pod.
-	Index int `json:"index"`
+	// Index is the number of the pod's link in the pod, and MAC the address that
+	// it had last.
+	Index int    `json:"index"`
+	MAC   string `json:"mac"`
 	// Bridge is the bridge that the pod's link is a port of, and VLAN the port's
 	// VLAN there.
 	Bridge string `json:"bridge,omitempty"`
@@ -31,7 +33,7 @@ type Segment struct {
 
 // SegmentOf finds the segment of a pod's link.
 func SegmentOf(k *kernel.Kernel, l *kernel.Link) (Segment, error) {
-	own := Segment{Index: l.Index}
+	own := Segment{Index: l.Index, MAC: l.MAC.String()}
 	if l.Parent == 0 || !l.ParentAway {
 		return own, nil
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -37,54 +38,55 @@ func NewSix(at name.Attachment, p Patience) Six {
 }
 
 // message is one to servers, about an address where one is given.
-func (s Six) message(kind dhcpv6.MessageType, server []byte, address netip.Addr, more ...dhcpv6.Modifier) (*dhcpv6.Message, error) {
-	m, err := dhcpv6.NewMessage(dhcpv6.WithClientID(s.duid), dhcpv6.WithIAID(s.iaid))
-	if err != nil {
-		return nil, fmt.Errorf("a transaction id: %w", err)
-	}
-	m.MessageType = kind
+func (s Six) message(kind dhcpv6.MessageType, server []byte, address netip.Addr, more ...dhcpv6.Modifier) *dhcpv6.Message {
+	m := &dhcpv6.Message{MessageType: kind}
+	_, _ = rand.Read(m.TransactionID[:]) // which always succeeds
+	m.AddOption(dhcpv6.OptClientID(s.duid))
 	if server != nil {
 		m.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionServerID, OptionData: server})
 	}
+	dhcpv6.WithIAID(s.iaid)(m)
 	if address.IsValid() {
 		dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: address.AsSlice()})(m)
 	}
 	for _, add := range more {
 		add(m)
 	}
-	return m, nil
+	return m
 }
 
 // wanted are the options that a server is asked for.
 var wanted = dhcpv6.WithRequestedOptions(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer, dhcpv6.OptionSNTPServerList)
 
-// conn6 is UDP from a link's link-local address.
-type conn6 struct {
+// session6 is over a link's link-local address.
+type session6 struct {
+	Six
 	net.PacketConn
+	k    *kernel.Kernel
 	link *kernel.Link
 }
 
-// open opens a socket, as soon as there is an address to send from.
-func (s Six) open(ctx context.Context, k *kernel.Kernel) (c conn6, err error) {
+// open opens a session, as soon as there is an address to send from.
+func (s Six) open(ctx context.Context, k *kernel.Kernel) (session6, error) {
 	l, err := k.Link(kernel.Pod, s.Link)
 	if err != nil {
-		return c, err
+		return session6{}, err
 	}
 	if err := awaitLinkLocal(ctx, k, s.Link); err != nil {
-		return c, err
+		return session6{}, err
 	}
 	udp, err := listen(k, l, "udp6", fmt.Sprintf(":%d", dhcpv6.DefaultClientPort))
-	return conn6{udp, l}, err
+	return session6{s, udp, k, l}, err
 }
 
 // ask sends a message until an answer comes that is of one of the types. A Reply
 // to a Solicit has to commit the lease at once.
-func (s Six) ask(ctx context.Context, c conn6, m *dhcpv6.Message, types ...dhcpv6.MessageType) (*dhcpv6.Message, error) {
+func (s session6) ask(ctx context.Context, m *dhcpv6.Message, types ...dhcpv6.MessageType) (*dhcpv6.Message, error) {
 	message := func(elapsed time.Duration) []byte {
 		m.UpdateOption(dhcpv6.OptElapsedTime(elapsed))
 		return m.ToBytes()
 	}
-	return ask(ctx, s.Patience, c, nclient6.AllDHCPRelayAgentsAndServers, message, func(b []byte) (*dhcpv6.Message, error) {
+	return ask(ctx, s.Patience, s, nclient6.AllDHCPRelayAgentsAndServers, message, func(b []byte) (*dhcpv6.Message, error) {
 		a, err := dhcpv6.MessageFromBytes(b)
 		if err != nil || a.TransactionID != m.TransactionID || !slices.Contains(types, a.MessageType) {
 			return nil, nil // somebody else's, or rubbish
@@ -101,11 +103,11 @@ func (s Six) ask(ctx context.Context, c conn6, m *dhcpv6.Message, types ...dhcpv
 }
 
 // step sends a message and reads the lease from the reply.
-func (s Six) step(ctx context.Context, c conn6, m *dhcpv6.Message) (*Lease, error) {
-	ctx, cancel := s.Patience.step(ctx)
+func (s session6) step(ctx context.Context, m *dhcpv6.Message) (*Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Patience.Answer)
 	defer cancel()
 	sent := time.Now()
-	answer, err := s.ask(ctx, c, m, dhcpv6.MessageTypeReply)
+	answer, err := s.ask(ctx, m, dhcpv6.MessageTypeReply)
 	if err != nil {
 		return nil, err
 	}
@@ -117,21 +119,21 @@ func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*L
 	if err := s.enable(k); err != nil {
 		return nil, err
 	}
-	c, err := s.open(ctx, k)
+	session, err := s.open(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer session.Close()
 	asked := time.Now()
-	if err := solicitRouters(k, c.link); err != nil {
+	if err := solicitRouters(k, session.link); err != nil {
 		return nil, err
 	}
-	lease, err := again(ctx, s.Patience, wish, func(wish netip.Addr) (*Lease, error) { return s.try(ctx, k, c, wish) })
+	lease, err := acquire(ctx, s.Patience, session, wish)
 	if err != nil {
 		return nil, err
 	}
-	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil {
-		return nil, errors.Join(err, s.giveUp(k, c, lease))
+	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil { // as when nobody waits for the lease any more
+		return nil, errors.Join(err, session.release(lease))
 	}
 	return lease, nil
 }
@@ -151,37 +153,11 @@ func (s Six) enable(k *kernel.Kernel) error {
 	return nil
 }
 
-// giveUp releases what nobody waits for any more.
-func (s Six) giveUp(k *kernel.Kernel, c conn6, lease *Lease) error {
-	return s.Release(k, lease, c.link.MAC, Segment{Index: c.link.Index})
-}
-
-// try goes from Solicit to an address that nobody has.
-func (s Six) try(ctx context.Context, k *kernel.Kernel, c conn6, wish netip.Addr) (*Lease, error) {
-	lease, err := s.solicit(ctx, c, wish)
-	if err != nil {
-		return nil, err
-	}
-	taken, err := probe6(ctx, k, c.link, lease.Address.Addr())
-	if err != nil {
-		return nil, errors.Join(err, s.giveUp(k, c, lease))
-	}
-	if taken {
-		err := fmt.Errorf("%w: %v is in use by somebody else on the segment", errAgain, lease.Address.Addr())
-		return nil, errors.Join(err, s.decline(ctx, c, lease))
-	}
-	return lease, nil
-}
-
-// solicit asks for an offer, and then for what was offered, unless the offer is
+// request asks for an offer, and then for what was offered, unless the offer is
 // the lease already.
-func (s Six) solicit(ctx context.Context, c conn6, wish netip.Addr) (*Lease, error) {
-	m, err := s.message(dhcpv6.MessageTypeSolicit, nil, wish, wanted, dhcpv6.WithRapidCommit)
-	if err != nil {
-		return nil, err
-	}
+func (s session6) request(ctx context.Context, wish netip.Addr) (*Lease, error) {
 	sent := time.Now()
-	answer, err := s.ask(ctx, c, m, dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
+	answer, err := s.ask(ctx, s.message(dhcpv6.MessageTypeSolicit, nil, wish, wanted, dhcpv6.WithRapidCommit), dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6 Solicit: %w", err)
 	}
@@ -192,46 +168,45 @@ func (s Six) solicit(ctx context.Context, c conn6, wish netip.Addr) (*Lease, err
 	if answer.MessageType == dhcpv6.MessageTypeReply {
 		return lease, nil
 	}
-	if m, err = s.message(dhcpv6.MessageTypeRequest, lease.ServerID, lease.Address.Addr(), wanted); err != nil {
-		return nil, err
-	}
-	if lease, err = s.step(ctx, c, m); err != nil {
+	lease, err = s.step(ctx, s.message(dhcpv6.MessageTypeRequest, lease.ServerID, lease.Address.Addr(), wanted))
+	if err != nil {
 		return nil, fmt.Errorf("%w: DHCPv6 Request: %w", errAgain, err)
 	}
 	return lease, nil
 }
 
-// decline tells the server that somebody else has the address. It answers, or
-// not: for the pod another address is what counts.
-func (s Six) decline(ctx context.Context, c conn6, lease *Lease) error {
-	m, err := s.message(dhcpv6.MessageTypeDecline, lease.ServerID, lease.Address.Addr())
-	if err != nil {
-		return err
-	}
+func (s session6) owner(ctx context.Context, a netip.Addr) (string, error) {
+	return probe6(ctx, s.k, s.link, a)
+}
+
+// decline waits a moment for a server's answer. For the pod another address is
+// what counts.
+func (s session6) decline(ctx context.Context, l *Lease) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, err := s.ask(ctx, c, m, dhcpv6.MessageTypeReply); err != nil && !errors.Is(err, ErrSilent) {
-		return fmt.Errorf("DHCPv6 Decline: %w", err)
+	_, err := s.ask(ctx, s.message(dhcpv6.MessageTypeDecline, l.ServerID, l.Address.Addr()), dhcpv6.MessageTypeReply)
+	if errors.Is(err, ErrSilent) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+func (s session6) release(l *Lease) error {
+	return s.Release(s.k, l, Segment{Index: s.link.Index, MAC: s.link.MAC.String()})
 }
 
 // Extend is Client's.
 func (s Six) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease, error) {
-	c, err := s.open(ctx, k)
+	session, err := s.open(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer session.Close()
 	kind, server := dhcpv6.MessageTypeRenew, lease.ServerID
 	if !time.Now().Before(lease.Rebind) {
 		kind, server = dhcpv6.MessageTypeRebind, nil
 	}
-	m, err := s.message(kind, server, lease.Address.Addr(), wanted)
-	if err != nil {
-		return nil, err
-	}
-	extended, err := s.step(ctx, c, m)
+	extended, err := session.step(ctx, s.message(kind, server, lease.Address.Addr(), wanted))
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6 %v of %v: %w", kind, lease.Address.Addr(), err)
 	}
@@ -240,18 +215,19 @@ func (s Six) Extend(ctx context.Context, k *kernel.Kernel, lease *Lease) (*Lease
 
 // Release is Client's. A server knows a client by what it says, not by where it
 // comes from, so it comes from the pod's link-local address either way.
-func (s Six) Release(k *kernel.Kernel, lease *Lease, mac net.HardwareAddr, segment Segment) error {
-	m, err := s.message(dhcpv6.MessageTypeRelease, lease.ServerID, lease.Address.Addr())
+func (s Six) Release(k *kernel.Kernel, lease *Lease, segment Segment) error {
+	mac, err := net.ParseMAC(segment.MAC)
 	if err != nil {
 		return err
 	}
+	m := s.message(dhcpv6.MessageTypeRelease, lease.ServerID, lease.Address.Addr())
 	m.AddOption(dhcpv6.OptElapsedTime(0))
-	release := releaseMessage{
+	err = releaseMessage{
 		from: netip.AddrPortFrom(linkLocal(mac), dhcpv6.DefaultClientPort), to: nclient6.AllDHCPRelayAgentsAndServers.AddrPort(),
 		mac: mac, destMAC: net.HardwareAddr{0x33, 0x33, 0, 1, 0, 2}, // of ff02::1:2 (RFC 2464 section 7)
 		payload: m.ToBytes(),
-	}
-	if err := release.send(k, s.Link, segment); err != nil {
+	}.send(k, s.Link, segment)
+	if err != nil {
 		return fmt.Errorf("DHCPv6 Release of %v: %w", lease.Address.Addr(), err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"syscall"
 
-	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
@@ -50,17 +49,15 @@ func listen(k *kernel.Kernel, l *kernel.Link, network, address string) (c net.Pa
 	return c, nil
 }
 
-// broadcastConn is UDP of a link that has no address yet: it sends to everybody.
-type broadcastConn struct {
-	net.PacketConn
-	link   *kernel.Link
-	frames *frames
-}
-
-// frames remembers where the last frame came from.
+// frames are the IPv4 packets of a link. It remembers where the last came from.
 type frames struct {
 	*packet.Conn
 	sender net.HardwareAddr
+}
+
+func openFrames(k *kernel.Kernel, l *kernel.Link) (*frames, error) {
+	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_IP)
+	return &frames{Conn: c}, err
 }
 
 // ReadFrom is net.PacketConn's.
@@ -70,15 +67,6 @@ func (f *frames) ReadFrom(b []byte) (int, net.Addr, error) {
 		f.sender = a.HardwareAddr
 	}
 	return n, from, err
-}
-
-func openBroadcast(k *kernel.Kernel, l *kernel.Link) (broadcastConn, error) {
-	c, err := openPackets(k, kernel.Pod, l, unix.ETH_P_IP)
-	if err != nil {
-		return broadcastConn{}, err
-	}
-	f := &frames{Conn: c}
-	return broadcastConn{nclient4.NewBroadcastUDPConn(f, &net.UDPAddr{Port: nclient4.ClientPort}), l, f}, nil
 }
 
 // sourceConn is UDP over IPv4 from one address. It receives what is for any: a

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +23,7 @@ type holder struct {
 	keepers  []keeper
 	priority int
 
-	mu     sync.Mutex // guards the record's MAC, Leases and Applied
+	mu     sync.Mutex // guards what changes in the record: Segment.MAC, Leases and Applied
 	record *Record
 
 	stop    context.CancelFunc
@@ -97,7 +95,7 @@ func (h *holder) open() (*kernel.Kernel, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.record.MAC = slices.Clone(client.MAC(l.MAC))
+	h.record.Segment.MAC = l.MAC.String()
 	return k, nil
 }
 
@@ -163,7 +161,7 @@ func (h *holder) release() {
 		if l == nil || l.Expired(time.Now()) {
 			continue
 		}
-		if err := c.client.Release(k, l, net.HardwareAddr(h.record.MAC), h.record.Segment); err != nil {
+		if err := c.client.Release(k, l, h.record.Segment); err != nil {
 			log.Printf("%s: %v", h.at, err)
 		}
 	}

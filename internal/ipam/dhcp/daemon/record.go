@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
@@ -41,9 +40,7 @@ func (a Args) read() (at name.Attachment, c Conf, err error) {
 type Record struct {
 	Args Args `json:"args"`
 	netnsOfBoot
-	// MAC is the address that the pod's interface had last. Segment has the
-	// interface's number, which tells it from another of its name.
-	MAC     client.MAC     `json:"mac"`
+	// Segment has the interface's number, which tells it from another of its name.
 	Segment client.Segment `json:"segment"`
 	// Leases are by family, and so is Applied: what of them the interface has.
 	Leases  map[string]*client.Lease `json:"leases"`
@@ -83,7 +80,6 @@ func newRecord(a Args) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.MAC = slices.Clone(client.MAC(l.MAC))
 	r.Segment, err = client.SegmentOf(k, l)
 	return r, err
 }
