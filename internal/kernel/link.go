@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -236,6 +237,8 @@ func Cause(err error) error {
 		return fmt.Errorf("this kernel does not support it: %w", err)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("it needs CAP_NET_ADMIN: %w", err)
+	case errors.Is(err, unix.EAGAIN): // the library's word for a timeout
+		return fmt.Errorf("the kernel gave no answer: %w", os.ErrDeadlineExceeded)
 	}
 	return err
 }

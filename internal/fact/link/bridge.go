@@ -66,11 +66,11 @@ func (b Bridge) create(k *kernel.Kernel) (*kernel.Link, error) {
 	if b.VLANFiltering {
 		wanted.VlanFiltering = &b.VLANFiltering
 	}
-	// Where another pod's ADD was first, its bridge is as good.
 	err := k.Create(kernel.Host, wanted)
 	if errors.Is(err, unix.EOPNOTSUPP) && b.VLANFiltering {
-		return nil, errors.Join(k.HasKind("bridge"), noVLANs(k))
+		err = errors.Join(err, noVLANs(k))
 	}
+	// Where another pod's ADD was first, its bridge is as good.
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -147,10 +147,10 @@ func drifts(k *kernel.Kernel, bridge *kernel.Link) bool {
 // Ports counts a bridge's ports.
 func Ports(k *kernel.Kernel, bridge string) (n int, err error) {
 	l, err := k.Link(kernel.Host, bridge)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return 0, nil
-	}
-	if err != nil {
+	case err != nil:
 		return 0, err
 	}
 	ports, err := k.Ports(kernel.Host, l)
