@@ -182,7 +182,7 @@ func (p Ports) free(k *kernel.Kernel) error {
 				return err
 			}
 		default:
-			err := cni.Taken("%s is held by %s", nft.HostPort(held.Protocol, held.Host, fmt.Sprint(held.HostPort)), o.Owner)
+			err := cni.Taken("%s is held by %s", held.HostPortName(), o.Owner)
 			return cni.Hint(err, fmt.Sprintf("detach (DEL) %s first, or give one of the two another host port or hostIP", o.Owner))
 		}
 	}

@@ -44,7 +44,7 @@ func (i *insertion) run(c conn) error {
 		}
 		switch {
 		case errors.Is(refused, unix.ENOENT):
-			err = c.lay(i.table, i.record())
+			err = c.makeTable(i.table, i.record())
 		case errors.Is(refused, unix.EEXIST) && about != nil && i.Exclusive:
 			err = i.resolve(c, *about)
 		case errors.Is(refused, unix.EEXIST) && about != nil && !i.replace:
@@ -82,16 +82,17 @@ func (i *insertion) batch() (batch []wire.Message, of []int) {
 	return batch, of
 }
 
-// lay makes what members need beside themselves. Where the whole table is gone,
-// what others had there comes back first: who finds the layout looks no further.
-func (c conn) lay(t *table, r record) error {
+// makeTable makes what members need beside themselves. Where the whole table is
+// gone, what others had there comes back first: who finds the layout looks no
+// further.
+func (c conn) makeTable(t *table, r record) error {
 	if t.remembered() {
 		if err := c.restoreTable(t); err != nil {
 			return err
 		}
 	}
-	laid, err := c.hasLayout(t)
-	if err == nil && !laid {
+	there, err := c.hasLayout(t)
+	if err == nil && !there {
 		err = errors.Join(c.Commit(t.static(), 0), t.remember())
 	}
 	if err != nil {
@@ -142,7 +143,7 @@ func (i *insertion) resolve(c conn, e Element) error {
 	default:
 		what := e.String()
 		if m, ok := e.mapping(); ok {
-			what = HostPort(m.Protocol, m.Host, fmt.Sprint(m.HostPort))
+			what = m.HostPortName()
 		}
 		return i.evict(c, what, f.Comment)
 	}
@@ -230,7 +231,7 @@ func (i *insertion) findRival(c conn, ports []Element, rivals []wire.Found) (wha
 				at.Key = f.Key
 			}
 			m, _ := at.mapping()
-			return HostPort(m.Protocol, m.Host, fmt.Sprint(m.HostPort)), f.Comment, nil
+			return m.HostPortName(), f.Comment, nil
 		}
 	}
 	return "", "", nil

@@ -106,8 +106,8 @@ func (m Members) Add(k *kernel.Kernel) error {
 }
 
 // Del takes away the members that the record says, as far as they are still
-// the attachment's. Where nftables cannot do it now, the record is laid aside
-// for the next call of any plugin, and the DEL goes on.
+// the attachment's. Where nftables cannot do it now, the record becomes a pending
+// one for the next call of any plugin, and the DEL goes on.
 func (m Members) Del(*kernel.Kernel) error {
 	r, err := records(m.Kind).Read(m.Owner)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +116,7 @@ func (m Members) Del(*kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	return r.delete()
+	return r.discard()
 }
 
 // Check looks whether every member is there, is the attachment's, and leads

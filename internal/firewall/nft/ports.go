@@ -3,7 +3,6 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,12 +43,14 @@ func (m Mapping) String() string {
 	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
 }
 
-// HostPort is how people write host ports: with the address only where it is one.
-func HostPort(protocol uint8, host netip.Addr, port string) string {
-	if !host.IsUnspecified() {
-		port = net.JoinHostPort(host.String(), port)
+// HostPortName is how people write the host port: with the address only where it
+// is one.
+func (m Mapping) HostPortName() string {
+	port := fmt.Sprint(m.HostPort)
+	if !m.Host.IsUnspecified() {
+		port = netip.AddrPortFrom(m.Host, m.HostPort).String()
 	}
-	return fmt.Sprintf("host port %s/%s", port, protocolName(protocol))
+	return fmt.Sprintf("host port %s/%s", port, protocolName(m.Protocol))
 }
 
 // Protocols are those that have ports.

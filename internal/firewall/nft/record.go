@@ -107,8 +107,8 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 	return records(m.Kind).Replace(r)
 }
 
-// delete removes the members and the record.
-func (r record) delete() error {
+// discard removes the members and the record.
+func (r record) discard() error {
 	c, err := dial()
 	if err == nil {
 		defer c.Close()

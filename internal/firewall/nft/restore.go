@@ -77,8 +77,8 @@ func (c conn) restore() {
 	c.retryPending()
 	restored := false
 	for _, t := range tables {
-		laid, err := c.hasLayout(t)
-		if err == nil && !laid && t.remembered() {
+		there, err := c.hasLayout(t)
+		if err == nil && !there && t.remembered() {
 			restored, err = true, c.restoreTable(t)
 		}
 		if err != nil {
@@ -107,7 +107,7 @@ func (c conn) hasLayout(t *table) (bool, error) {
 func (c conn) restoreTable(t *table) error {
 	skip := map[string]bool{}
 	for range tries {
-		if laid, err := c.hasLayout(t); err != nil || laid {
+		if there, err := c.hasLayout(t); err != nil || there {
 			return err
 		}
 		live, err := liveRecords(t.Family)
@@ -126,7 +126,7 @@ func (c conn) restoreTable(t *table) error {
 		if err != nil {
 			return err
 		}
-		if laid, err := c.hasLayout(t); err != nil || laid {
+		if there, err := c.hasLayout(t); err != nil || there {
 			return err
 		}
 		batch, places := t.members(live, skip)
@@ -225,8 +225,8 @@ func ready(t *table) error {
 		return err
 	}
 	defer c.Close()
-	laid, err := c.hasLayout(t)
-	if laid {
+	there, err := c.hasLayout(t)
+	if there {
 		return nil
 	}
 	key := fmt.Sprintf("%d-%s", t.Family, layout.Name)
