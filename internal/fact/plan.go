@@ -52,6 +52,31 @@ func (p Plan) Del(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
+// batch is a fact of which many are deleted faster together. What fails then is
+// left to their Del.
+type batch interface {
+	Fact
+	DelTogether(k *kernel.Kernel, all []Fact)
+}
+
+// DelAll is Del for the plans of many attachments.
+func DelAll(k *kernel.Kernel, plans []Plan) error {
+	together := map[reflect.Type][]Fact{}
+	for _, f := range slices.Concat(plans...) {
+		if _, ok := f.(batch); ok {
+			together[reflect.TypeOf(f)] = append(together[reflect.TypeOf(f)], f)
+		}
+	}
+	for _, all := range together {
+		all[0].(batch).DelTogether(k, all)
+	}
+	var errs []error
+	for _, p := range plans {
+		errs = append(errs, p.Del(k))
+	}
+	return errors.Join(errs...)
+}
+
 // about says which fact an error is of, in a few words; where those are not all
 // of its text, that is in the details. What says itself what is in the way needs
 // none before it.

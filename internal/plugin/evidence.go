@@ -5,7 +5,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/link"
-	"github.com/catena-cni/catena/internal/upstream"
 )
 
 // evidence is what DEL tells the attachment's links by. Before version 0.4.0 the
@@ -14,7 +13,7 @@ func (at At) evidence(r *cni.Request) link.Evidence {
 	return link.Evidence{Owner: at.Attachment, Result: func() link.Reported {
 		result := at.Prev
 		if result == nil {
-			result, _ = cni.ParseResult("", upstream.KeptResult(at.Attachment), r.Conf.CNIVersion)
+			result, _ = cni.ParseResult("", cni.KeptOf(at.Attachment).Result, r.Conf.CNIVersion)
 		}
 		return at.reported(result)
 	}}

@@ -13,12 +13,9 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
-	"github.com/catena-cni/catena/internal/firewall/iptables"
-	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
-	"github.com/catena-cni/catena/internal/upstream"
 )
 
 // At is what the functions of a plugin know of the attachment.
@@ -86,19 +83,31 @@ type Plugin[C any] struct {
 	Want func(At, C) fact.Plan
 	// Ready looks whether an ADD could succeed now.
 	Ready func(*kernel.Kernel, C) error
-	// Present lists the attachments that the plugin finds traces of on the
-	// host, for GC.
-	Present func(*kernel.Kernel) ([]name.Attachment, error)
-	// Abandoned lists the attachments that records of the plugin's own kind show
-	// to be gone, for a GC that does not know who is valid.
-	Abandoned func(C) ([]name.Attachment, error)
-	// Together takes away of many attachments, before GC undoes one after the
-	// other, what goes faster together.
-	Together func(*kernel.Kernel, []name.Attachment)
-	// Collect is GC for what Want's facts do not find by attachment.
-	Collect func(network string, valid func(text string) bool, c C) error
-	// Sweep is GC for what upstream's plugin of that name has left.
-	Sweep func(k *kernel.Kernel, network string, valid []name.Attachment, c C) error
+	// Traces lists the attachments that have something on the host, for GC.
+	Traces func(*kernel.Kernel, C) (Traces, error)
+	// Collect is GC for what no trace speaks of, and for what upstream's plugin of
+	// that name has left.
+	Collect func(*kernel.Kernel, GC, C) error
+}
+
+// Traces are attachments that have something on the host. An attachment may be
+// there more than once.
+type Traces struct {
+	All []name.Attachment
+	// Gone are those whose pods are provably gone by a record, whatever network
+	// they are of.
+	Gone []name.Attachment
+}
+
+// GC is what the runtime says of a network.
+type GC struct {
+	Network string
+	Valid   []name.Attachment
+}
+
+// Keeps reports whether a comment is that of a valid attachment.
+func (gc GC) Keeps(comment string) bool {
+	return slices.ContainsFunc(gc.Valid, func(v name.Attachment) bool { return v.Comment() == comment })
 }
 
 func (p Plugin[C]) title() string   { return p.Name }
@@ -454,43 +463,36 @@ func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
 		return err
 	}
 	defer k.Close()
-	errs := []error{p.collectPresent(k, r, valid, c)}
+	traces, err := p.traces(k, c)
+	stale := slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return slices.Contains(valid, a) })
+	errs := []error{err, p.undo(k, r.Network, stale, c)}
 	if p.Collect != nil {
-		isValid := func(text string) bool {
-			return slices.ContainsFunc(valid, func(v name.Attachment) bool { return v.Comment() == text })
-		}
-		errs = append(errs, p.Collect(r.Network, isValid, c))
-	}
-	if p.Sweep != nil {
-		errs = append(errs, p.Sweep(k, r.Network, valid, c))
+		errs = append(errs, p.Collect(k, GC{r.Network, valid}, c))
 	}
 	_, err = p.delegate(r, cni.GC)
 	return errors.Join(append(errs, err)...)
 }
 
-func (p Plugin[C]) collectPresent(k *kernel.Kernel, r *cni.Request, valid []name.Attachment, c C) error {
-	if p.Present == nil {
-		return nil
+func (p Plugin[C]) traces(k *kernel.Kernel, c C) (Traces, error) {
+	if p.Traces == nil {
+		return Traces{}, nil
 	}
-	present, err := p.Present(k)
-	stale := slices.DeleteFunc(slices.Clone(present), func(a name.Attachment) bool { return a.Network != r.Network || slices.Contains(valid, a) })
-	return errors.Join(err, p.undo(k, stale, c))
+	return p.Traces(k, c)
 }
 
-// undo is DEL for attachments whose pods may be taken as gone.
-func (p Plugin[C]) undo(k *kernel.Kernel, stale []name.Attachment, c C) error {
-	if p.Together != nil {
-		p.Together(k, stale)
+// undo is DEL for attachments of a network whose pods may be taken as gone.
+func (p Plugin[C]) undo(k *kernel.Kernel, network string, stale []name.Attachment, c C) error {
+	var plans []fact.Plan
+	for _, stale := range unique(stale) {
+		if stale.Network == network {
+			plans = append(plans, p.want(At{Attachment: stale, Result: cni.NewResult()}, c))
+		}
 	}
-	var errs []error
-	for _, stale := range stale {
-		at := At{Attachment: stale, Result: cni.NewResult()}
-		errs = append(errs, p.want(at, c).Del(k))
-	}
-	return errors.Join(errs...)
+	return fact.DelAll(k, plans)
 }
 
-// gcDead is GC where nobody says who is valid: only what is provably gone goes.
+// gcDead is GC where nobody says who is valid: only what is provably gone goes,
+// by the namespace that a record names, or else by the one that libcni remembers.
 // What upstream's plugins have left does not say that, and stays.
 func (p Plugin[C]) gcDead(r *cni.Request) error {
 	_, c, _ := p.read(r)
@@ -499,29 +501,21 @@ func (p Plugin[C]) gcDead(r *cni.Request) error {
 		return err
 	}
 	defer k.Close()
-	dead, err := p.dead(k, c)
-	dead = slices.DeleteFunc(slices.Clone(dead), func(a name.Attachment) bool { return a.Network != r.Network })
+	traces, err := p.traces(k, c)
+	gone := append(traces.Gone, slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return !departed(a) })...)
 	_, derr := p.delegate(r, cni.GC)
-	return errors.Join(err, p.undo(k, dead, c), derr)
+	return errors.Join(err, p.undo(k, r.Network, gone, c), derr)
 }
 
-// dead lists the attachments of all networks that are provably gone: by the
-// namespace that a record names, or else by the one that libcni remembers.
-func (p Plugin[C]) dead(k *kernel.Kernel, c C) (dead []name.Attachment, err error) {
-	members, err := nft.Abandoned()
-	rules, rerr := iptables.Abandoned()
-	dead = append(members, rules...)
-	err = errors.Join(err, rerr)
-	if p.Abandoned != nil {
-		own, oerr := p.Abandoned(c)
-		dead, err = append(dead, own...), errors.Join(err, oerr)
+// departed reports whether libcni keeps a result of the attachment whose network
+// namespace is not there any more.
+func departed(at name.Attachment) bool {
+	path := cni.KeptOf(at).Netns
+	if path == "" {
+		return false
 	}
-	if p.Present != nil {
-		present, perr := p.Present(k)
-		err = errors.Join(err, perr)
-		dead = append(dead, slices.DeleteFunc(slices.Clone(present), func(a name.Attachment) bool { return !upstream.Departed(a) })...)
-	}
-	return unique(dead), err
+	id, err := kernel.LookNetns(path)
+	return err == nil && id == kernel.NetnsID{}
 }
 
 // unique leaves out what was there before.

@@ -204,20 +204,3 @@ func TestLink(t *testing.T) {
 		}
 	}
 }
-
-// TestDeparted: what libcni keeps shows that a pod is gone, and a file whose name
-// could be another attachment's too shows nothing of that one.
-func TestDeparted(t *testing.T) {
-	s := kerneltest.New(t)
-	s.Run(`mkdir -p /var/lib/cni/results; cd /var/lib/cni/results
-		keep() { echo '{"kind":"cniCacheV1","containerId":"'$3'","ifName":"eth0","networkName":"'$2'","netns":"'$4'"}' > $1; }
-		keep a-b-c-eth0 a-b c /run/netns/gone; keep n-lives-eth0 n lives $POD; keep n-dead-eth0 n dead /run/netns/gone; echo torn > n-torn-eth0`)
-	for at, want := range map[name.Attachment]bool{
-		owner("a-b", "c"): true, owner("a", "b-c"): false, owner("n", "lives"): false, owner("n", "dead"): true,
-		owner("n", "torn"): false, owner("n", "unknown"): false, owner("../results/n", "dead"): false,
-	} {
-		if got := Departed(at); got != want {
-			t.Errorf("%v: %t", at, got)
-		}
-	}
-}

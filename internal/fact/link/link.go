@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -117,11 +118,11 @@ func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
 	return out, nil
 }
 
-// RemoveAll deletes the host's links of many attachments together, for GC. What
-// it could not delete is left to the facts' Del.
-func RemoveAll(k *kernel.Kernel, of []name.Attachment) {
+// DelTogether deletes the host's ends of many pairs in one wait of the kernel's.
+func (Veth) DelTogether(k *kernel.Kernel, all []fact.Fact) {
 	var links []*kernel.Link
-	for _, at := range of {
+	for _, f := range all {
+		at := f.(Veth).Owner
 		if l, err := k.Link(kernel.Host, at.HostLink()); err == nil && l.Alias == at.Alias() {
 			links = append(links, l)
 		}

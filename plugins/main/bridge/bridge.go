@@ -17,28 +17,24 @@ import (
 	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"},
-	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready, Present: present, Together: link.RemoveAll,
-	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(k *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
-		return errors.Join(plugin.SweepMasquerade(network, valid), upstream.CollectGuards(k))
+	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready,
+	Traces: traces,
+	Collect: func(k *kernel.Kernel, gc plugin.GC, _ Conf) error {
+		return errors.Join(filter.Collect(gc), upstream.CollectGuards(k))
 	},
 }
 
-func present(k *kernel.Kernel) ([]name.Attachment, error) {
-	byLink, err := plugin.PresentByLink(k)
+func traces(k *kernel.Kernel, _ Conf) (plugin.Traces, error) {
+	t, err := filter.ByLink(k)
 	routed, rerr := route.Attachments()
-	for _, a := range routed {
-		if !slices.Contains(byLink, a) {
-			byLink = append(byLink, a)
-		}
-	}
-	return byLink, errors.Join(err, rerr)
+	t.All = append(t.All, routed...)
+	return t, errors.Join(err, rerr)
 }
 
 // want lists what holds while a pod is attached. Who guards and masquerades
@@ -46,13 +42,13 @@ func present(k *kernel.Kernel) ([]name.Attachment, error) {
 // the link goes first.
 func want(at plugin.At, c Conf) fact.Plan {
 	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
-	host, _ := at.HostEnd()
+	host, _ := filter.HostEnd(at)
 	p := fact.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(at, c)},
 		upstream.Either(nft.Guard(at.Attachment, guarded(at, c)), upstream.Guard{Owner: at.Attachment}),
 	}
-	p = append(p, plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
-	p = append(p, veth, at.TheirLink(), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
+	p = append(p, filter.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
+	p = append(p, veth, filter.TheirLink(at), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
 	if c.VLAN != 0 || len(c.trunks) > 0 {
 		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: c.access(), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
 	}
@@ -73,7 +69,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 // keeps the one of a bridge that is the pods' gateway, and lets that of another
 // change with its ports.
 func reported(at plugin.At, c Conf) net.HardwareAddr {
-	host, _ := at.HostEnd()
+	host, _ := filter.HostEnd(at)
 	kept := host == at.HostLink() || c.IsGateway && !c.gatewayVLAN() && len(at.Result.IPs) > 0
 	for _, i := range at.Result.Interfaces {
 		if kept && i.Name == c.Bridge && i.Sandbox == "" {
@@ -240,7 +236,7 @@ func defaultRoutes(r *cni.Result) {
 const portsMax = 1<<10 - 1
 
 func ready(k *kernel.Kernel, c Conf) error {
-	errs := []error{k.HasKind("veth"), plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
+	errs := []error{k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
 	if c.MACSpoofCheck {
 		errs = append(errs, nft.GuardReady())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 )
 
 // Conf is bridge's own part of the network configuration.
@@ -63,7 +64,7 @@ func (c *Conf) conflicts(at *plugin.At) error {
 	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())
 	}
-	return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend)
+	return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend)
 }
 
 // gatewayVLAN reports whether the gateway addresses are in a VLAN.

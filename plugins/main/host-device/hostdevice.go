@@ -12,7 +12,6 @@ import (
 	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Conf is host-device's own part of the network configuration.
@@ -39,8 +38,13 @@ type RuntimeConfig struct {
 
 var hostDevice = plugin.Plugin[Conf]{
 	Name: "host-device", Builtin: builtin.Plugins, Behind: true,
-	Validate: validate, Complete: complete, Want: want, Ready: ready, Present: device.Attachments,
-	Abandoned: func(Conf) ([]name.Attachment, error) { return device.Abandoned() },
+	Validate: validate, Complete: complete, Want: want, Ready: ready,
+	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
+		var gerr error
+		t.All, err = device.Attachments(k)
+		t.Gone, gerr = device.Abandoned()
+		return t, errors.Join(err, gerr)
+	},
 }
 
 func validate(at *plugin.At, c *Conf) error {

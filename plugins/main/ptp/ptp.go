@@ -16,7 +16,7 @@ import (
 	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 )
 
 // Conf is ptp's own part of the network configuration.
@@ -28,25 +28,22 @@ type Conf struct {
 
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
-	Validate: func(_ *plugin.At, c *Conf) error { return plugin.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
+	Validate: func(_ *plugin.At, c *Conf) error { return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
-		return errors.Join(k.HasKind("veth"), plugin.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
+		return errors.Join(k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
 	},
-	Present: plugin.PresentByLink, Together: link.RemoveAll,
-	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
-		return plugin.SweepMasquerade(network, valid)
-	},
+	Traces:  func(k *kernel.Kernel, _ Conf) (plugin.Traces, error) { return filter.ByLink(k) },
+	Collect: func(_ *kernel.Kernel, gc plugin.GC, _ Conf) error { return filter.Collect(gc) },
 }
 
 // want lists what holds while a pod is attached. The pod sends everything to
 // its gateway, which is an address of the host's end of the pair, even what is
 // for its own subnet; the host has one route to each of the pod's addresses.
 func want(at plugin.At, c Conf) fact.Plan {
-	p := plugin.Masquerade(at, c.IPMasq, c.IPMasqBackend)
-	p = append(p, link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)}, at.TheirLink())
-	host, _ := at.HostEnd()
+	p := filter.Masquerade(at, c.IPMasq, c.IPMasqBackend)
+	p = append(p, link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)}, filter.TheirLink(at))
+	host, _ := filter.HostEnd(at)
 	// The host is the only neighbour, and the link is new to it.
 	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true, Quiet: true}
 	var gateways []netip.Addr

@@ -14,13 +14,12 @@ import (
 var bandwidth = plugin.Plugin[Conf]{
 	Name: "bandwidth", Chained: true, Renews: true,
 	Validate: validate, Complete: complete, Report: report, Want: want,
-	Ready:   func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
-	Present: tc.Attachments,
-	Collect: func(string, func(string) bool, Conf) error {
-		k := kernel.OpenHost("")
-		defer k.Close()
-		return tc.Orphans(k)
+	Ready: func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
+	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
+		t.All, err = tc.Attachments(k)
+		return t, err
 	},
+	Collect: func(k *kernel.Kernel, _ plugin.GC, _ Conf) error { return tc.Orphans(k) },
 }
 
 // want lists what holds while the pod is limited. A packet is led to the IFB

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 )
 
 // Conf is firewall's own part of the network configuration.
@@ -66,13 +67,13 @@ func validate(_ *plugin.At, c *Conf) error {
 
 // choose takes the backend that alone understands what the configuration says.
 func (c *Conf) choose() (err error) {
-	var keys []plugin.Key
+	var keys []filter.Key
 	if c.AdminChain != nil {
-		keys = append(keys, plugin.Key{Name: "iptablesAdminChainName", Backends: []string{backendNFTables, backendIPTables}})
+		keys = append(keys, filter.Key{Name: "iptablesAdminChainName", Backends: []string{backendNFTables, backendIPTables}})
 	}
 	if c.Zone != nil {
-		keys = append(keys, plugin.Key{Name: "firewalldZone", Backends: []string{backendFirewalld}})
+		keys = append(keys, filter.Key{Name: "firewalldZone", Backends: []string{backendFirewalld}})
 	}
-	c.Backend, err = plugin.ChooseBackend(c.Backend, keys...)
+	c.Backend, err = filter.ChooseBackend(c.Backend, keys...)
 	return err
 }

@@ -13,15 +13,14 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var firewall = plugin.Plugin[Conf]{
 	Name: "firewall", Chained: true, HostOnly: true, Renews: true,
 	Validate: validate, Complete: complete, Want: want,
-	Ready: ready, Present: present, Collect: collect,
-	Abandoned: func(Conf) ([]name.Attachment, error) { return firewalld.Abandoned() },
+	Ready: ready, Traces: traces, Collect: collect,
 }
 
 // want lists what holds while the pod is let through. The policy comes before
@@ -118,18 +117,16 @@ func ready(_ *kernel.Kernel, c Conf) error {
 	return nft.ForwardReady()
 }
 
-func present(*kernel.Kernel) ([]name.Attachment, error) {
+func traces(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
 	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated)
 	sources, serr := firewalld.Attachments()
 	ruled, rerr := iptables.Forwarded()
-	for _, a := range slices.Concat(sources, ruled) {
-		if !slices.Contains(members, a) {
-			members = append(members, a)
-		}
-	}
-	return members, errors.Join(err, serr, rerr)
+	gone, gerr := filter.Gone()
+	unbound, uerr := firewalld.Abandoned()
+	t.All, t.Gone = slices.Concat(members, sources, ruled), slices.Concat(gone, unbound)
+	return t, errors.Join(err, serr, rerr, gerr, uerr)
 }
 
-func collect(network string, valid func(string) bool, c Conf) error {
-	return errors.Join(nft.Collect(network, valid), nft.Reopen(), firewalld.Restore(c.zone()))
+func collect(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
+	return errors.Join(nft.Collect(gc.Network, gc.Keeps), nft.Reopen(), firewalld.Restore(c.zone()))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/plugin"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 )
 
 // Conf is portmap's own part of the network configuration.
@@ -75,7 +76,7 @@ type port struct {
 
 // validate refuses before anything is touched.
 func validate(_ *plugin.At, c *Conf) error {
-	errs := []error{plugin.CheckBackend("backend", c.Backend), c.choose(), c.conflicts()}
+	errs := []error{filter.CheckBackend("backend", c.Backend), c.choose(), c.conflicts()}
 	for i, m := range c.RuntimeConfig.PortMappings {
 		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
 		errs = append(errs, err)
@@ -86,25 +87,25 @@ func validate(_ *plugin.At, c *Conf) error {
 
 // choose takes the backend that alone understands what the configuration says.
 func (c *Conf) choose() (err error) {
-	var keys []plugin.Key
+	var keys []filter.Key
 	if c.setMarkChain() != "" {
-		keys = append(keys, plugin.Key{Name: "externalSetMarkChain", Backends: []string{plugin.Iptables}})
+		keys = append(keys, filter.Key{Name: "externalSetMarkChain", Backends: []string{filter.Iptables}})
 	}
 	if c.Backend == nil { // one that is named says itself which words it does not understand
 		keys = append(keys, wordsOf("conditionsV4", c.ConditionsV4, false)...)
 		keys = append(keys, wordsOf("conditionsV6", c.ConditionsV6, true)...)
 	}
-	c.Backend, err = plugin.ChooseBackend(c.Backend, keys...)
+	c.Backend, err = filter.ChooseBackend(c.Backend, keys...)
 	return err
 }
 
 // wordsOf is the key of conditions that one backend alone understands.
-func wordsOf(key string, words Conditions, six bool) []plugin.Key {
+func wordsOf(key string, words Conditions, six bool) []filter.Key {
 	switch {
 	case nft.OwnWords(words):
-		return []plugin.Key{{Name: key, Backends: []string{plugin.Nftables}}}
+		return []filter.Key{{Name: key, Backends: []string{filter.Nftables}}}
 	case nft.IptablesWords(words, six):
-		return []plugin.Key{{Name: key, Backends: []string{plugin.Iptables}}}
+		return []filter.Key{{Name: key, Backends: []string{filter.Iptables}}}
 	}
 	return nil
 }
@@ -136,7 +137,7 @@ func (c *Conf) readConditions() (err error) {
 	return err
 }
 
-func (c *Conf) byIptables() bool { return plugin.ByIptables(c.Backend) }
+func (c *Conf) byIptables() bool { return filter.ByIptables(c.Backend) }
 
 func (c *Conf) setMarkChain() string {
 	if c.SetMarkChain == nil {

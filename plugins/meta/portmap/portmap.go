@@ -14,7 +14,7 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 	"github.com/catena-cni/catena/internal/upstream"
 )
 
@@ -27,14 +27,15 @@ var portmap = plugin.Plugin[Conf]{
 		}
 		return nft.Ready()
 	},
-	Present: func(*kernel.Kernel) ([]name.Attachment, error) {
+	Traces: func(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
 		members, err := nft.Attachments(nft.KindPorts, nft.KindLocalnet)
 		rules, rerr := iptables.MappedOnes()
-		return append(members, rules...), errors.Join(err, rerr)
+		gone, gerr := filter.Gone()
+		t.All, t.Gone = slices.Concat(members, rules), gone
+		return t, errors.Join(err, rerr, gerr)
 	},
-	Collect: func(network string, valid func(string) bool, _ Conf) error { return nft.Collect(network, valid) },
-	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, _ Conf) error {
-		return errors.Join(iptables.CollectPorts(network, valid), upstream.CollectPorts(network, valid))
+	Collect: func(_ *kernel.Kernel, gc plugin.GC, _ Conf) error {
+		return errors.Join(nft.Collect(gc.Network, gc.Keeps), iptables.CollectPorts(gc.Network, gc.Valid), upstream.CollectPorts(gc.Network, gc.Valid))
 	},
 }
 

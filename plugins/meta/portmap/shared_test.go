@@ -290,7 +290,7 @@ func TestSharedByThree(t *testing.T) {
 		h.leads(fmt.Sprint(i, " are gone"), "192.0.2.2:8080", want)
 		if i == 0 { // what no record speaks of
 			h.Run("rm /run/catena/nft/" + (name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth1"}).Key() + ".ports")
-			must(t, portmap.Collect("n", func(string) bool { return false }, Conf{}))
+			must(t, portmap.Collect(k, plugin.GC{Network: "n"}, Conf{}))
 		} else if i < len(all) {
 			must(t, all[i].Del(k))
 		}

@@ -10,20 +10,23 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/plugin/filter"
 	"github.com/catena-cni/catena/internal/upstream"
 )
 
 var tuningPlugin = plugin.Plugin[Conf]{
 	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.values.MTU }, Want: want, Ready: ready,
-	Present: func(*kernel.Kernel) ([]name.Attachment, error) { return nft.Attachments(nft.KindGuardMAC) },
-	Collect: func(network string, valid func(string) bool, c Conf) error {
-		return errors.Join(tuning.Collect(c.folder(), network, valid), nft.Collect(network, valid))
+	Traces: func(_ *kernel.Kernel, c Conf) (t plugin.Traces, err error) {
+		var errs [3]error
+		t.All, errs[0] = nft.Attachments(nft.KindGuardMAC)
+		t.Gone, errs[1] = filter.Gone()
+		tuned, err := tuning.Abandoned(c.folder())
+		t.Gone, errs[2] = append(t.Gone, tuned...), err
+		return t, errors.Join(errs[:]...)
 	},
-	Abandoned: func(c Conf) ([]name.Attachment, error) { return tuning.Abandoned(c.folder()) },
-	Sweep: func(_ *kernel.Kernel, network string, valid []name.Attachment, c Conf) error {
-		return upstream.CollectBackups(c.folder(), network, valid)
+	Collect: func(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
+		return errors.Join(tuning.Collect(c.folder(), gc.Network, gc.Keeps), nft.Collect(gc.Network, gc.Keeps), upstream.CollectBackups(c.folder(), gc.Network, gc.Valid))
 	},
 }
 

@@ -1,4 +1,6 @@
-package plugin
+// Package filter is what plugins have in common that masquerade and choose a
+// backend of the packet filter.
+package filter
 
 import (
 	"errors"
@@ -13,6 +15,7 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/state/name"
 	"github.com/catena-cni/catena/internal/upstream"
 )
@@ -65,7 +68,7 @@ func ByIptables(backend *string) bool { return backend != nil && *backend == Ipt
 
 // Masquerade is the facts that let a pod out under the host's address, if that
 // is wanted, by one backend. DEL takes away what either has, and upstream's.
-func Masquerade(at At, wanted bool, backend *string) fact.Plan {
+func Masquerade(at plugin.At, wanted bool, backend *string) fact.Plan {
 	byNft, byIptables := nft.Masquerade(at.Attachment, nil), iptables.Masquerade{Owner: at.Attachment}
 	var pods []netip.Prefix
 	if wanted {
@@ -91,30 +94,36 @@ func MasqueradeReady(wanted bool, backend *string) error {
 	return nft.Ready()
 }
 
-// PresentByLink finds the attachments that have a link on the host, or members
-// and rules of the kinds that come with one.
-func PresentByLink(k *kernel.Kernel) ([]name.Attachment, error) {
-	present, err := link.Attachments(k)
+// ByLink finds the attachments that have a link on the host, or members and rules
+// of the kinds that come with one.
+func ByLink(k *kernel.Kernel) (t plugin.Traces, err error) {
+	links, err := link.Attachments(k)
 	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
 	rules, rerr := iptables.Masqueraded()
-	for _, m := range slices.Concat(members, rules) {
-		if !slices.Contains(present, m) {
-			present = append(present, m)
-		}
-	}
-	return present, errors.Join(err, merr, rerr)
+	t.All = slices.Concat(links, members, rules)
+	gone, gerr := Gone()
+	t.Gone = gone
+	return t, errors.Join(err, merr, rerr, gerr)
 }
 
-// SweepMasquerade is GC for masquerading by iptables, or by upstream's plugins,
-// that nothing else speaks of.
-func SweepMasquerade(network string, valid []name.Attachment) error {
-	return errors.Join(iptables.CollectMasquerade(network, valid), upstream.CollectMasquerade(network, valid))
+// Gone lists the attachments that have members or rules, and whose pods are
+// provably gone.
+func Gone() ([]name.Attachment, error) {
+	members, err := nft.Abandoned()
+	rules, rerr := iptables.Abandoned()
+	return slices.Concat(members, rules), errors.Join(err, rerr)
+}
+
+// Collect is GC for masquerading that no trace speaks of: by members without a
+// record, by iptables, or by upstream's plugins.
+func Collect(gc plugin.GC) error {
+	return errors.Join(nft.Collect(gc.Network, gc.Keeps), iptables.CollectMasquerade(gc.Network, gc.Valid), upstream.CollectMasquerade(gc.Network, gc.Valid))
 }
 
 // HostEnd is the name and the hardware address of the host's end of the
 // attachment's pair: the attachment's own or, where upstream's plugin made it,
 // those that the result has.
-func (at At) HostEnd() (link, mac string) {
+func HostEnd(at plugin.At) (link, mac string) {
 	for _, i := range at.Result.Interfaces {
 		if i.Sandbox == "" && upstream.HostName(i.Name) {
 			return i.Name, i.Mac
@@ -124,8 +133,8 @@ func (at At) HostEnd() (link, mac string) {
 }
 
 // TheirLink is the link that upstream's plugin made by the result, for DEL.
-func (at At) TheirLink() fact.Fact {
-	if name, mac := at.HostEnd(); name != at.HostLink() {
+func TheirLink(at plugin.At) fact.Fact {
+	if name, mac := HostEnd(at); name != at.HostLink() {
 		return upstream.Link{Name: name, MAC: mac}
 	}
 	return upstream.Link{}
