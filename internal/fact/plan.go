@@ -16,6 +16,7 @@ import (
 )
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
+// One that asks for nothing says so (Idle): it is in a plan for its Del alone.
 //
 // Add is atomic: when it fails it has left nothing behind. Del succeeds on what
 // is not there. A Fact that dies with another (an address with its link), or
@@ -30,10 +31,13 @@ type Fact interface {
 // Plan is what one attachment wants, in the order in which it can come true.
 type Plan []Fact
 
-// Add makes every fact true, or none. Where one fails, those that are idle have
-// nothing to take back: what is there of them is another ADD's.
+// Add makes every fact true that is not idle, or none. Where one fails, idle ones
+// have nothing to take back: what is there of them is another ADD's.
 func (p Plan) Add(k *kernel.Kernel) error {
 	for i, f := range p {
+		if Idle(f) {
+			continue
+		}
 		if err := f.Add(k); err != nil {
 			return errors.Join(about("", f, err), slices.DeleteFunc(slices.Clone(p[:i]), Idle).Del(k))
 		}
@@ -137,10 +141,13 @@ func (p Plan) Without(other Plan) Plan {
 	})
 }
 
-// Check names every fact that does not hold.
+// Check names every fact that is not idle and does not hold.
 func (p Plan) Check(k *kernel.Kernel) error {
 	var errs []error
 	for _, f := range p {
+		if Idle(f) {
+			continue
+		}
 		if err := f.Check(k); err != nil {
 			errs = append(errs, about("", f, err))
 		}

@@ -1,6 +1,7 @@
 package fact_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 
@@ -31,5 +32,18 @@ func TestWithout(t *testing.T) {
 	}
 	if got := want.Without(nil); !reflect.DeepEqual(got, want) {
 		t.Errorf("less nothing it is %+v", got)
+	}
+}
+
+// idle is a fact that asks for nothing, and fails when it is asked.
+type idle struct{ failing }
+
+func (idle) Idle() bool { return true }
+
+// TestIdle: a fact that asks for nothing is neither made true nor looked at.
+func TestIdle(t *testing.T) {
+	p := fact.Plan{idle{failing{"nothing", errors.New("it was asked")}}}
+	if err := errors.Join(p.Add(nil), p.Check(nil)); err != nil || p.String() != "" {
+		t.Errorf("%v, %q", err, p.String())
 	}
 }

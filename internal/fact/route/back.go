@@ -59,9 +59,6 @@ func (b Back) routes() (out []Route) {
 
 // Add records the routes and makes them, or neither.
 func (b Back) Add(k *kernel.Kernel) error {
-	if b.Idle() {
-		return nil
-	}
 	if err := backRecords.Replace(b); err != nil {
 		return err
 	}

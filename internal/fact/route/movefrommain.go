@@ -33,9 +33,6 @@ func (m MoveFromMain) String() string {
 
 // Add takes them out, or none.
 func (m MoveFromMain) Add(k *kernel.Kernel) error {
-	if m.Idle() {
-		return nil
-	}
 	routes, err := m.misplaced(k)
 	if err != nil {
 		return err
@@ -128,9 +125,6 @@ func (m MoveFromMain) removeWithSource(k *kernel.Kernel) error {
 
 // Check looks for routes that are back, and for subnets without their hint.
 func (m MoveFromMain) Check(k *kernel.Kernel) error {
-	if m.Idle() {
-		return nil
-	}
 	routes, err := m.misplaced(k)
 	if err != nil {
 		return err

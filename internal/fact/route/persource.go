@@ -40,9 +40,6 @@ const demotedMetric = 1 << 30
 
 // Add adds them, or none.
 func (s PerSourceTable) Add(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	routes, err := s.routes(k)
 	if err != nil {
 		return err
@@ -153,9 +150,6 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 
 // Check looks in each address's table for the ways that it is to have.
 func (s PerSourceTable) Check(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	tables, err := s.anyTables(k)
 	if err != nil {
 		return err

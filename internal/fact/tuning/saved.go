@@ -71,9 +71,6 @@ func (s Saved) Idle() bool {
 
 // Add reads the values as they are, and claims the file with them.
 func (s Saved) Add(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	before := record{Owner: s.Owner.String(), Netns: k.PodPath(), PodID: k.PodID()}
 	if s.Values != (Values{}) { // else there need be no link: a driver in user space may have the device
 		l, err := k.Link(kernel.Pod, s.Owner.IfName)

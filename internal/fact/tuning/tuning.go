@@ -137,9 +137,6 @@ func (l Link) Del(*kernel.Kernel) error { return nil }
 
 // Check compares the settings that are asked for, and no others.
 func (l Link) Check(k *kernel.Kernel) error {
-	if l.Idle() {
-		return nil
-	}
 	link, err := k.Link(kernel.Pod, l.Link)
 	if err != nil {
 		return err
