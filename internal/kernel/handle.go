@@ -32,6 +32,24 @@ func (k *Kernel) Handle(s Side) (*netlink.Handle, error) {
 	return r.handle, nil
 }
 
+// Call makes a typed call that changes something. What is refused is asked for
+// once more without the handle, on a socket that gives the kernel's words: the
+// handle's does not, and an errno alone tells little. The answers that say that
+// something is there already, or is not, need none.
+func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
+	h, err := k.Handle(s)
+	if err != nil {
+		return err
+	}
+	err = call(h)
+	for _, plain := range []error{nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL} {
+		if errors.Is(err, plain) {
+			return err
+		}
+	}
+	return k.Do(s, func() error { return call(&netlink.Handle{}) })
+}
+
 // Execute makes a request that no typed call can say, on a socket of the side's,
 // and gives the bodies of the answers of one type. An error is the kernel's
 // errno, with its own words where it has some.

@@ -2,6 +2,8 @@ package kernel_test
 
 import (
 	"errors"
+	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -90,5 +92,33 @@ func TestAwait(t *testing.T) {
 	failing := func() (bool, error) { return false, unix.EBUSY }
 	if err := k.Await(kernel.Pod, unix.RTNLGRP_LINK, time.Minute, failing); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("a look that fails: %v", err)
+	}
+}
+
+// TestCall: what a typed call is refused for is told in the kernel's words, on
+// either side, and what is there already is an error that is told apart.
+func TestCall(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run("ip link set lo up; pod ip link set lo up")
+	k := s.Kernel()
+	dst := &net.IPNet{IP: net.IPv4(10, 9, 0, 0).To4(), Mask: net.CIDRMask(16, 32)}
+	for _, side := range []kernel.Side{kernel.Host, kernel.Pod} {
+		add := func(gateway net.IP) error {
+			return k.Call(side, func(h *netlink.Handle) error {
+				return h.RouteAdd(&netlink.Route{Dst: dst, Gw: gateway, LinkIndex: 1})
+			})
+		}
+		if err := add(net.IPv4(192, 0, 2, 1)); !errors.Is(err, unix.ENETUNREACH) || !strings.Contains(err.Error(), "invalid gateway") {
+			t.Errorf("%v: %v", side, err)
+		}
+		if err := add(nil); err != nil {
+			t.Errorf("%v: %v", side, err)
+		}
+		if err := add(nil); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%v: %v", side, err)
+		}
+	}
+	if have := s.Run("ip route show; pod ip route show"); strings.Count(have, "10.9.0.0/16") != 2 {
+		t.Errorf("the routes are\n%s", have)
 	}
 }

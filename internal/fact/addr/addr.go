@@ -90,12 +90,10 @@ func (a Addr) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Addr)
 	if err != nil {
 		return err
 	}
-	h, err := k.Handle(a.Side)
-	if err != nil {
-		return err
-	}
 	subnet := cni.IPNet(a.Prefix)
-	return call(h, &netlink.Addr{IPNet: &subnet, Flags: a.flags(), LinkIndex: l.Index})
+	return k.Call(a.Side, func(h *netlink.Handle) error {
+		return call(h, &netlink.Addr{IPNet: &subnet, Flags: a.flags(), LinkIndex: l.Index})
+	})
 }
 
 func (a Addr) add(k *kernel.Kernel) error {

@@ -28,11 +28,8 @@ func (n Neighbour) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.Handle(kernel.Host)
-	if err != nil {
-		return err
-	}
-	return h.NeighSet(&netlink.Neigh{LinkIndex: l.Index, State: netlink.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC})
+	neighbour := &netlink.Neigh{LinkIndex: l.Index, State: netlink.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC}
+	return k.Call(kernel.Host, func(h *netlink.Handle) error { return h.NeighSet(neighbour) })
 }
 
 // Del does nothing: see Neighbour.

@@ -135,11 +135,7 @@ func (r Route) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Rout
 	if err != nil {
 		return err
 	}
-	h, err := k.Handle(r.Side)
-	if err != nil {
-		return err
-	}
-	return call(h, r.typed(l.Index))
+	return k.Call(r.Side, func(h *netlink.Handle) error { return call(h, r.typed(l.Index)) })
 }
 
 // Remove takes the route away while its link stays. One that is not there is

@@ -92,15 +92,11 @@ func parseRule(b []byte) rule {
 
 // add makes the rule. One that is there already is os.ErrExist.
 func (r rule) add(k *kernel.Kernel) error {
-	h, err := k.Handle(kernel.Pod)
-	if err != nil {
-		return err
-	}
 	from := cni.IPNet(r.src)
 	typed := netlink.NewRule()
 	typed.Src, typed.Table, typed.Priority, typed.Protocol = &from, r.table, rulePriority, protocolOwn
 	typed.Mark, typed.Mask = r.label, new(uint32)
-	err = h.RuleAdd(typed)
+	err := k.Call(kernel.Pod, func(h *netlink.Handle) error { return h.RuleAdd(typed) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("%w: %w", errNoRules, err)
 	}

@@ -26,19 +26,17 @@ func Unreachable(k *kernel.Kernel, table int) error { return unreachable(k, tabl
 func Reachable(k *kernel.Kernel, table int) error { return unreachable(k, table, false) }
 
 func unreachable(k *kernel.Kernel, table int, there bool) error {
-	h, err := k.Handle(kernel.Pod)
-	if err != nil {
-		return err
-	}
-	call, well := h.RouteDel, []error{unix.ESRCH, fs.ErrNotExist}
+	call, well := (*netlink.Handle).RouteDel, []error{unix.ESRCH, fs.ErrNotExist}
 	if there {
-		call, well = h.RouteAdd, []error{fs.ErrExist}
+		call, well = (*netlink.Handle).RouteAdd, []error{fs.ErrExist}
 	}
 	var errs []error
 	for _, everything := range defaults {
 		dst := cni.IPNet(everything)
-		err := call(&netlink.Route{
-			Dst: &dst, Table: table, Priority: unreachableMetric, Protocol: protocolOwn, Type: unix.RTN_UNREACHABLE,
+		err := k.Call(kernel.Pod, func(h *netlink.Handle) error {
+			return call(h, &netlink.Route{
+				Dst: &dst, Table: table, Priority: unreachableMetric, Protocol: protocolOwn, Type: unix.RTN_UNREACHABLE,
+			})
 		})
 		if everything.Addr().Is6() {
 			well = append(well, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)

@@ -47,9 +47,6 @@ func (b Bands) Idle() bool { return len(b.Exempt) == 0 }
 
 // Add makes the bands, and then the filters that choose the exempt one.
 func (b Bands) Add(k *kernel.Kernel) error {
-	if b.Idle() {
-		return nil
-	}
 	t, err := b.On.find(k)
 	if err != nil {
 		return err
@@ -96,9 +93,6 @@ func (b Bands) Del(k *kernel.Kernel) error {
 
 // Check looks for the bands, and for a filter for each subnet.
 func (b Bands) Check(k *kernel.Kernel) error {
-	if b.Idle() {
-		return nil
-	}
 	t, there, err := b.former(k)
 	switch {
 	case err != nil:

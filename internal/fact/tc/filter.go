@@ -43,12 +43,8 @@ func prefixKeys(p netip.Prefix, end End) (keys []netlink.TcU32Key) {
 
 // match adds a u32 filter below a parent.
 func (t target) match(parent uint32, priority, protocol uint16, f netlink.U32) error {
-	h, err := t.k.Handle(t.side)
-	if err != nil {
-		return err
-	}
 	f.FilterAttrs = netlink.FilterAttrs{LinkIndex: t.link.Index, Parent: parent, Priority: priority, Protocol: protocol}
-	err = h.FilterAdd(&f)
+	err := t.k.Call(t.side, func(h *netlink.Handle) error { return h.FilterAdd(&f) })
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return errors.Join(lacking("u32", "mirred"), kernel.Cause(err))
@@ -89,10 +85,6 @@ func (t target) filters(parent uint32) ([]netlink.Filter, error) {
 // in the same priority, that goes as a whole only where it has no others: the
 // kernel keeps an empty one.
 func (t target) unmatch(parent uint32, own func(netlink.Filter) bool) error {
-	h, err := t.k.Handle(t.side)
-	if err != nil {
-		return err
-	}
 	all, err := t.filters(parent)
 	if err != nil {
 		return gone(err)
@@ -110,7 +102,9 @@ func (t target) unmatch(parent uint32, own func(netlink.Filter) bool) error {
 		if !shared[a.Priority] {
 			a.Handle = 0
 		}
-		err := h.FilterDel(&netlink.GenericFilter{FilterAttrs: a, FilterType: f.Type()})
+		err := t.k.Call(t.side, func(h *netlink.Handle) error {
+			return h.FilterDel(&netlink.GenericFilter{FilterAttrs: a, FilterType: f.Type()})
+		})
 		if !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, gone(kernel.Cause(err)))
 		}

@@ -101,14 +101,7 @@ func (t Through) find(k *kernel.Kernel) (target, error) {
 
 // Add makes the device, as large as the host's end of the pod's link.
 func (i IFB) Add(k *kernel.Kernel) error {
-	if i.Idle() {
-		return nil
-	}
 	end, err := HostEnd{i.Owner}.find(k)
-	if err != nil {
-		return err
-	}
-	h, err := k.Handle(kernel.Host)
 	if err != nil {
 		return err
 	}
@@ -116,7 +109,7 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	device.MTU, device.HardwareAddr = end.link.MTU, i.MAC()
 	for _, candidate := range i.names() {
 		device.Name = candidate
-		err = h.LinkAdd(device)
+		err = k.Call(kernel.Host, func(h *netlink.Handle) error { return h.LinkAdd(device) })
 		if !errors.Is(err, fs.ErrExist) {
 			break
 		}
@@ -130,23 +123,17 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", device.Name, kernel.Cause(err))
 	}
-	if err := i.raise(k, h, device); err != nil {
+	// It has no packets of its own to send, which IPv6 would: of the pod's share.
+	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}
+	err = sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}.Add(k)
+	if err == nil {
+		made := &kernel.Link{Index: device.Index, Name: device.Name}
+		err = k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Alias(i.Owner.Alias()))
+	}
+	if err != nil {
 		return errors.Join(err, i.Del(k))
 	}
 	return nil
-}
-
-// raise names the device's owner and brings it up. It has no packets of its own
-// to send, which IPv6 would: of the pod's share.
-func (i IFB) raise(k *kernel.Kernel, h *netlink.Handle, device *netlink.Ifb) error {
-	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}
-	if err := (sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}).Add(k); err != nil {
-		return err
-	}
-	if err := h.LinkSetAlias(device, i.Owner.Alias()); err != nil {
-		return kernel.Cause(err)
-	}
-	return kernel.Cause(h.LinkSetUp(device))
 }
 
 // Del removes the device.
@@ -160,9 +147,6 @@ func (i IFB) Del(k *kernel.Kernel) error {
 
 // Check looks whether the device is there and up.
 func (i IFB) Check(k *kernel.Kernel) error {
-	if i.Idle() {
-		return nil
-	}
 	l, err := i.Find(k)
 	if err != nil {
 		return err

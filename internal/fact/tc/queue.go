@@ -42,9 +42,6 @@ func (q Queue) id() uint32 {
 
 // Add puts the queue below its class.
 func (q Queue) Add(k *kernel.Kernel) error {
-	if q.Idle() {
-		return nil
-	}
 	t, err := q.On.find(k)
 	if err != nil {
 		return err
@@ -62,9 +59,6 @@ func (q Queue) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for the queue.
 func (q Queue) Check(k *kernel.Kernel) error {
-	if q.Idle() {
-		return nil
-	}
 	t, err := q.On.find(k)
 	if err != nil {
 		return err

@@ -28,9 +28,6 @@ func (h Hook) Idle() bool { return !h.Asked }
 // Add makes the hook where it is missing. One of the older kind, ingress, is as
 // good; what upstream's DEL leaves on it would drop every packet.
 func (h Hook) Add(k *kernel.Kernel) error {
-	if h.Idle() {
-		return nil
-	}
 	t, err := h.On.find(k)
 	if err != nil {
 		return err
@@ -53,9 +50,6 @@ func (h Hook) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for the hook.
 func (h Hook) Check(k *kernel.Kernel) error {
-	if h.Idle() {
-		return nil
-	}
 	t, err := h.On.find(k)
 	if err == nil {
 		_, err = t.at(netlink.HANDLE_CLSACT)
@@ -87,9 +81,6 @@ const received = netlink.HANDLE_MIN_INGRESS
 
 // Add makes the filters, the exemptions first.
 func (r Redirect) Add(k *kernel.Kernel) error {
-	if r.Idle() {
-		return nil
-	}
 	t, ifb, err := r.ends(k)
 	if err != nil {
 		return err
@@ -189,9 +180,6 @@ func (r Redirect) Del(k *kernel.Kernel) error {
 
 // Check looks for a filter that leads to the IFB, and for the exemptions.
 func (r Redirect) Check(k *kernel.Kernel) error {
-	if r.Idle() {
-		return nil
-	}
 	t, ifb, err := r.ends(k)
 	if err != nil {
 		return err

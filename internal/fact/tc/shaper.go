@@ -96,9 +96,6 @@ func (s Shaper) Idle() bool { return s.Limit.Rate == 0 }
 // bytes, and without that a burst of one frame has no room for it when it is
 // rounded to ticks.
 func (s Shaper) Add(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	t, err := s.On.find(k)
 	if err != nil {
 		return err
@@ -173,9 +170,6 @@ func (s Shaper) Del(k *kernel.Kernel) error {
 
 // Check compares rate and burst.
 func (s Shaper) Check(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	t, err := s.On.find(k)
 	if err != nil {
 		return err

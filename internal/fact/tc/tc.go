@@ -50,11 +50,7 @@ func (t target) attrs(handle, parent uint32) netlink.QdiscAttrs {
 // add makes a discipline where none is but the kernel's own. One that is there
 // is os.ErrExist.
 func (t target) add(q netlink.Qdisc) error {
-	h, err := t.k.Handle(t.side)
-	if err != nil {
-		return err
-	}
-	return made(q.Type(), h.QdiscAdd(q))
+	return made(q.Type(), t.k.Call(t.side, func(h *netlink.Handle) error { return h.QdiscAdd(q) }))
 }
 
 // made explains the kernel's answer to a new discipline.
@@ -115,11 +111,9 @@ func (t target) at(parent uint32) (d discipline, err error) {
 
 // remove deletes the discipline of a handle below a parent, and all below it.
 func (t target) remove(handle, parent uint32) error {
-	h, err := t.k.Handle(t.side)
-	if err != nil {
-		return err
-	}
-	err = h.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: t.attrs(handle, parent)})
+	err := t.k.Call(t.side, func(h *netlink.Handle) error {
+		return h.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: t.attrs(handle, parent)})
+	})
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
