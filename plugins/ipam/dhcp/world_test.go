@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,11 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-func TestMain(m *testing.M) { kerneltest.Main(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // the tests wait for leases' times, not for processors
+	kerneltest.Main(m)
+}
 
 // world is a node whose bridge br0 is the segment that pods and servers are on.
 type world struct {

@@ -15,59 +15,54 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
+// part is a part of a lease on the pod's interface: an address or a route.
+type part interface {
+	fmt.Stringer
+	Add(*kernel.Kernel) error
+	Remove(*kernel.Kernel) error
+}
+
+// parts are a lease's, nil for none, as the plugin sets them.
+func (h *holder) parts(l *client.Lease) (out []part) {
+	if l == nil {
+		return nil
+	}
+	out = append(out, addr.Addr{Side: kernel.Pod, Link: h.at.IfName, Prefix: l.Address})
+	r := cni.NewResult()
+	add(r, l, h.priority)
+	for _, r := range route.OfResult(h.at.IfName, r.Routes, r.IPs) {
+		out = append(out, r)
+	}
+	return out
+}
+
 // change brings the pod's interface from one lease to another; nil is none. The
 // first lease's address and routes are the plugin's to set, before this.
 func (h *holder) change(k *kernel.Kernel, old, now *client.Lease) error {
 	var errs []error
-	moved := old == nil || now == nil || old.Address != now.Address
-	for _, r := range h.routes(old) {
-		if moved || !slices.ContainsFunc(h.routes(now), func(o route.Route) bool { return o.String() == r.String() }) {
-			errs = append(errs, r.Remove(k))
+	before, after := h.parts(old), h.parts(now)
+	// The former address goes before the new one comes: a second address of a
+	// subnet goes with the first (promote_secondaries in ip-sysctl).
+	for _, p := range slices.Backward(before) {
+		if !slices.ContainsFunc(after, func(o part) bool { return o.String() == p.String() }) {
+			errs = append(errs, p.Remove(k))
 		}
 	}
-	if moved && old != nil {
-		// Before the new one: a second address of a subnet goes with the first
-		// (promote_secondaries in ip-sysctl).
-		errs = append(errs, h.address(old).Remove(k))
-	}
-	if moved && now != nil {
-		errs = append(errs, tolerate(h.address(now).Add(k)))
-	}
-	for _, r := range h.routes(now) {
-		errs = append(errs, tolerate(r.Add(k)))
-	}
-	if moved && now != nil && now.Address.Addr().Is4() {
-		errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
+	for _, p := range after {
+		if err := p.Add(k); !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, err)
+		}
 	}
 	if now != nil {
 		errs = append(errs, lowerMTU(k, h.at.IfName, now.MTU))
+		if now.Address.Addr().Is4() && (old == nil || old.Address != now.Address) {
+			errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("change the addresses and routes of %s: %w", h.at.IfName, err)
 	}
 	return nil
-}
-
-// tolerate takes for success that something is there already.
-func tolerate(err error) error {
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
-}
-
-func (h *holder) address(l *client.Lease) addr.Addr {
-	return addr.Addr{Side: kernel.Pod, Link: h.at.IfName, Prefix: l.Address}
-}
-
-// routes are a lease's routes as the plugin sets them.
-func (h *holder) routes(l *client.Lease) []route.Route {
-	if l == nil {
-		return nil
-	}
-	r := cni.NewResult()
-	add(r, l, h.priority)
-	return route.OfResult(h.at.IfName, r.Routes, r.IPs)
 }
 
 // lowerMTU sets the interface's MTU to what the server says of the segment, 0

@@ -106,7 +106,9 @@ func (c keeper) tend(ctx context.Context) error {
 	case !l.Same(applied) && (l.Renew.IsZero() || time.Now().Before(l.Renew)):
 		return c.apply(k, l) // which was not possible before
 	}
-	extended, err := c.client.Extend(ctx, k, l)
+	step, cancel := context.WithDeadline(ctx, limit(l, time.Now()))
+	defer cancel()
+	extended, err := c.client.Extend(step, k, l)
 	if errors.Is(err, client.ErrRefused) {
 		log.Printf("%s: %v", c.at, err)
 		return c.replace(ctx, k, l)
@@ -156,6 +158,15 @@ func (c keeper) apply(k *kernel.Kernel, l *client.Lease) error {
 	return c.update(func(r *Record) { r.Applied[c.family] = l })
 }
 
+// limit is when an attempt to extend a lease ends: at the Rebind time, from which
+// on any server is asked, or at the Expire time.
+func limit(l *client.Lease, now time.Time) time.Time {
+	if now.Before(l.Rebind) {
+		return l.Rebind
+	}
+	return l.Expire
+}
+
 // nextTime is when something is to be done about a lease after an attempt: never,
 // or at its Renew time, and then, as long as nobody answers, whenever half of
 // what is left until its Rebind time and its Expire time has passed (RFC 2131
@@ -165,10 +176,7 @@ func nextTime(l *client.Lease, tried time.Time) time.Time {
 	if l.Expire.IsZero() || tried.Before(l.Renew) {
 		return l.Renew
 	}
-	until := l.Expire
-	if tried.Before(l.Rebind) {
-		until = l.Rebind
-	}
+	until := limit(l, tried)
 	least := max(time.Second, min(time.Minute, l.Expire.Sub(l.Renew)/8))
 	next := tried.Add(max(until.Sub(tried)/2, least))
 	if next.After(until) {
