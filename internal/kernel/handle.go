@@ -35,14 +35,15 @@ func (k *Kernel) Handle(s Side) (*netlink.Handle, error) {
 // Call makes a typed call that changes something. What is refused is asked for
 // once more without the handle, on a socket that gives the kernel's words: the
 // handle's does not, and an errno alone tells little. The answers that say that
-// something is there already, or is not, need none.
+// something is there already, or is not, need none, and no answer (EAGAIN) is no
+// refusal.
 func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 	h, err := k.Handle(s)
 	if err != nil {
 		return err
 	}
 	err = call(h)
-	for _, plain := range []error{nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL} {
+	for _, plain := range []error{nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL, unix.EAGAIN} {
 		if errors.Is(err, plain) {
 			return err
 		}

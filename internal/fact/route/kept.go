@@ -193,7 +193,7 @@ func (r Kept) WithoutObject() Kept {
 func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 
 // Put adds the route to a table with a metric, before those to the same
-// destination that are there. One that is there itself is os.ErrExist.
+// destination that are there. One that is there itself is fs.ErrExist.
 func (r Kept) Put(k *kernel.Kernel, side kernel.Side, table, priority int) error {
 	return r.request(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
 }

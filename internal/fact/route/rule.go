@@ -90,7 +90,7 @@ func parseRule(b []byte) rule {
 	return r
 }
 
-// add makes the rule. One that is there already is os.ErrExist.
+// add makes the rule. One that is there already is fs.ErrExist.
 func (r rule) add(k *kernel.Kernel) error {
 	from := cni.IPNet(r.src)
 	typed := netlink.NewRule()

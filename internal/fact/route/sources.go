@@ -139,7 +139,7 @@ func (r Rules) Made(k *kernel.Kernel) (bool, error) {
 	return len(labelled(all, r.own(), r.given())) > 0, err
 }
 
-// Add makes the rules, or none. Those of a former ADD are os.ErrExist.
+// Add makes the rules, or none. Those of a former ADD are fs.ErrExist.
 func (r Rules) Add(k *kernel.Kernel) error {
 	unlock, err := k.LockPod()
 	if err != nil {

@@ -37,7 +37,7 @@ func (e End) String() string { return [...]string{"from", "to"}[e] }
 const ShapedBand = shapedBand
 
 func (b Bands) String() string {
-	return fmt.Sprintf("prio %v exempt %v %s", b.On, b.End, texts(b.Exempt))
+	return fmt.Sprintf("prio %s exempt %v %s", b.On.text(), b.End, texts(b.Exempt))
 }
 
 func texts(prefixes []netip.Prefix) string { return strings.Trim(fmt.Sprint(prefixes), "[]") }

@@ -19,16 +19,11 @@ func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
 	var out []name.Attachment
 	for _, l := range links {
 		at, err := name.Parse(l.Alias)
-		if err == nil && l.Kind == "ifb" && slices.Contains(namesOf(at), l.Name) {
+		if err == nil && l.Kind == "ifb" && slices.Contains(IFB{Owner: at}.names(), l.Name) {
 			out = append(out, at)
 		}
 	}
 	return out, nil
-}
-
-func namesOf(at name.Attachment) []string {
-	n := IFB{Owner: at}.names()
-	return n[:]
 }
 
 // Orphans removes the IFBs that do not say whose they are, as upstream's, and

@@ -44,9 +44,9 @@ const (
 )
 
 // names are those that the device can have: upstream's first.
-func (i IFB) names() [2]string {
+func (i IFB) names() []string {
 	own := name.Hash("ifb\x00" + i.Owner.String())
-	return [2]string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
+	return []string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
 }
 
 // Name is the name that the device has, unless another interface of the
@@ -89,13 +89,10 @@ func (i IFB) Made(k *kernel.Kernel) (bool, error) {
 	return err == nil && l.Alias == i.Owner.Alias(), gone(err)
 }
 
-// Through is the device as the link that packets are shaped on.
-type Through struct{ IFB IFB }
+func (i IFB) text() string { return i.Name() }
 
-func (t Through) String() string { return t.IFB.Name() }
-
-func (t Through) find(k *kernel.Kernel) (target, error) {
-	l, err := t.IFB.Find(k)
+func (i IFB) find(k *kernel.Kernel) (target, error) {
+	l, err := i.Find(k)
 	return target{k: k, side: kernel.Host, link: l}, err
 }
 

@@ -18,7 +18,7 @@ func TestNames(t *testing.T) {
 	if one.Name() != zero.Name() || one.names()[1] == zero.names()[1] || one.names()[1] == one.Name() {
 		t.Errorf("%v and %v", zero.names(), one.names())
 	}
-	for _, n := range append(namesOf(zero.Owner), namesOf(one.Owner)...) {
+	for _, n := range append(zero.names(), one.names()...) {
 		if !isName(n) || len(n) != 15 {
 			t.Errorf("%s is no name of ours", n)
 		}

@@ -12,8 +12,9 @@ import (
 
 // Place is a link that packets are shaped on.
 type Place interface {
-	fmt.Stringer
-	// find gives the link; a missing one is os.ErrNotExist.
+	// text is the link for people.
+	text() string
+	// find gives the link; a missing one is fs.ErrNotExist.
 	find(*kernel.Kernel) (target, error)
 }
 
@@ -31,7 +32,7 @@ var errNoVeth = errors.New("no veth, so that nothing on the host is its own to s
 // attachment's interface in the pod, whatever plugin has made it.
 type HostEnd struct{ Owner name.Attachment }
 
-func (h HostEnd) String() string { return "host's end of " + h.Owner.IfName }
+func (h HostEnd) text() string { return "host's end of " + h.Owner.IfName }
 
 // find asks the pod's end for the host's. Where the pod is gone, the host's end
 // is gone with it, or it has the name that this suite gives it.
@@ -82,7 +83,7 @@ func (h HostEnd) byName(k *kernel.Kernel) (target, error) {
 // PodEnd is the attachment's interface in the pod.
 type PodEnd struct{ IfName string }
 
-func (p PodEnd) String() string { return "pod's " + p.IfName }
+func (p PodEnd) text() string { return "pod's " + p.IfName }
 
 func (p PodEnd) find(k *kernel.Kernel) (target, error) {
 	t := target{k: k, side: kernel.Pod}

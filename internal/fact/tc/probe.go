@@ -38,9 +38,9 @@ func Ready(exempt bool) error {
 }
 
 // lacking says which of those things the kernel does not have. Each is made in an
-// empty network namespace, which nobody sees and which goes with its thread. A
-// message that makes nothing could not tell about u32: the kernel looks for a
-// filter's place before its kind.
+// empty network namespace, which nobody sees and which goes with its thread: five
+// milliseconds. A message that makes nothing could not tell about u32: the kernel
+// looks for a filter's place before its kind.
 func lacking(what ...string) error {
 	done := make(chan error)
 	go func() {

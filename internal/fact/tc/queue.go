@@ -27,7 +27,7 @@ const (
 )
 
 func (q Queue) String() string {
-	return fmt.Sprintf("queue %v below %s fq_codel", q.On, netlink.HandleStr(q.Below))
+	return fmt.Sprintf("queue %s below %s fq_codel", q.On.text(), netlink.HandleStr(q.Below))
 }
 
 // Idle says that there is nothing to wait for.

@@ -20,7 +20,7 @@ type Hook struct {
 	Asked bool
 }
 
-func (h Hook) String() string { return fmt.Sprintf("hook %v clsact", h.On) }
+func (h Hook) String() string { return fmt.Sprintf("hook %s clsact", h.On.text()) }
 
 // Idle says that it is not needed.
 func (h Hook) Idle() bool { return !h.Asked }
@@ -66,7 +66,7 @@ type Redirect struct {
 }
 
 func (r Redirect) String() string {
-	text := fmt.Sprintf("redirect %v to %s", r.From, r.IFB.Name())
+	text := fmt.Sprintf("redirect %s to %s", r.From.text(), r.IFB.Name())
 	if len(r.Exempt) > 0 {
 		text += " except to " + texts(r.Exempt)
 	}

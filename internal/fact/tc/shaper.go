@@ -82,7 +82,7 @@ type Shaper struct {
 const Root = netlink.HANDLE_ROOT
 
 func (s Shaper) String() string {
-	text := fmt.Sprintf("tbf %v below %s rate %d bit/s", s.On, netlink.HandleStr(s.Below), s.Limit.Rate)
+	text := fmt.Sprintf("tbf %s below %s rate %d bit/s", s.On.text(), netlink.HandleStr(s.Below), s.Limit.Rate)
 	if s.Limit.Burst != 0 {
 		text += fmt.Sprintf(" burst %d bit", s.Limit.Burst)
 	}

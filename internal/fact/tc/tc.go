@@ -48,7 +48,7 @@ func (t target) attrs(handle, parent uint32) netlink.QdiscAttrs {
 }
 
 // add makes a discipline where none is but the kernel's own. One that is there
-// is os.ErrExist.
+// is fs.ErrExist.
 func (t target) add(q netlink.Qdisc) error {
 	return made(q.Type(), t.k.Call(t.side, func(h *netlink.Handle) error { return h.QdiscAdd(q) }))
 }
@@ -82,7 +82,7 @@ type discipline struct {
 }
 
 // at finds the discipline below a parent. Where there is none but the kernel's
-// own, which has no handle, it is os.ErrNotExist. The library can only list the
+// own, which has no handle, it is fs.ErrNotExist. The library can only list the
 // disciplines of all links.
 func (t target) at(parent uint32) (d discipline, err error) {
 	// Older kernels send the answer only to who asks for an echo.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -49,6 +50,9 @@ const (
 	byDstPort  = 1 << 5 // CTA_FILTER_F_CTA_PROTO_DST_PORT
 )
 
+// patience bounds the wait for one answer.
+const patience = 30 * time.Second
+
 // remove removes the entries that are meant. An older kernel does not know the
 // filter and gives all entries of the family; so each is looked at again here.
 func remove(questions []question, meant func(entry) bool) error {
@@ -60,6 +64,10 @@ func remove(questions []question, meant func(entry) bool) error {
 		return fmt.Errorf("netlink socket: %w", err)
 	}
 	defer wire.Close(socket)
+	limit := unix.NsecToTimeval(int64(patience))
+	if err := socket.SetReceiveTimeout(&limit); err != nil {
+		return fmt.Errorf("netlink socket: %w", err)
+	}
 	s := &nl.SocketHandle{Socket: socket}
 	var errs []error
 	for _, q := range questions {

@@ -36,7 +36,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 		shaped(host, c.ingress, tc.Source, c.exempt),
 		shaped(tc.PodEnd{IfName: at.IfName}, inPod, tc.Destination, c.exempt),
 		fact.Plan{device},
-		shaper(tc.Through{IFB: device}, tc.Root, onHost),
+		shaper(device, tc.Root, onHost),
 		fact.Plan{
 			tc.Hook{On: host, Asked: device.Asked},
 			tc.Redirect{From: host, IFB: device, Exempt: c.exempt},
