@@ -16,7 +16,6 @@ import (
 )
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
-// One that asks for nothing says so (Idle): it is in a plan for its Del alone.
 //
 // Add is atomic: when it fails it has left nothing behind. Del succeeds on what
 // is not there. A Fact that dies with another (an address with its link), or
@@ -28,29 +27,42 @@ type Fact interface {
 	Check(*kernel.Kernel) error
 }
 
-// Plan is what one attachment wants, in the order in which it can come true.
+// Plan is what one attachment wants, in the order in which it can come true, and
+// the clean-up: facts that ask for nothing (Idle) and are there for their Del,
+// which removes what a former configuration has asked for.
 type Plan []Fact
 
-// Add makes every fact true that is not idle, or none. Where one fails, idle ones
-// have nothing to take back: what is there of them is another ADD's.
-func (p Plan) Add(k *kernel.Kernel) error {
-	for i, f := range p {
+// split gives the two lists.
+func (p Plan) split() (wanted, cleanUp Plan) {
+	for _, f := range p {
 		if Idle(f) {
-			continue
+			cleanUp = append(cleanUp, f)
+		} else {
+			wanted = append(wanted, f)
 		}
+	}
+	return wanted, cleanUp
+}
+
+// Add makes every fact true that is wanted, or none.
+func (p Plan) Add(k *kernel.Kernel) error {
+	wanted, _ := p.split()
+	for i, f := range wanted {
 		if err := f.Add(k); err != nil {
-			return errors.Join(about("", f, err), slices.DeleteFunc(slices.Clone(p[:i]), Idle).Del(k))
+			return errors.Join(about("", f, err), wanted[:i].Del(k))
 		}
 	}
 	return nil
 }
 
-// Del makes every fact untrue, last first, and does not stop at one that fails.
+// Del makes every fact untrue, last first, then cleans up, and does not stop at
+// one that fails.
 func (p Plan) Del(k *kernel.Kernel) error {
+	wanted, cleanUp := p.split()
 	var errs []error
-	for i := len(p) - 1; i >= 0; i-- {
-		if err := p[i].Del(k); err != nil {
-			errs = append(errs, about("undo ", p[i], err))
+	for _, f := range slices.Backward(append(cleanUp, wanted...)) {
+		if err := f.Del(k); err != nil {
+			errs = append(errs, about("undo ", f, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -141,13 +153,11 @@ func (p Plan) Without(other Plan) Plan {
 	})
 }
 
-// Check names every fact that is not idle and does not hold.
+// Check names every fact that is wanted and does not hold.
 func (p Plan) Check(k *kernel.Kernel) error {
 	var errs []error
-	for _, f := range p {
-		if Idle(f) {
-			continue
-		}
+	wanted, _ := p.split()
+	for _, f := range wanted {
 		if err := f.Check(k); err != nil {
 			errs = append(errs, about("", f, err))
 		}
@@ -155,19 +165,18 @@ func (p Plan) Check(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// String is the plan as text, a fact a line: what golden tests compare.
+// String is the plan as text, a fact a line, as ADD makes them true: what golden
+// tests compare.
 func (p Plan) String() string {
 	var b strings.Builder
-	for _, f := range p {
-		if !Idle(f) {
-			fmt.Fprintln(&b, f)
-		}
+	wanted, _ := p.split()
+	for _, f := range wanted {
+		fmt.Fprintln(&b, f)
 	}
 	return b.String()
 }
 
-// Idle reports whether a fact asks for nothing. Such a fact is in a plan for
-// its Del, which removes what a former configuration has asked for.
+// Idle reports whether a fact asks for nothing.
 func Idle(f Fact) bool {
 	i, ok := f.(interface{ Idle() bool })
 	return ok && i.Idle()
