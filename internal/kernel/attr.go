@@ -7,11 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MTU is a link's MTU, for SetLink and Execute.
-func MTU(bytes int) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(bytes))) }
+// MTU is a link's MTU, for SetLink and Execute; 0 is no attribute.
+func MTU(bytes int) *nl.RtAttr {
+	if bytes == 0 {
+		return nil
+	}
+	return nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(bytes)))
+}
 
-// MAC is a link's hardware address.
-func MAC(mac net.HardwareAddr) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_ADDRESS, mac) }
+// MAC is a link's hardware address; nil is no attribute.
+func MAC(mac net.HardwareAddr) *nl.RtAttr {
+	if mac == nil {
+		return nil
+	}
+	return nl.NewRtAttr(unix.IFLA_ADDRESS, mac)
+}
 
 // Name is a link's name.
 func Name(name string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)) }

@@ -32,6 +32,9 @@ func (k *Kernel) Handle(s Side) (*netlink.Handle, error) {
 	return r.handle, nil
 }
 
+// The library's calls without a handle give the kernel's words.
+var _ = func() bool { nl.EnableErrorMessageReporting = true; return true }()
+
 // Call makes a typed call that changes something. What is refused is asked for
 // once more without the handle, on a socket that gives the kernel's words: the
 // handle's does not, and an errno alone tells little. The answers that say that
@@ -49,6 +52,15 @@ func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 		}
 	}
 	return k.Do(s, func() error { return call(&netlink.Handle{}) })
+}
+
+// ask makes typed calls that look, whose errno says all.
+func (k *Kernel) ask(s Side, calls func(*netlink.Handle) error) error {
+	h, err := k.Handle(s)
+	if err != nil {
+		return err
+	}
+	return Cause(calls(h))
 }
 
 // Execute makes a request that no typed call can say, on a socket of the side's,

@@ -76,56 +76,54 @@ func view(typed netlink.Link) *Link {
 // Link finds a link by its name, or another name that it goes by, and remembers
 // it for this call. A missing one is fs.ErrNotExist. Whether packets pass is as
 // it was at the first look: LinkAt looks again.
-func (k *Kernel) Link(s Side, name string) (*Link, error) {
+func (k *Kernel) Link(s Side, name string) (l *Link, err error) {
 	if l := k.links[s][name]; l != nil {
 		return l, nil
 	}
-	l, err := k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByName(name) })
+	err = k.ask(s, func(h *netlink.Handle) error {
+		typed, err := h.LinkByName(name)
+		if err == nil {
+			l = view(typed)
+			k.links[s][name] = l
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", name, err)
 	}
-	k.links[s][name] = l
 	return l, nil
 }
 
 // LinkAt finds a link by index, as it is now.
-func (k *Kernel) LinkAt(s Side, index int) (*Link, error) {
-	l, err := k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByIndex(index) })
+func (k *Kernel) LinkAt(s Side, index int) (l *Link, err error) {
+	err = k.ask(s, func(h *netlink.Handle) error {
+		typed, err := h.LinkByIndex(index)
+		if err == nil {
+			l = view(typed)
+			k.links[s][l.Name] = l
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("link number %d: %w", index, err)
 	}
-	k.links[s][l.Name] = l
 	return l, nil
-}
-
-func (k *Kernel) look(s Side, ask func(*netlink.Handle) (netlink.Link, error)) (*Link, error) {
-	h, err := k.Handle(s)
-	if err != nil {
-		return nil, err
-	}
-	typed, err := ask(h)
-	if err != nil {
-		return nil, Cause(err)
-	}
-	return view(typed), nil
 }
 
 // Invalidate drops what is remembered of a link that has changed or gone.
 func (k *Kernel) Invalidate(s Side, name string) { delete(k.links[s], name) }
 
 // Links lists every link of a side. It is for GC and CHECK alone.
-func (k *Kernel) Links(s Side) ([]*Link, error) {
-	h, err := k.Handle(s)
-	if err != nil {
-		return nil, err
-	}
-	list, err := List(h.LinkList)
+func (k *Kernel) Links(s Side) (out []*Link, err error) {
+	err = k.ask(s, func(h *netlink.Handle) error {
+		list, err := List(h.LinkList)
+		for _, typed := range list {
+			out = append(out, view(typed))
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the %v's links: %w", s, err)
-	}
-	out := make([]*Link, 0, len(list))
-	for _, typed := range list {
-		out = append(out, view(typed))
 	}
 	return out, nil
 }
@@ -141,14 +139,9 @@ func (k *Kernel) Ports(s Side, master *Link) (ports []*Link, err error) {
 	return ports, err
 }
 
-// The library's calls without a handle give the kernel's words.
-var _ = func() bool { nl.EnableErrorMessageReporting = true; return true }()
-
-// Create makes a link. One of that name that is there already is fs.ErrExist. It
-// is a call without a handle, on a socket for it alone: what the kernel does not
-// like about a new link is told by its words, and by few errnos.
+// Create makes a link. One of that name that is there already is fs.ErrExist.
 func (k *Kernel) Create(s Side, wanted netlink.Link) error {
-	return k.Created(wanted.Type(), k.Do(s, func() error { return netlink.LinkAdd(wanted) }))
+	return k.Created(wanted.Type(), k.Call(s, func(h *netlink.Handle) error { return h.LinkAdd(wanted) }))
 }
 
 // Created gives the kernel's answer to a new link of a kind its meaning.
@@ -176,14 +169,10 @@ var options = map[string]string{"vlan": "VLAN_8021Q", "vrf": "NET_VRF"}
 // HasKind looks whether the kernel has links of a kind. The address of one byte
 // keeps it from making the other end of a pair.
 func (k *Kernel) HasKind(kind string) error {
-	h, err := k.Handle(Host)
-	if err != nil {
-		return err
-	}
 	a := netlink.NewLinkAttrs()
 	a.Name, a.HardwareAddr = NoName, net.HardwareAddr{0}
 	a.ParentIndex = 1 // without one the library does not ask for an ipvlan
-	err = h.LinkAdd(&netlink.GenericLink{LinkAttrs: a, LinkType: kind})
+	err := k.ask(Host, func(h *netlink.Handle) error { return h.LinkAdd(&netlink.GenericLink{LinkAttrs: a, LinkType: kind}) })
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		option, known := options[kind]
@@ -192,7 +181,7 @@ func (k *Kernel) HasKind(kind string) error {
 		}
 		return fmt.Errorf("this kernel has no links of the kind %s: it needs CONFIG_%s: %w", kind, option, unix.EOPNOTSUPP)
 	case errors.Is(err, unix.EPERM):
-		return Cause(err)
+		return err
 	}
 	return nil // it was refused for another reason
 }
@@ -207,7 +196,9 @@ func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...*nl.RtA
 	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	r.AddData(header)
 	for _, a := range attrs {
-		r.AddData(a)
+		if a != nil {
+			r.AddData(a)
+		}
 	}
 	if l.Index == 0 {
 		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.Name)))

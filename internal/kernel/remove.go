@@ -5,23 +5,20 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // RemoveLink deletes a link. One that is not there is success.
 func (k *Kernel) RemoveLink(s Side, l *Link) error {
-	h, err := k.Handle(s)
-	if err != nil {
-		return err
-	}
 	k.Invalidate(s, l.Name)
-	return gone(h.LinkDel(l.Typed))
+	return gone(k.ask(s, func(h *netlink.Handle) error { return h.LinkDel(l.Typed) }))
 }
 
 // gone is the error of a deletion: what is not there any more is success.
 func gone(err error) error {
-	if err = Cause(err); errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
@@ -33,27 +30,24 @@ func gone(err error) error {
 // call asks for. What is not there is success. Calls of RemoveLink at the same
 // time wait together too, as the kernel's lock is free by then.
 func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
-	h, err := k.Handle(s)
-	if err != nil {
-		return err
-	}
 	// People number groups from 0 on. A group of a call that died does no harm.
-	group := 1<<31 | uint32(time.Now().UnixNano())
-	some := false
+	group, members := 1<<31|uint32(time.Now().UnixNano()), 0
 	for _, l := range links {
 		k.Invalidate(s, l.Name)
-		err := Cause(h.LinkSetGroup(l.Typed, int(group)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := k.ask(s, func(h *netlink.Handle) error { return h.LinkSetGroup(l.Typed, int(group)) })
+		switch {
+		case err == nil:
+			members++
+		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
-		some = some || err == nil
 	}
-	if !some {
+	if members == 0 {
 		return nil
 	}
 	r := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
 	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	r.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
-	_, err = k.Execute(s, r, 0)
-	return gone(err)
+	_, err := k.Execute(s, r, 0)
+	return gone(Cause(err))
 }

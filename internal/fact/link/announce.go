@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
@@ -28,15 +29,11 @@ func (a Announce) Add(k *kernel.Kernel) error {
 	if err != nil || len(l.MAC) != 6 {
 		return err
 	}
-	h, err := k.Handle(kernel.Pod)
-	if err != nil {
-		return err
-	}
-	err = kernel.Cause(h.LinkSetHardwareAddr(l.Typed, l.MAC))
+	err = k.Call(kernel.Pod, func(h *netlink.Handle) error { return h.LinkSetHardwareAddr(l.Typed, l.MAC) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) {
 		return nil
 	}
-	return err
+	return kernel.Cause(err)
 }
 
 // Del does nothing: nobody needs to be told.

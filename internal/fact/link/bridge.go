@@ -163,17 +163,14 @@ func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
 	if !canFilter(l) {
 		return errNoVLANFiltering
 	}
-	h, err := k.Handle(kernel.Host)
-	if err != nil {
-		return err
-	}
 	on := &netlink.Bridge{LinkAttrs: newAttrs(b.Name, 0, nil), VlanFiltering: &b.VLANFiltering}
 	on.Index = l.Index
-	if err = kernel.Cause(h.LinkModify(on)); err == nil {
+	err := k.Call(kernel.Host, func(h *netlink.Handle) error { return h.LinkModify(on) })
+	if err == nil {
 		l, err = k.LinkAt(kernel.Host, l.Index)
 	}
 	if err != nil {
-		return fmt.Errorf("turn VLAN filtering on: %w", err)
+		return fmt.Errorf("turn VLAN filtering on: %w", kernel.Cause(err))
 	}
 	if !filters(l) {
 		return errNoVLANFiltering

@@ -25,15 +25,12 @@ func (v Veth) create(k *kernel.Kernel, mtu, master int) error {
 	for _, a := range []*nl.RtAttr{kernel.Name(v.Pod), kernel.MAC(v.mac()), kernel.NetnsFD(k.PodFD())} {
 		pod.AddChild(a)
 	}
-	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), info} {
+	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), kernel.Master(master), info} {
 		r.AddData(a)
 	}
 	if mtu != 0 {
 		pod.AddChild(kernel.MTU(mtu))
 		r.AddData(kernel.MTU(mtu))
-	}
-	if master != 0 {
-		r.AddData(kernel.Master(master))
 	}
 	_, err := k.Execute(kernel.Host, r, 0)
 	return k.Created("veth", err)

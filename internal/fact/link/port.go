@@ -27,21 +27,19 @@ func (p Port) Add(k *kernel.Kernel) error {
 	if !p.Hairpin && !p.Isolated {
 		return nil
 	}
-	h, err := k.Handle(kernel.Host)
-	if err != nil {
-		return err
-	}
 	l, err := k.Link(kernel.Host, p.Link)
 	if err != nil {
 		return err
 	}
-	if p.Hairpin {
-		err = h.LinkSetHairpin(l.Typed, true)
-	}
-	if p.Isolated && err == nil {
-		err = h.LinkSetIsolated(l.Typed, true)
-	}
-	return kernel.Cause(err)
+	return kernel.Cause(k.Call(kernel.Host, func(h *netlink.Handle) (err error) {
+		if p.Hairpin {
+			err = h.LinkSetHairpin(l.Typed, true)
+		}
+		if p.Isolated && err == nil {
+			err = h.LinkSetIsolated(l.Typed, true)
+		}
+		return err
+	}))
 }
 
 // Del does nothing: see Port.
@@ -108,12 +106,9 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	h, err := k.Handle(kernel.Host)
-	if err != nil {
-		return err
-	}
 	if byDefault != 0 && byDefault != v.Access && !v.KeepDefault {
-		if err := h.BridgeVlanDel(l.Typed, byDefault, false, false, false, true); err != nil {
+		err := k.Call(kernel.Host, func(h *netlink.Handle) error { return h.BridgeVlanDel(l.Typed, byDefault, false, false, false, true) })
+		if err != nil {
 			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, kernel.Cause(err))
 		}
 	}
@@ -122,7 +117,10 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 		if last == r.First {
 			last = 0 // the library takes no range of one
 		}
-		if err := h.BridgeVlanAddRange(l.Typed, r.First, last, false, false, false, true); err != nil {
+		err := k.Call(kernel.Host, func(h *netlink.Handle) error {
+			return h.BridgeVlanAddRange(l.Typed, r.First, last, false, false, false, true)
+		})
+		if err != nil {
 			return fmt.Errorf("join VLAN %v: %w", r, kernel.Cause(err))
 		}
 	}
@@ -130,7 +128,8 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 		return nil
 	}
 	// It comes last, as a trunk with the same VLAN would take its flags away.
-	if err := h.BridgeVlanAdd(l.Typed, v.Access, true, true, false, true); err != nil {
+	err = k.Call(kernel.Host, func(h *netlink.Handle) error { return h.BridgeVlanAdd(l.Typed, v.Access, true, true, false, true) })
+	if err != nil {
 		return fmt.Errorf("join VLAN %d: %w", v.Access, kernel.Cause(err))
 	}
 	return nil
@@ -167,26 +166,21 @@ func (v VLANs) Check(k *kernel.Kernel) error {
 	}
 	for _, r := range v.Trunk {
 		for id := r.First; id <= r.Last; id++ {
-			if _, ok := have[id]; !ok {
+			if have[id] == nil {
 				return fmt.Errorf("the port is not in VLAN %d", id)
 			}
 		}
 	}
-	return v.checkLeft(k, have)
+	byDefault, err := v.byDefault(k)
+	if err == nil && have[byDefault] != nil && !v.KeepDefault && !v.wants(byDefault) {
+		err = fmt.Errorf("the port is still in the default VLAN %d", byDefault)
+	}
+	return err
 }
 
-func (v VLANs) checkLeft(k *kernel.Kernel, have map[uint16]*nl.BridgeVlanInfo) error {
-	byDefault, err := v.byDefault(k)
-	wanted := byDefault == v.Access || slices.ContainsFunc(v.Trunk, func(r VLANRange) bool {
-		return r.First <= byDefault && byDefault <= r.Last
-	})
-	if err != nil || v.KeepDefault || wanted {
-		return err
-	}
-	if _, ok := have[byDefault]; ok {
-		return fmt.Errorf("the port is still in the default VLAN %d", byDefault)
-	}
-	return nil
+// wants reports whether the port is to be in a VLAN.
+func (v VLANs) wants(id uint16) bool {
+	return id == v.Access || slices.ContainsFunc(v.Trunk, func(r VLANRange) bool { return r.First <= id && id <= r.Last })
 }
 
 // vlansOf lists the VLANs of one port.
@@ -200,7 +194,7 @@ func vlansOf(k *kernel.Kernel, l *kernel.Link) (map[uint16]*nl.BridgeVlanInfo, e
 		return ports[int32(l.Index)], err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", err)
+		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", kernel.Cause(err))
 	}
 	have := map[uint16]*nl.BridgeVlanInfo{}
 	for _, vlan := range list {

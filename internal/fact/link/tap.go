@@ -148,14 +148,16 @@ func ioctl(tun *os.File, request uint, value int) error {
 
 // permit names who may open the device.
 func (t Tap) permit(tun *os.File) error {
-	if t.Owner != nil {
-		if err := ioctl(tun, unix.TUNSETOWNER, int(*t.Owner)); err != nil {
-			return fmt.Errorf("owner %d: %w", *t.Owner, err)
+	for _, who := range []struct {
+		is      string
+		id      *uint32
+		request uint
+	}{{"owner", t.Owner, unix.TUNSETOWNER}, {"group", t.Group, unix.TUNSETGROUP}} {
+		if who.id == nil {
+			continue
 		}
-	}
-	if t.Group != nil {
-		if err := ioctl(tun, unix.TUNSETGROUP, int(*t.Group)); err != nil {
-			return fmt.Errorf("group %d: %w", *t.Group, err)
+		if err := ioctl(tun, who.request, int(*who.id)); err != nil {
+			return fmt.Errorf("%s %d: %w", who.is, *who.id, err)
 		}
 	}
 	return nil
@@ -182,10 +184,7 @@ func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
 	if err != nil {
 		return err
 	}
-	attrs := []*nl.RtAttr{kernel.MAC(t.MAC)}
-	if t.MTU != 0 {
-		attrs = append(attrs, kernel.MTU(t.MTU))
-	}
+	attrs := []*nl.RtAttr{kernel.MAC(t.MAC), kernel.MTU(t.MTU)}
 	if master != nil {
 		attrs = append(attrs, kernel.Master(master.Index))
 	}
@@ -201,6 +200,10 @@ func (t Tap) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
+	master, err := t.master(k)
+	if err != nil {
+		return err
+	}
 	tun := l.Typed.(*netlink.Tuntap)
 	multiQueue := tun.Flags&netlink.TUNTAP_MULTI_QUEUE != 0
 	switch {
@@ -212,16 +215,7 @@ func (t Tap) Check(k *kernel.Kernel) error {
 		return fmt.Errorf("its mac is %v", l.MAC)
 	case t.MTU != 0 && l.MTU != t.MTU:
 		return fmt.Errorf("its mtu is %d", l.MTU)
-	}
-	return t.checkMaster(k, l)
-}
-
-func (t Tap) checkMaster(k *kernel.Kernel, l *kernel.Link) error {
-	master, err := t.master(k)
-	if err != nil || master == nil {
-		return err
-	}
-	if l.Master != master.Index {
+	case master != nil && l.Master != master.Index:
 		return fmt.Errorf("it is no port of %s", master.Name)
 	}
 	return nil
