@@ -356,7 +356,7 @@ func TestBadPortmap(t *testing.T) {
 		port(good): {7, "there is no prevResult"},
 		port(good) + `,"prevResult":{"cniVersion":"1.0.0"}`:                                     {7, "prevResult has no address of eth0, and port 80 leads to one"},
 		`"markMasqBit":32,` + port(good) + ips:                                                  {7, "markMasqBit is 32, and can be 0 to 31"},
-		`"markMasqBit":12,` + port(good) + ips:                                                  {7, "markMasqBit is 12: that bit says which packets firewall admits"},
+		`"markMasqBit":12,` + port(good) + ips:                                                  {7, "markMasqBit is 12: that bit says which packets firewall lets through"},
 		`"markMasqBit":3,"externalSetMarkChain":"X",` + port(good) + ips:                        {7, "markMasqBit and externalSetMarkChain exclude one another"},
 		`"backend":"nftables","externalSetMarkChain":"X",` + port(good) + ips:                   {7, "externalSetMarkChain is for the backend iptables"},
 		`"backend":"iptables","externalSetMarkChain":"-j",` + port(good) + ips:                  {7, `externalSetMarkChain: "-j" is no name of a chain`},

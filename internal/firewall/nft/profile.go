@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/conditions"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -29,7 +30,6 @@ type Profile struct {
 	V4 []string `json:"v4,omitempty"`
 	V6 []string `json:"v6,omitempty"`
 
-	rules [2]wire.Rule // the conditions' expressions
 	// parts are the messages that make it. They are made here and not where they
 	// are sent, so that plugins without profiles do not carry them.
 	parts part
@@ -41,19 +41,20 @@ func NewProfile(markBit int, v4, v6 []string) (*Profile, error) {
 		return nil, nil
 	}
 	if markBit == forwardBit {
-		return nil, fmt.Errorf("markMasqBit is %d: that bit says which packets firewall admits; take another one", markBit)
+		return nil, fmt.Errorf("markMasqBit is %d: that bit says which packets firewall lets through; take another one", markBit)
 	}
 	p := &Profile{MarkBit: markBit, V4: v4, V6: v6}
+	var matches [2]wire.Rule
 	for i, words := range [][]string{v4, v6} {
-		conditions, err := parseConditions(words, i == 1)
+		rule, err := conditions.Parse(words, i == 1, uint32(profileIDs+100*(i+1)))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", [...]string{"conditionsV4", "conditionsV6"}[i], err)
+			return nil, fmt.Errorf("conditionsV%d: %w", 4+2*i, err)
 		}
-		p.rules[i] = compile(conditions, uint32(profileIDs+100*(i+1)))
+		matches[i] = rule
 	}
 	h := name.Hash(p.String())
 	p.Suffix = "_" + hex.EncodeToString(h[:4])
-	p.parts = p.static(inet)
+	p.parts = p.static(inet, matches)
 	return p, nil
 }
 
@@ -84,9 +85,10 @@ func (p *Profile) hairpinSuffix() string {
 	return p.Suffix
 }
 
-// static makes the profile. Its first message is refused where it is there
-// already, so that of two who make it at once the rules come in only once.
-func (p *Profile) static(t *table) part {
+// static makes the profile, of what packets of each of the two families must
+// match. Its first message is refused where it is there already, so that of two
+// who make it at once the rules come in only once.
+func (p *Profile) static(t *table, matches [2]wire.Rule) part {
 	chain := "ports" + p.Suffix
 	batch := part{exclusively(t.NewChain(wire.Chain{Name: chain}))}
 	if p.conditional() {
@@ -96,8 +98,8 @@ func (p *Profile) static(t *table) part {
 		batch = append(batch, t.NewRules(chain, portRules(p.Suffix, profileIDs)...)...)
 	}
 	for i, family := range [][]wire.Expr{wire.Family4(), wire.Family6()} {
-		r := wire.Match(family, p.rules[i].Exprs, wire.One(wire.Jump(chain)))
-		r.Anonymous = p.rules[i].Anonymous
+		r := wire.Match(family, matches[i].Exprs, wire.One(wire.Jump(chain)))
+		r.Anonymous = matches[i].Anonymous
 		batch = append(batch, t.NewRules("profiles", r)...)
 	}
 	if p.MarkBit != DefaultMarkBit {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/conditions"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/filter"
 )
@@ -102,9 +103,9 @@ func (c *Conf) choose() (err error) {
 // wordsOf is the key of conditions that one backend alone understands.
 func wordsOf(key string, words Conditions, six bool) []filter.Key {
 	switch {
-	case nft.OwnWords(words):
+	case conditions.NftWords(words):
 		return []filter.Key{{Name: key, Backends: []string{filter.Nftables}}}
-	case nft.IptablesWords(words, six):
+	case conditions.IptablesOnly(words, six):
 		return []filter.Key{{Name: key, Backends: []string{filter.Iptables}}}
 	}
 	return nil

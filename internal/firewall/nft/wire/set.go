@@ -18,6 +18,7 @@ var (
 	InetProto   = Datatype{12, 1}
 	InetService = Datatype{13, 2}
 	MarkType    = Datatype{19, 4}
+	CtState     = Datatype{26, 4}
 	IfNameType  = Datatype{41, unix.IFNAMSIZ}
 	VerdictType = Datatype{unix.NFT_DATA_VERDICT, 0}
 )
@@ -74,7 +75,7 @@ func (t Table) NewSet(s Set, id uint32) Message {
 // byteOrder tells the nft program how to print keys that are not in network
 // order (NFTNL_UDATA_SET_KEYBYTEORDER, BYTEORDER_HOST_ENDIAN).
 func (d Datatype) byteOrder() []Attr {
-	if d != MarkType && d != IfNameType {
+	if d != MarkType && d != CtState && d != IfNameType {
 		return nil
 	}
 	return []Attr{Bytes(unix.NFTA_SET_USERDATA, append([]byte{0, 4}, Native(1)...))}

@@ -1,6 +1,7 @@
-package nft
+package conditions
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,50 +47,49 @@ func TestConditions(t *testing.T) {
 		{false, []string{"iifname { eth0, eth1 }"}, `iifname { "eth0", "eth1" }`},
 		{false, []string{"meta mark 0x10", "mark 16", "-m mark --mark 0x10"}, "meta mark 0x10"},
 		{false, []string{"meta mark & 0xff != 0x10", "-m mark ! --mark 0x10/0xff"}, "meta mark and 0xff != 0x10"},
-		{false, []string{"ct state new,established", "-m conntrack --ctstate NEW,ESTABLISHED"}, "ct state established,new"},
+		{false, []string{"ct state new", "-m state --state NEW"}, "ct state == new"},
+		{false, []string{"ct state != invalid", "! --ctstate INVALID"}, "ct state != invalid"},
+		{false, []string{"ct state new,established", "-m conntrack --ctstate NEW,ESTABLISHED"}, "ct state { established, new }"},
+		{false, []string{"ip saddr { 10.0.0.0/8, 10.1.0.0/16, 10.255.255.0-11.0.0.255, 12.0.0.0/8 }"}, "ip saddr { 10.0.0.0-11.0.0.255, 12.0.0.0/8 }"},
+		{false, []string{"-s 10.0.0.0/8,255.255.255.255"}, "ip saddr { 10.0.0.0/8, 255.255.255.255 }"},
 		{false, []string{"ether saddr 02:00:00:00:00:01", "-m mac --mac-source 02:00:00:00:00:01"}, "ether saddr 02:00:00:00:00:01"},
 		{false, []string{"iifname eth0 ip saddr 10.0.0.0/8 tcp dport {80,443} ip daddr {192.0.2.1,192.0.2.2}"},
 			`iifname "eth0" ip saddr 10.0.0.0/8 tcp dport { 80, 443 } ip daddr { 192.0.2.1, 192.0.2.2 }`},
 	}
 	s := kerneltest.New(t)
-	for _, c := range cases {
-		family := "ip"
-		expressions := wire.Family4()
-		if c.six {
-			family, expressions = "ip6", wire.Family6()
+	c, err := wire.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, test := range cases {
+		family, digit := wire.Family4(), "4"
+		if test.six {
+			family, digit = wire.Family6(), "6"
 		}
 		list := func() string {
 			out := s.Run("nft list ruleset")
 			s.Run("nft flush ruleset")
 			// How an implied family is shown depends on what follows it.
-			return strings.ReplaceAll(out, "meta nfproto ipv4 ", "")
+			return strings.ReplaceAll(out, "meta nfproto ipv"+digit+" ", "")
 		}
-		s.Run("nft 'table inet t { chain c { type nat hook prerouting priority 0; meta nfproto " + family[:2] + "v" + map[bool]string{false: "4", true: "6"}[c.six] + " " + c.rule + " accept; }; }'")
-		want := strings.ReplaceAll(list(), "meta nfproto ipv6 ", "")
-		for _, words := range c.words {
-			conditions, err := parseConditions(strings.Fields(words), c.six)
+		s.Run("nft 'table inet t { chain c { type nat hook prerouting priority 0; meta nfproto ipv" + digit + " " + test.rule + " accept; }; }'")
+		want := list()
+		for _, words := range test.words {
+			rule, err := Parse(strings.Fields(words), test.six, 100)
 			if err != nil {
 				t.Errorf("%s: %v", words, err)
 				continue
 			}
-			r := compile(conditions, profileIDs)
-			r.Exprs = append(append(expressions[:2:2], r.Exprs...), wire.Accept())
-			tab := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
-			conn, err := dial()
-			if err != nil {
-				t.Fatal(err)
-			}
-			batch := append([]wire.Message{
-				tab.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, wire.String(unix.NFTA_TABLE_NAME, "t")),
-				tab.NewChain(wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}),
-			}, tab.NewRules("c", r)...)
-			err = conn.Commit(batch, 0)
-			conn.Close()
-			if err != nil {
+			rule.Exprs = slices.Concat(family, rule.Exprs, wire.One(wire.Accept()))
+			table := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
+			chain := wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}
+			batch := append([]wire.Message{table.NewTable(""), table.NewChain(chain)}, table.NewRules("c", rule)...)
+			if err := c.Commit(batch, 0); err != nil {
 				t.Errorf("%s: %v", words, err)
 				continue
 			}
-			s.Same(words, want, strings.ReplaceAll(list(), "meta nfproto ipv6 ", ""))
+			s.Same(words, want, list())
 		}
 	}
 }
@@ -98,11 +98,17 @@ func TestConditions(t *testing.T) {
 func TestConditionErrors(t *testing.T) {
 	for words, part := range map[string]string{
 		"ip6 saddr ::1":                     `ip6 does not match what these conditions are for: ip does`,
-		"ip saddr":                          "it ends where a value is wanted",
+		"ip saddr":                          "it ends where an IPv4 address",
+		"ip saddr 10.0.0.1,":                "it ends where an IPv4 address",
+		"iifname { eth*, lo }":              "a name with a wildcard cannot be one of several",
+		"iifname }":                         `"}" is not understood: a value`,
+		"-i eth*":                           `"eth*" is not understood: an interface's name`,
+		"--mark 1/x":                        `"x" is not understood: a mark`,
+		"-m conntrack --ctstate DNAT":       `"DNAT" is not understood: new`,
 		"ip saddr 10.0.0.0/33":              `"10.0.0.0/33" is not understood`,
 		"ip saddr 2001:db8::1":              "an IPv4 address",
 		"ip ttl 3":                          `"ttl" is not understood: saddr, daddr`,
-		"socket cgroupv2":                   `"socket" is not understood: ip or ip6 saddr`,
+		"socket cgroupv2":                   `"socket" is not understood: ip, meta`,
 		"tcp dport http":                    `"http" is not understood: a port's number`,
 		"tcp dport 70000":                   `"70000" is not understood`,
 		"tcp dport {80":                     "',' or '}'",
@@ -115,7 +121,7 @@ func TestConditionErrors(t *testing.T) {
 		"-m string --string x":              `"string" is not understood: -m with tcp`,
 		"ip saddr 10.0.0.1 } ; add table x": `"}" is not understood`,
 	} {
-		_, err := parseConditions([]string{words}, false)
+		_, err := Parse([]string{words}, false, 0)
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %v, and %q is wanted", words, err, part)
 		}
