@@ -73,6 +73,8 @@ var drops = map[string]struct{ setup, show, words string }{
 	"a policy by hand": {`nft 'table inet filter { chain forward { type filter hook forward priority filter; policy drop; ct state vmap { established : accept, invalid : drop }; }; }'`,
 		"nft list table inet filter", `accept comment "catena: pods are forwarded`},
 	"a last rule that rejects": {`iptables-nft -A FORWARD -j REJECT; ip6tables-nft -A FORWARD -j REJECT`, "iptables-nft -S FORWARD", "--mark 0x1000/0x1000 "},
+	"a last rule that leaves all to the policy": {`for i in iptables-nft ip6tables-nft; do $i -P FORWARD DROP; $i -A FORWARD -i lo -j ACCEPT; $i -A FORWARD -j RETURN; done`,
+		"iptables-nft -S FORWARD", "--mark 0x1000/0x1000 "},
 	"a last rule that logs and drops": {`for i in iptables-nft ip6tables-nft; do
 		$i -N LOGDROP; $i -A LOGDROP -m comment --comment odd -j LOG; $i -A LOGDROP -j DROP; $i -A FORWARD -i lo -j ACCEPT; $i -A FORWARD -m comment --comment rest -j LOGDROP; done`,
 		"iptables-nft -S FORWARD", "--mark 0x1000/0x1000 "},

@@ -97,7 +97,7 @@ func Left(before, after string, bridges ...string) (shared, left []string) {
 }
 
 var (
-	sharedFile = regexp.MustCompile(`^file \S+(/catena/nft/ready/\S+|/catena/nft/opened/rules|/lock|/last_reserved_ip\.\S+|\.lock) `)
+	sharedFile = regexp.MustCompile(`^file \S+(/catena/nft/ready/\S+|/catena/nft/forwardrules/rules|/lock|/last_reserved_ip\.\S+|\.lock) `)
 	sharedLine = regexp.MustCompile(`^(` + strings.Join([]string{
 		`dir `,
 		`sysctl net/ipv[46]/.*forward`,

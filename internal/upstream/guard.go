@@ -6,7 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -15,7 +16,7 @@ import (
 // the attachment's own in the table bridge nat, and a jump to the first.
 type Guard struct{ Owner name.Attachment }
 
-var bridgeNAT = nft.Table{Family: unix.NFPROTO_BRIDGE, Name: "nat"}
+var bridgeNAT = wire.Table{Family: unix.NFPROTO_BRIDGE, Name: "nat"}
 
 const (
 	guardPrefix = "cni-br-iface-"
@@ -27,7 +28,7 @@ func (g Guard) chain() string { return guardPrefix + g.Owner.ContainerID + "-" +
 // Holds looks for the jump and what it leads to.
 func (g Guard) Holds() (bool, error) {
 	c := chains{table: bridgeNAT, names: []string{g.chain()}}
-	return c.have(func(r nft.Rule) bool { return r.Jump == g.chain()+"-mac" })
+	return c.have(func(r othertables.Rule) bool { return r.Jump == g.chain()+"-mac" })
 }
 
 // Remove takes the jump and the chains away, and the table with the last of them.
@@ -35,25 +36,25 @@ func (g Guard) Remove() error { return removeGuard(g.chain()) }
 
 func removeGuard(chain string) error {
 	c := chains{table: bridgeNAT, names: []string{chain, chain + "-mac"}, static: []string{guardHook}}
-	return c.open(func(o *nft.Others) error {
-		return o.Change(func() (edits []nft.Edit, err error) {
+	return c.open(func(o othertables.Conn) error {
+		return o.Change(func() (edits []wire.Message, err error) {
 			rules, err := o.Rules(bridgeNAT, guardHook)
 			if err != nil {
 				return nil, err
 			}
 			for _, r := range rules {
 				if r.Jump == chain {
-					edits = append(edits, nft.Without(bridgeNAT, guardHook, r))
+					edits = append(edits, othertables.DeleteRule(bridgeNAT, guardHook, r))
 				}
 			}
 			others := len(rules) - len(edits)
 			for _, name := range c.names {
-				there, err := o.Has(bridgeNAT, name)
+				there, err := o.HasChain(bridgeNAT, name)
 				if err != nil {
 					return nil, err
 				}
 				if there {
-					edits = append(edits, nft.WithoutChain(bridgeNAT, name)...)
+					edits = append(edits, othertables.DeleteChain(bridgeNAT, name)...)
 				}
 			}
 			if others > 0 {
@@ -73,7 +74,7 @@ func CollectGuards(k *kernel.Kernel) error {
 	}
 	var stale []string
 	c := chains{table: bridgeNAT, names: []string{guardHook}}
-	err = c.open(func(o *nft.Others) error {
+	err = c.open(func(o othertables.Conn) error {
 		rules, err := o.Rules(bridgeNAT, guardHook)
 		for _, r := range rules {
 			if strings.HasPrefix(r.Jump, guardPrefix) && !guardsOneOf(r, links) {
@@ -89,7 +90,7 @@ func CollectGuards(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-func guardsOneOf(r nft.Rule, links []*kernel.Link) bool {
+func guardsOneOf(r othertables.Rule, links []*kernel.Link) bool {
 	for _, l := range links {
 		padded := make([]byte, unix.IFNAMSIZ)
 		copy(padded, l.Name)

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/firewall/iptables"
-	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -22,7 +23,7 @@ type Masquerade struct {
 // masquerading has a rule for each address of a pod in masq_checks. Its comment
 // begins with hashes of the network, the interface and the container.
 var masquerading = chains{
-	table: nft.Table{Family: unix.NFPROTO_INET, Name: "cni_plugins_masquerade"},
+	table: wire.Table{Family: unix.NFPROTO_INET, Name: "cni_plugins_masquerade"},
 	names: []string{"masq_checks"}, static: []string{"postrouting"},
 }
 
@@ -31,14 +32,14 @@ func (m Masquerade) Holds() (bool, error) {
 	if there, err := iptables.Masquerades(m.Owner, m.Pods); err != nil || there {
 		return there, err
 	}
-	var wanted []func(nft.Rule) bool
+	var wanted []func(othertables.Rule) bool
 	for _, p := range m.Pods {
-		wanted = append(wanted, func(r nft.Rule) bool { return m.mine(r) && r.Names(p.Addr().AsSlice()) })
+		wanted = append(wanted, func(r othertables.Rule) bool { return m.mine(r) && r.Names(p.Addr().AsSlice()) })
 	}
 	return masquerading.have(wanted...)
 }
 
-func (m Masquerade) mine(r nft.Rule) bool {
+func (m Masquerade) mine(r othertables.Rule) bool {
 	return strings.HasPrefix(r.Comment, m.Owner.UpstreamInstance())
 }
 
@@ -51,7 +52,7 @@ func CollectMasquerade(network string, valid []name.Attachment) error {
 	for _, at := range valid {
 		alive = append(alive, at.UpstreamInstance())
 	}
-	return masquerading.remove(func(r nft.Rule) bool {
+	return masquerading.remove(func(r othertables.Rule) bool {
 		return strings.HasPrefix(r.Comment, name.UpstreamNetwork(network)) &&
 			!slices.ContainsFunc(alive, func(instance string) bool { return strings.HasPrefix(r.Comment, instance) })
 	})

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/firewall/iptables"
-	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -26,7 +27,7 @@ var hostports = []chains{ports(unix.NFPROTO_IPV4), ports(unix.NFPROTO_IPV6)}
 
 func ports(family uint8) chains {
 	return chains{
-		table: nft.Table{Family: family, Name: "cni_hostport"},
+		table: wire.Table{Family: family, Name: "cni_hostport"},
 		names: []string{"hostports", "hostip_hostports", "masquerading"}, static: []string{"prerouting", "output", "hostports_all"},
 	}
 }
@@ -43,7 +44,7 @@ func (p Ports) Holds() (bool, error) {
 	return there, errors.Join(errs...)
 }
 
-func (p Ports) mine(r nft.Rule) bool {
+func (p Ports) mine(r othertables.Rule) bool {
 	return r.Comment == p.Owner.ContainerID && (len(p.Addrs) == 0 || slices.ContainsFunc(p.Addrs, func(a netip.Addr) bool { return r.Names(a.AsSlice()) }))
 }
 
@@ -67,7 +68,7 @@ func CollectPorts(network string, valid []name.Attachment) error {
 	isElsewhere := elsewhere(network)
 	var errs []error
 	for _, c := range hostports {
-		errs = append(errs, c.remove(func(r nft.Rule) bool {
+		errs = append(errs, c.remove(func(r othertables.Rule) bool {
 			if _, seen := known[r.Comment]; !seen {
 				known[r.Comment] = isElsewhere(r.Comment)
 			}

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact"
-	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -71,16 +72,16 @@ func (o Or) Del(k *kernel.Kernel) error { return errors.Join(o.Fact.Del(k), o.Th
 
 // chains are chains of one of upstream's tables that rules of attachments are in.
 type chains struct {
-	table nft.Table
+	table wire.Table
 	names []string
 	// static are the table's other chains, which are the same for all.
 	static []string
 }
 
 // remove takes rules out of the chains, and the table with the last of them.
-func (c chains) remove(mine func(nft.Rule) bool) error {
-	return c.open(func(o *nft.Others) error {
-		return o.Change(func() (edits []nft.Edit, err error) {
+func (c chains) remove(mine func(othertables.Rule) bool) error {
+	return c.open(func(o othertables.Conn) error {
+		return o.Change(func() (edits []wire.Message, err error) {
 			left := 0
 			for _, chain := range c.names {
 				rules, err := o.Rules(c.table, chain)
@@ -89,7 +90,7 @@ func (c chains) remove(mine func(nft.Rule) bool) error {
 				}
 				for _, r := range rules {
 					if mine(r) {
-						edits = append(edits, nft.Without(c.table, chain, r))
+						edits = append(edits, othertables.DeleteRule(c.table, chain, r))
 					} else {
 						left++
 					}
@@ -104,7 +105,7 @@ func (c chains) remove(mine func(nft.Rule) bool) error {
 }
 
 // whole is the table's end, unless somebody else has chains there.
-func (c chains) whole(o *nft.Others, edits []nft.Edit) ([]nft.Edit, error) {
+func (c chains) whole(o othertables.Conn, edits []wire.Message) ([]wire.Message, error) {
 	all, err := o.Chains(c.table)
 	if err != nil || len(all) == 0 {
 		return edits, err
@@ -114,12 +115,12 @@ func (c chains) whole(o *nft.Others, edits []nft.Edit) ([]nft.Edit, error) {
 			return edits, nil
 		}
 	}
-	return []nft.Edit{nft.WithoutTable(c.table)}, nil
+	return []wire.Message{othertables.DeleteTable(c.table)}, nil
 }
 
 // have reports whether there is a rule for each of those that are wanted.
-func (c chains) have(wanted ...func(nft.Rule) bool) (found bool, err error) {
-	err = c.open(func(o *nft.Others) error {
+func (c chains) have(wanted ...func(othertables.Rule) bool) (found bool, err error) {
+	err = c.open(func(o othertables.Conn) error {
 		rules, err := o.Rules(c.table, c.names[0])
 		found = len(wanted) > 0
 		for _, w := range wanted {
@@ -131,8 +132,8 @@ func (c chains) have(wanted ...func(nft.Rule) bool) (found bool, err error) {
 }
 
 // open asks for the first of the chains, and goes on where it is there.
-func (c chains) open(do func(*nft.Others) error) error {
-	o, err := nft.OpenOthers()
+func (c chains) open(do func(othertables.Conn) error) error {
+	o, err := othertables.Dial()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil
 	}
@@ -140,7 +141,7 @@ func (c chains) open(do func(*nft.Others) error) error {
 		return err
 	}
 	defer o.Close()
-	if there, err := o.Has(c.table, c.names[0]); err != nil || !there {
+	if there, err := o.HasChain(c.table, c.names[0]); err != nil || !there {
 		return err
 	}
 	return do(o)

@@ -6,7 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/firewall/nft"
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 )
 
 // ruleset is one family's tables in one of the two forms that the kernel has
@@ -47,7 +48,7 @@ type placed struct {
 
 // each goes through both families and both forms, and does not stop at an error.
 func each(do func(six bool, r ruleset) error) error {
-	o, err := nft.OpenOthers()
+	o, err := othertables.Dial()
 	errs := []error{}
 	if err == nil {
 		defer o.Close()
@@ -55,7 +56,7 @@ func each(do func(six bool, r ruleset) error) error {
 		errs = append(errs, err)
 	}
 	for _, six := range families {
-		if o != nil {
+		if o.Conn != nil {
 			errs = append(errs, do(six, tables{o, six}))
 		}
 		errs = append(errs, do(six, older{six}))
@@ -79,31 +80,31 @@ func amend(table, chain string, look func(view) (edits, error)) (there bool, err
 
 // tables are those of the newer iptables.
 type tables struct {
-	o   *nft.Others
+	o   othertables.Conn
 	six bool
 }
 
-func (t tables) named(table string) nft.Table {
+func (t tables) named(table string) wire.Table {
 	if t.six {
-		return nft.Table{Family: unix.NFPROTO_IPV6, Name: table}
+		return wire.Table{Family: unix.NFPROTO_IPV6, Name: table}
 	}
-	return nft.Table{Family: unix.NFPROTO_IPV4, Name: table}
+	return wire.Table{Family: unix.NFPROTO_IPV4, Name: table}
 }
 
-func (t tables) has(table, chain string) (bool, error) { return t.o.Has(t.named(table), chain) }
+func (t tables) has(table, chain string) (bool, error) { return t.o.HasChain(t.named(table), chain) }
 
 // contains does not look closer: change will, without a program.
 func (t tables) contains(string, string) (bool, error) { return true, nil }
 
 func (t tables) change(table string, look func(view) (edits, error)) error {
 	in := t.named(table)
-	return t.o.Change(func() (out []nft.Edit, err error) {
+	return t.o.Change(func() (out []wire.Message, err error) {
 		e, err := look(live{t.o, in})
 		for _, r := range e.rules {
-			out = append(out, nft.Without(in, r.chain, r.found.(listed).Rule))
+			out = append(out, othertables.DeleteRule(in, r.chain, r.found.(listed).Rule))
 		}
 		for _, chain := range e.chains {
-			out = append(out, nft.WithoutChain(in, chain)...)
+			out = append(out, othertables.DeleteChain(in, chain)...)
 		}
 		return out, err
 	})
@@ -111,11 +112,11 @@ func (t tables) change(table string, look func(view) (edits, error)) error {
 
 // live is a table that is looked at bit by bit.
 type live struct {
-	o  *nft.Others
-	in nft.Table
+	o  othertables.Conn
+	in wire.Table
 }
 
-func (l live) has(chain string) (bool, error) { return l.o.Has(l.in, chain) }
+func (l live) has(chain string) (bool, error) { return l.o.HasChain(l.in, chain) }
 
 func (l live) rules(chain string) (out []found, err error) {
 	rules, err := l.o.Rules(l.in, chain)
@@ -125,7 +126,7 @@ func (l live) rules(chain string) (out []found, err error) {
 	return out, err
 }
 
-type listed struct{ nft.Rule }
+type listed struct{ othertables.Rule }
 
 func (l listed) jump() string              { return l.Jump }
 func (l listed) comment() string           { return l.Comment }

@@ -13,7 +13,7 @@ import (
 )
 
 // TestOwnedTable: a table that another program keeps for itself cannot be
-// opened. ADD and STATUS name it, and ADD leaves nothing.
+// changed. ADD and STATUS name it, and ADD leaves nothing.
 func TestOwnedTable(t *testing.T) {
 	s := kerneltest.New(t)
 	owner, err := dial()
@@ -42,7 +42,7 @@ func TestOwnedTable(t *testing.T) {
 	if text := s.Text(); strings.Contains(text, "n/c1/eth0") || strings.Contains(text, f.Owner.Key()) {
 		t.Errorf("ADD has left something:\n%s", text)
 	}
-	// Their owner lets the pods through: nothing is to be opened.
+	// Their owner lets the pods through: no rule is needed.
 	if err := owner.Commit(theirs.NewFirstRule("filter_FORWARD", wire.Match(wire.One(wire.Accept()))), 0); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/firewall/forwardrules"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
@@ -85,11 +86,8 @@ func (c conn) restore() {
 			fmt.Fprintf(os.Stderr, "put back nftables table %s: %v\n", t.Name, err)
 		}
 	}
-	keep := c.keepOpen
-	if restored { // the others have loaded their rules again too
-		keep = c.reopen
-	}
-	if err := keep(); err != nil {
+	// Where a table was gone, others have loaded their rules again too.
+	if err := forwardrules.Restore(c.Conn, restored); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/forwardrules"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
@@ -35,9 +36,8 @@ var (
 const DefaultMarkBit = 13
 
 // forwardBit is the bit of a packet's mark that says, while it is being forwarded,
-// that it is of a pod that Forward lets through. It tells the chains of others,
-// which cannot look into our sets.
-const forwardBit = 12
+// that it is of a pod that Forward lets through.
+const forwardBit = forwardrules.MarkBit
 
 const tableComment = "CNI plugins: pods are members of the sets, see their comments"
 

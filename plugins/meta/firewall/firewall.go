@@ -128,5 +128,5 @@ func traces(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
 }
 
 func collect(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
-	return errors.Join(nft.Collect(gc.Network, gc.Keeps), nft.Reopen(), firewalld.Restore(c.zone()))
+	return errors.Join(nft.Collect(gc.Network, gc.Keeps), nft.RestoreForward(), firewalld.Restore(c.zone()))
 }
