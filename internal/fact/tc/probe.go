@@ -16,7 +16,7 @@ import (
 // configs are the kernel's names for what it can be built without.
 var configs = map[string]string{
 	"tbf": "CONFIG_NET_SCH_TBF", "clsact": "CONFIG_NET_SCH_INGRESS", "prio": "CONFIG_NET_SCH_PRIO",
-	"fq_codel": "CONFIG_NET_SCH_FQ_CODEL", "mirred": "CONFIG_NET_ACT_MIRRED", "u32": "CONFIG_NET_CLS_U32", "ifb": "CONFIG_IFB",
+	"fq_codel": "CONFIG_NET_SCH_FQ_CODEL", "bfifo": "CONFIG_NET_SCH_FIFO", "mirred": "CONFIG_NET_ACT_MIRRED", "u32": "CONFIG_NET_CLS_U32", "ifb": "CONFIG_IFB",
 }
 
 // errLacks is the class of errors about what this kernel does not have.

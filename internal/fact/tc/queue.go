@@ -3,19 +3,23 @@ package tc
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Queue is where packets wait: each flow has its turn, and one that waits for
-// long is told to slow down (tc-fq_codel(8)). A kernel without it keeps the queue
-// that comes with the class above. It dies with what it hangs below.
+// long is told to slow down (tc-fq_codel(8)). A kernel without it has a queue
+// that is short instead: in the one that a tbf comes with, upstream's CHECK wants
+// 25 ms to wait, and behind a flow that takes 100 Mbit/s the tenth worst of
+// others' packets were on their way for 20 ms and more, not 4. It dies with what
+// it hangs below.
 type Queue struct {
 	On    Place
 	Below uint32 // Shaped or Exempt
+	Limit Limit  // that of the shaper above
 	// Asked says that it is wanted.
 	Asked bool
 }
@@ -48,34 +52,37 @@ func (q Queue) Add(k *kernel.Kernel) error {
 	}
 	queue := netlink.NewFqCodel(t.attrs(q.id(), q.Below))
 	queue.Limit = 1024 // packets
-	if err := t.add(queue); !errors.Is(err, errLacks) {
-		return err
+	err = t.add(queue)
+	if errors.Is(err, errLacks) {
+		// struct tc_fifo_qopt
+		err = t.addWith("bfifo", q.id(), q.Below, nl.NewRtAttr(nl.TCA_OPTIONS, nl.Uint32Attr(q.short())))
 	}
-	return nil
+	return err
+}
+
+// short is the length in bytes of a queue that is not fair: five milliseconds'
+// worth, but room for the thirty frames that TCP needs to get going again after a
+// loss.
+func (q Queue) short() uint32 {
+	const least, most = 45000, 4 << 20
+	return uint32(min(max(q.Limit.bytesPerSecond()/200, least), most))
 }
 
 // Del does nothing: see Queue.
 func (q Queue) Del(*kernel.Kernel) error { return nil }
 
-// Check looks for the queue.
+// Check looks for the queue. Upstream's shaper has none but its own.
 func (q Queue) Check(k *kernel.Kernel) error {
 	t, err := q.On.find(k)
 	if err != nil {
 		return err
 	}
-	there, err := t.at(q.Below)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && (q.upstreams(t) || errors.Is(lacking("fq_codel"), errLacks)):
+	if above, err := t.at(Root); err == nil && q.Below == Shaped && above.kind == "tbf" && !above.shaping().ours {
 		return nil
-	case err == nil && (there.handle != q.id() || there.kind != "fq_codel"):
-		return there.instead(t)
+	}
+	there, err := t.at(q.Below)
+	if err == nil && (there.handle != q.id() || there.kind != "fq_codel" && there.kind != "bfifo") {
+		err = there.instead(t)
 	}
 	return err
-}
-
-// upstreams reports whether the shaper above is upstream's, which has no queue but
-// its own.
-func (q Queue) upstreams(t target) bool {
-	above, err := t.at(Root)
-	return err == nil && q.Below == Shaped && above.kind == "tbf" && !above.shaping().ours
 }

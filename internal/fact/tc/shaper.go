@@ -8,7 +8,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -92,7 +91,7 @@ func (s Shaper) String() string {
 // Idle says that there is no limit.
 func (s Shaper) Idle() bool { return s.Limit.Rate == 0 }
 
-// Add makes the shaper. The message is by hand: netlink.Tbf cannot say a burst in
+// Add makes the shaper. Its options are by hand: netlink.Tbf cannot say a burst in
 // bytes, and without that a burst of one frame has no room for it when it is
 // rounded to ticks.
 func (s Shaper) Add(k *kernel.Kernel) error {
@@ -100,12 +99,7 @@ func (s Shaper) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	r := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(&nl.TcMsg{Ifindex: int32(t.link.Index), Handle: shaperID, Parent: s.Below})
-	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("tbf")))
-	r.AddData(s.Limit.options(t.link.MTU))
-	_, err = k.Execute(t.side, r, 0)
-	return t.taken(s.Below, made("tbf", err))
+	return t.taken(s.Below, t.addWith("tbf", shaperID, s.Below, s.Limit.options(t.link.MTU)))
 }
 
 // options are those of the filter on a link of an MTU.

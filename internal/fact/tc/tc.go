@@ -53,6 +53,16 @@ func (t target) add(q netlink.Qdisc) error {
 	return made(q.Type(), t.k.Call(t.side, func(h *netlink.Handle) error { return h.QdiscAdd(q) }))
 }
 
+// addWith is add for options that the library does not know.
+func (t target) addWith(kind string, handle, parent uint32, options *nl.RtAttr) error {
+	r := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	r.AddData(&nl.TcMsg{Ifindex: int32(t.link.Index), Handle: handle, Parent: parent})
+	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
+	r.AddData(options)
+	_, err := t.k.Execute(t.side, r, 0)
+	return made(kind, err)
+}
+
 // made explains the kernel's answer to a new discipline.
 func made(kind string, err error) error {
 	if errors.Is(err, unix.ENOENT) {

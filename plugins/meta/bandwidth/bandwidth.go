@@ -56,7 +56,7 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) fact.Pla
 	return slices.Concat(
 		fact.Plan{
 			tc.Bands{On: on, Exempt: exempt, End: end},
-			tc.Queue{On: on, Below: tc.Exempt, Asked: len(exempt) > 0},
+			tc.Queue{On: on, Below: tc.Exempt, Limit: l, Asked: len(exempt) > 0},
 		},
 		shaper(on, below, l),
 	)
@@ -65,7 +65,7 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) fact.Pla
 func shaper(on tc.Place, below uint32, l tc.Limit) fact.Plan {
 	return fact.Plan{
 		tc.Shaper{On: on, Below: below, Limit: l},
-		tc.Queue{On: on, Below: tc.Shaped, Asked: l.Rate != 0},
+		tc.Queue{On: on, Below: tc.Shaped, Limit: l, Asked: l.Rate != 0},
 	}
 }
 
