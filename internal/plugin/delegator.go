@@ -23,7 +23,7 @@ type Delegator[C any] struct {
 	Name string
 
 	// Validate is as a Plugin's. DEL and GC do without it where it fails.
-	Validate func(*At, *C) error
+	Validate func(*Call, *C) error
 	// Compose is the configuration of the other plugin. Beside an error, of the
 	// host's, comes what can be said all the same: enough for a plugin that finds
 	// by attachment what it has made.
@@ -42,8 +42,8 @@ func (p Delegator[C]) read(r *cni.Request) (c C, err error) {
 	_, err = r.PrevResult()
 	err = errors.Join(err, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
-		at := At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
-		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
+		call := Call{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult()}
+		err = cni.WithCode(cni.CodeConfig, p.Validate(&call, &c))
 	}
 	return c, err
 }

@@ -9,23 +9,23 @@ import (
 
 // evidence is what DEL tells the attachment's links by. Before version 0.4.0 the
 // runtime hands over no result, and libcni has kept one all the same.
-func (at At) evidence(r *cni.Request) link.Evidence {
-	return link.Evidence{Owner: at.Attachment, Result: func() link.Reported {
-		result := at.Prev
+func (call Call) evidence(r *cni.Request) link.Evidence {
+	return link.Evidence{Owner: call.Attachment, Result: func() link.Reported {
+		result := call.Prev
 		if result == nil {
-			result, _ = cni.ParseResult("", cni.KeptOf(at.Attachment).Result, r.Conf.CNIVersion)
+			result, _ = cni.ParseResult("", cni.KeptOf(call.Attachment).Result, r.Conf.CNIVersion)
 		}
-		return at.reported(result)
+		return call.reported(result)
 	}}
 }
 
 // reported is what a result says of the attachment's links.
-func (at At) reported(r *cni.Result) (said link.Reported) {
+func (call Call) reported(r *cni.Result) (said link.Reported) {
 	if r == nil {
 		return said
 	}
 	said.Host = map[string]string{}
-	own := cni.InterfaceOf(r, at.IfName, at.Netns)
+	own := cni.InterfaceOf(r, call.IfName, call.Netns)
 	if own != nil {
 		said.MAC, _ = net.ParseMAC(own.Mac)
 	}
@@ -34,7 +34,7 @@ func (at At) reported(r *cni.Result) (said link.Reported) {
 			said.Host[i.Name] = i.Mac
 		}
 	}
-	for _, ip := range cni.IPsOf(r, at.IfName, at.Netns) {
+	for _, ip := range cni.IPsOf(r, call.IfName, call.Netns) {
 		said.Addrs = append(said.Addrs, cni.Prefix(ip.Address))
 	}
 	return said

@@ -32,8 +32,8 @@ type Interface struct {
 
 // Facts are the addresses of the result that belong to the interface, the
 // interface being up, and the result's routes.
-func (i Interface) Facts(at At) fact.Plan {
-	ips := at.IPs()
+func (i Interface) Facts(call Call) fact.Plan {
+	ips := call.IPs()
 	var four, six []netip.Addr
 	var addrs fact.Plan
 	for _, ip := range ips {
@@ -47,7 +47,7 @@ func (i Interface) Facts(at At) fact.Plan {
 			Side: kernel.Pod, Link: i.Name, Prefix: prefix, Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
 		})
 	}
-	announced := len(addrs) > 0 && !i.Quiet && i.Port != "" && at.IPAM != announcing
+	announced := len(addrs) > 0 && !i.Quiet && i.Port != "" && call.IPAM != announcing
 	var p fact.Plan
 	if pairs := i.settings(len(four) > 0 && !announced, len(six) > 0); len(pairs) > 0 {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
@@ -55,14 +55,14 @@ func (i Interface) Facts(at At) fact.Plan {
 	p = append(p, addrs...)
 	up := link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0}
 	if !i.Aliased {
-		up.Alias = at.Alias()
+		up.Alias = call.Alias()
 	}
 	p = append(p, up)
 	if i.Detect == addr.Wait {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}
 	p = append(p, i.First...)
-	for _, r := range route.OfResult(i.Name, at.Result.Routes, ips) {
+	for _, r := range route.OfResult(i.Name, call.Result.Routes, ips) {
 		p = append(p, r)
 	}
 	if announced {

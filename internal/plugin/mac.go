@@ -27,8 +27,8 @@ type MACArgs struct {
 
 // FirstMAC is the hardware address that the runtime gives, or else the
 // configuration's own. Where neither gives one, it is nil.
-func (r RuntimeMAC) FirstMAC(at *At, own string) (net.HardwareAddr, error) {
-	return FirstMAC(r.RuntimeConfig.MAC, r.CNIArgs.CNI.MAC, at.Args["MAC"], own)
+func (r RuntimeMAC) FirstMAC(call *Call, own string) (net.HardwareAddr, error) {
+	return FirstMAC(r.RuntimeConfig.MAC, r.CNIArgs.CNI.MAC, call.Args["MAC"], own)
 }
 
 // FirstMAC reads the first hardware address that is given, of several places
@@ -55,8 +55,8 @@ func FirstMAC(places ...string) (net.HardwareAddr, error) {
 // PodMAC is the hardware address that the result has for the pod's interface.
 // A plugin later in the chain may have given it another than its own, or
 // upstream's plugin any.
-func (at At) PodMAC(own net.HardwareAddr) net.HardwareAddr {
-	if i := at.Interface(); i != nil {
+func (call Call) PodMAC(own net.HardwareAddr) net.HardwareAddr {
+	if i := call.Interface(); i != nil {
 		if m, err := FirstMAC(i.Mac); err == nil && m != nil {
 			return m
 		}

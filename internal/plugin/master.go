@@ -19,14 +19,14 @@ type OnMaster struct {
 }
 
 // Upper is the link that the configuration asks for, less what its kind adds.
-func (o OnMaster) Upper(at At) link.Upper {
-	return link.Upper{Link: at.IfName, Master: o.Master, InPod: o.InPod, MTU: o.MTU}
+func (o OnMaster) Upper(call Call) link.Upper {
+	return link.Upper{Link: call.IfName, Master: o.Master, InPod: o.InPod, MTU: o.MTU}
 }
 
 // Interface is the link as it is to be configured. Others share its segment, so
 // by default their addresses count.
-func (o OnMaster) Interface(at At) Interface {
-	return Interface{Name: at.IfName, Detect: Detection(o.DAD)}
+func (o OnMaster) Interface(call Call) Interface {
+	return Interface{Name: call.IfName, Detect: Detection(o.DAD)}
 }
 
 // Detection is the addr package's word for the value of a key dad.
@@ -47,49 +47,51 @@ func (o OnMaster) Ready(k *kernel.Kernel, kind string) error {
 	if err != nil || o.InPod {
 		return err
 	}
-	_, err = o.Upper(At{}).Below(k)
+	_, err = o.Upper(Call{}).Below(k)
 	return err
 }
 
 // IPs are the result's addresses that belong to the pod's interface.
-func (at At) IPs() []*cni.IPConfig { return cni.IPsOf(at.Result, at.IfName, at.Netns) }
+func (call Call) IPs() []*cni.IPConfig { return cni.IPsOf(call.Result, call.IfName, call.Netns) }
 
 // NoAddress says what the result has where IPs are none.
-func (at At) NoAddress() string {
-	if len(at.Result.IPs) == 0 {
-		return "no address of " + at.IfName
+func (call Call) NoAddress() string {
+	if len(call.Result.IPs) == 0 {
+		return "no address of " + call.IfName
 	}
-	return "no address of " + at.IfName + " but those of other interfaces"
+	return "no address of " + call.IfName + " but those of other interfaces"
 }
 
 // Interface is the pod's interface in the result, nil where that has none.
-func (at At) Interface() *cni.Interface { return cni.InterfaceOf(at.Result, at.IfName, at.Netns) }
+func (call Call) Interface() *cni.Interface {
+	return cni.InterfaceOf(call.Result, call.IfName, call.Netns)
+}
 
 // Prefixes are the pod's addresses.
-func (at At) Prefixes() (out []netip.Prefix) {
-	for _, ip := range at.IPs() {
+func (call Call) Prefixes() (out []netip.Prefix) {
+	for _, ip := range call.IPs() {
 		out = append(out, cni.Prefix(ip.Address))
 	}
 	return out
 }
 
 // Own reports whether an interface of a result is the attachment's, in the pod.
-func (at At) Own(i *cni.Interface) bool {
-	return i != nil && i.Name == at.IfName && i.Sandbox != ""
+func (call Call) Own(i *cni.Interface) bool {
+	return i != nil && i.Name == call.IfName && i.Sandbox != ""
 }
 
 // AddInterface puts the pod's interface behind those of the result, and gives it
 // the addresses that IPAM gave. An interface that takes over the addresses of
 // others stands in their place.
-func (at At) AddInterface() error {
-	r := at.Result
-	behind := at.Prev != nil && at.Result == at.Prev
-	if behind && at.takesAddresses {
+func (call Call) AddInterface() error {
+	r := call.Result
+	behind := call.Prev != nil && call.Result == call.Prev
+	if behind && call.takesAddresses {
 		r.Interfaces = nil
 	}
 	index := len(r.Interfaces)
-	r.Interfaces = append(r.Interfaces, &cni.Interface{Name: at.IfName, Sandbox: at.Netns})
-	if behind && !at.takesAddresses {
+	r.Interfaces = append(r.Interfaces, &cni.Interface{Name: call.IfName, Sandbox: call.Netns})
+	if behind && !call.takesAddresses {
 		return nil // they are the previous interfaces'
 	}
 	for _, ip := range r.IPs {

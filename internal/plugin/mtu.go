@@ -28,11 +28,11 @@ func checkMTU(mtu int) error {
 
 // fits refuses an MTU that leaves no IPv6 on an interface, where the pod's has an
 // address of it.
-func (at At) fits(mtu int) error {
+func (call Call) fits(mtu int) error {
 	if mtu <= 0 || mtu >= addr.MTUMin6 {
 		return nil
 	}
-	for _, p := range at.Prefixes() {
+	for _, p := range call.Prefixes() {
 		if p.Addr().Is6() {
 			return fmt.Errorf("mtu is %d, and must be %d or more for %v: IPv6 has no links with less (RFC 8200)", mtu, addr.MTUMin6, p)
 		}

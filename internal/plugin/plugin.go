@@ -18,8 +18,8 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// At is what the functions of a plugin know of the attachment.
-type At struct {
+// Call is one call of a plugin: what its functions know of the attachment.
+type Call struct {
 	name.Attachment
 	// Netns is the path of the pod's network namespace. It may be empty.
 	Netns string
@@ -32,9 +32,9 @@ type At struct {
 	Args map[string]string
 	// IPAM is the type of the plugin that addresses are delegated to, if any.
 	IPAM string
-	// Unseen says that the kernel has no link behind the result's interface, as
+	// NoNetdev says that the kernel has no link behind the result's interface, as
 	// where a driver in user space has the device.
-	Unseen bool
+	NoNetdev bool
 
 	takesAddresses bool
 	// inherited is how many interfaces of the result are of plugins before.
@@ -55,32 +55,32 @@ type Plugin[C any] struct {
 	Renews bool
 	// HostOnly plugins never open the pod's namespace.
 	HostOnly bool
-	// Nameless plugins do not mind a configuration without a network's name.
-	Nameless bool
+	// AllowNoName plugins do not mind a configuration without a network's name.
+	AllowNoName bool
 	// Builtin are the IPAM plugins that are part of this one's program.
 	Builtin []ipam.Plugin
 	// NeedsIPAM plugins cannot do without addresses.
 	NeedsIPAM bool
-	// Behind plugins make an interface that may stand behind those of plugins
+	// MayChain plugins make an interface that may stand behind those of plugins
 	// before them. Without IPAM the result is then theirs, with one more.
-	Behind bool
+	MayChain bool
 	// TakesAddresses plugins take over the addresses of such a result, in which
 	// their interface is then the only one, as in upstream's.
 	TakesAddresses bool
 
 	// Validate holds the configuration against itself and merges the places
 	// that a value can come from. DEL does without it where it fails.
-	Validate func(*At, *C) error
+	Validate func(*Call, *C) error
 	// MTU is the MTU that the configuration asks for, or 0 or link.AutoMTU.
 	MTU func(C) int
 	// Complete makes IPAM's or the previous result the attachment's own: its
 	// interfaces, gateways and routes. Hardware addresses are filled in later.
-	Complete func(At, C) error
+	Complete func(Call, C) error
 	// Report adds to the result what only the kernel can tell, once the facts are
 	// true.
-	Report func(*kernel.Kernel, At) error
+	Report func(*kernel.Kernel, Call) error
 	// Want lists the facts. On DEL it knows the attachment alone.
-	Want func(At, C) fact.Plan
+	Want func(Call, C) fact.Plan
 	// Ready looks whether an ADD could succeed now.
 	Ready func(*kernel.Kernel, C) error
 	// Traces lists the attachments that have something on the host, for GC.
@@ -112,40 +112,40 @@ func (gc GC) Keeps(comment string) bool {
 
 func (p Plugin[C]) title() string   { return p.Name }
 func (p Plugin[C]) shapes() []any   { return []any{new(C)} }
-func (p Plugin[C]) needsName() bool { return !p.Nameless }
+func (p Plugin[C]) needsName() bool { return !p.AllowNoName }
 
 // read decodes and validates the plugin's own configuration.
-func (p Plugin[C]) read(r *cni.Request) (at At, c C, err error) {
-	at = At{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult(), IPAM: r.Conf.IPAM.Type}
-	at.Args, err = cni.ParseArgs(r.Args, p.Args...)
+func (p Plugin[C]) read(r *cni.Request) (call Call, c C, err error) {
+	call = Call{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult(), IPAM: r.Conf.IPAM.Type}
+	call.Args, err = cni.ParseArgs(r.Args, p.Args...)
 	if p.Args == nil {
 		err = nil // a plugin that looks at no arguments minds none
 	}
 	prev, perr := r.PrevResult()
-	at.Prev, at.takesAddresses = prev, p.TakesAddresses
+	call.Prev, call.takesAddresses = prev, p.TakesAddresses
 	err = errors.Join(err, perr, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
-		err = cni.WithCode(cni.CodeConfig, p.Validate(&at, &c))
+		err = cni.WithCode(cni.CodeConfig, p.Validate(&call, &c))
 	}
 	if err == nil && p.MTU != nil {
 		err = cni.WithCode(cni.CodeConfig, checkMTU(p.MTU(c)))
 	}
-	return at, c, err
+	return call, c, err
 }
 
-func (p Plugin[C]) want(at At, c C) fact.Plan {
+func (p Plugin[C]) want(call Call, c C) fact.Plan {
 	if p.Want == nil {
 		return nil
 	}
-	return p.Want(at, c)
+	return p.Want(call, c)
 }
 
-func (p Plugin[C]) complete(at At, c C) (err error) {
+func (p Plugin[C]) complete(call Call, c C) (err error) {
 	if p.Complete != nil {
-		err = p.Complete(at, c)
+		err = p.Complete(call, c)
 	}
 	if err == nil && p.MTU != nil {
-		err = at.fits(p.MTU(c))
+		err = call.fits(p.MTU(c))
 	}
 	return cni.WithCode(cni.CodeConfig, err)
 }
@@ -168,7 +168,7 @@ func (p Plugin[C]) open(netns string) (*kernel.Kernel, error) {
 }
 
 func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
-	at, c, err := p.read(r)
+	call, c, err := p.read(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,17 +176,17 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	undo, err := p.attach(r, k, &at, c)
+	undo, err := p.attach(r, k, &call, c)
 	if err != nil {
 		k.Close()
 		return nil, nil, err
 	}
-	return at.Result, func() error { defer k.Close(); return undo() }, nil
+	return call.Result, func() error { defer k.Close(); return undo() }, nil
 }
 
 // attach is ADD. Where it fails, it has taken everything back; where it does
 // not, it returns what would.
-func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo func() error, err error) {
+func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (undo func() error, err error) {
 	if p.makesLink() {
 		// Before an address is asked for: the release that would follow a failure
 		// would take the address of the attachment that is there.
@@ -194,33 +194,33 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, at *At, c C) (undo f
 			return nil, err
 		}
 	}
-	bare, err := p.bareLink(r, k, *at, c)
+	bare, err := p.linkBeforeIPAM(r, k, *call, c)
 	if err != nil {
 		return nil, err
 	}
-	release, err := p.addresses(r, at)
+	release, err := p.addresses(r, call)
 	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	var former fact.Plan
 	if p.Renews {
-		former = p.want(*at, c) // as DEL sees it
+		former = p.want(*call, c) // as DEL sees it
 	}
-	if err = p.complete(*at, c); err == nil {
+	if err = p.complete(*call, c); err == nil {
 		err = renew(former, k)
 	}
 	if err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
-	facts := p.want(*at, c).Without(bare)
+	facts := p.want(*call, c).Without(bare)
 	if err := facts.Add(k); err != nil {
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	facts = append(bare, facts...)
 	undo = func() error { return errors.Join(facts.Del(k), release()) }
-	err = p.fillIn(k, r, at)
+	err = p.fillIn(k, r, call)
 	if err == nil && p.Report != nil {
-		err = p.Report(k, *at)
+		err = p.Report(k, *call)
 	}
 	if err != nil {
 		return nil, errors.Join(err, undo())
@@ -242,26 +242,26 @@ func renew(former fact.Plan, k *kernel.Kernel) error {
 
 // makesLink says that the plugin is at the head of an attachment's chain, or
 // could be: it makes the interface and asks for its addresses.
-func (p Plugin[C]) makesLink() bool { return !p.Chained && !p.Nameless }
+func (p Plugin[C]) makesLink() bool { return !p.Chained && !p.AllowNoName }
 
-// blind are the IPAM plugins that do not look at the pod. Any other may speak
+// offlineIPAM are the IPAM plugins that do not look at the pod. Any other may speak
 // over its interface, as dhcp does, and is asked when that is there and up.
-var blind = []string{"", "host-local", "static"}
+var offlineIPAM = []string{"", "host-local", "static"}
 
-// bareLink makes true what the plan has without addresses, before an IPAM plugin
+// linkBeforeIPAM makes true what the plan has without addresses, before an IPAM plugin
 // is asked that needs it.
-func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (fact.Plan, error) {
-	if !p.makesLink() || slices.Contains(blind, r.Conf.IPAM.Type) {
+func (p Plugin[C]) linkBeforeIPAM(r *cni.Request, k *kernel.Kernel, call Call, c C) (fact.Plan, error) {
+	if !p.makesLink() || slices.Contains(offlineIPAM, r.Conf.IPAM.Type) {
 		return nil, nil
 	}
 	if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
 		return nil, err
 	}
-	at.Result = cni.NewResult()
-	if err := p.complete(at, c); err != nil {
+	call.Result = cni.NewResult()
+	if err := p.complete(call, c); err != nil {
 		return nil, err
 	}
-	bare := p.want(at, c)
+	bare := p.want(call, c)
 	err := bare.Add(k)
 	k.Invalidate(kernel.Pod, r.IfName) // whose MTU the IPAM plugin may set
 	return bare, err
@@ -269,27 +269,27 @@ func (p Plugin[C]) bareLink(r *cni.Request, k *kernel.Kernel, at At, c C) (fact.
 
 // addresses asks for the result to start from, and gives what takes it back, also
 // where it fails: the caller's link goes before an address that it may have.
-func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err error) {
+func (p Plugin[C]) addresses(r *cni.Request, call *Call) (release func() error, err error) {
 	nothing := func() error { return nil }
 	if p.Chained {
-		if at.Prev == nil {
+		if call.Prev == nil {
 			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
 			err = cni.Hint(err, fmt.Sprintf("in the list of plugins put %s behind one that makes an interface, such as bridge", p.Name))
 		}
-		at.Result = at.Prev
+		call.Result = call.Prev
 		return nothing, err
 	}
-	if p.Nameless {
-		if at.Prev != nil {
-			at.Result = at.Prev
+	if p.AllowNoName {
+		if call.Prev != nil {
+			call.Result = call.Prev
 		}
 		return nothing, nil
 	}
 	if r.Conf.IPAM.Type == "" {
-		if p.Behind && at.Prev != nil {
-			at.Result = at.Prev
+		if p.MayChain && call.Prev != nil {
+			call.Result = call.Prev
 			if !p.TakesAddresses {
-				at.inherited = len(at.Prev.Interfaces)
+				call.inherited = len(call.Prev.Interfaces)
 			}
 		}
 		return nothing, p.withoutIPAM()
@@ -305,15 +305,15 @@ func (p Plugin[C]) addresses(r *cni.Request, at *At) (release func() error, err 
 		return nothing, err
 	}
 	if err == nil {
-		at.Result = result
+		call.Result = result
 	}
-	if err == nil && len(at.Result.IPs) == 0 {
+	if err == nil && len(call.Result.IPs) == 0 {
 		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
 	}
 	if err != nil {
 		return release, err
 	}
-	p.dns(r, at)
+	p.dns(r, call)
 	return release, nil
 }
 
@@ -325,21 +325,21 @@ func (p Plugin[C]) withoutIPAM() error {
 }
 
 // dns puts the configuration's name servers in the place of IPAM's.
-func (p Plugin[C]) dns(r *cni.Request, at *At) {
+func (p Plugin[C]) dns(r *cni.Request, call *Call) {
 	d := r.Conf.DNS
 	if d.Nameservers != nil || d.Domain != "" || d.Search != nil || d.Options != nil {
-		at.Result.DNS = d
+		call.Result.DNS = d
 	}
 }
 
 // fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
 // the interfaces that the plan has made or found. Most are remembered from that.
-func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
-	if p.Chained || p.Nameless && at.Prev != nil || at.Unseen {
+func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, call *Call) error {
+	if p.Chained || p.AllowNoName && call.Prev != nil || call.NoNetdev {
 		return nil // they are not its own, or not there to be looked at
 	}
 	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")
-	for _, i := range at.Result.Interfaces[at.inherited:] {
+	for _, i := range call.Result.Interfaces[call.inherited:] {
 		if i.Mac != "" && !withMTU {
 			continue
 		}
@@ -363,14 +363,14 @@ func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, at *At) error {
 
 func (p Plugin[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
-	at, c, _ := p.read(r)
-	if at.Prev != nil {
-		at.Result = at.Prev
+	call, c, _ := p.read(r)
+	if call.Prev != nil {
+		call.Result = call.Prev
 	}
 	k := p.openForDel(r.Netns)
 	defer k.Close()
-	at.evidence(r).Verify(k)
-	err := p.want(at, c).Del(k)
+	call.evidence(r).Verify(k)
+	err := p.want(call, c).Del(k)
 	_, derr := p.delegate(r, cni.Del)
 	return errors.Join(err, derr)
 }
@@ -389,24 +389,24 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 }
 
 func (p Plugin[C]) check(r *cni.Request) error {
-	at, c, err := p.read(r)
+	call, c, err := p.read(r)
 	if err != nil {
 		return err
 	}
-	if at.Prev == nil && !p.Nameless {
+	if call.Prev == nil && !p.AllowNoName {
 		return cni.ErrNoPrevResult
 	}
-	if at.Prev != nil {
-		at.Result = at.Prev
+	if call.Prev != nil {
+		call.Result = call.Prev
 	}
 	k, err := p.open(r.Netns)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	err = p.want(at, c).Check(k)
+	err = p.want(call, c).Check(k)
 	if err == nil {
-		err = p.asReported(k, at)
+		err = p.asReported(k, call)
 	}
 	_, derr := p.delegate(r, cni.Check)
 	return errors.Join(cni.WithCode(cni.CodeDrift, err), derr)
@@ -415,14 +415,14 @@ func (p Plugin[C]) check(r *cni.Request) error {
 // asReported compares the hardware addresses of the result's interfaces, as they
 // were when the chain had ended. That of a bridge is its plugin's matter, and one
 // that is missing a fact's.
-func (p Plugin[C]) asReported(k *kernel.Kernel, at At) error {
-	if !p.makesLink() || at.Unseen {
+func (p Plugin[C]) asReported(k *kernel.Kernel, call Call) error {
+	if !p.makesLink() || call.NoNetdev {
 		return nil
 	}
 	var errs []error
-	for _, i := range at.Result.Interfaces {
+	for _, i := range call.Result.Interfaces {
 		side := kernel.Host
-		if at.Own(i) {
+		if call.Own(i) {
 			side = kernel.Pod
 		}
 		want, err := net.ParseMAC(i.Mac)
@@ -485,7 +485,7 @@ func (p Plugin[C]) undo(k *kernel.Kernel, network string, stale []name.Attachmen
 	var plans []fact.Plan
 	for _, stale := range unique(stale) {
 		if stale.Network == network {
-			plans = append(plans, p.want(At{Attachment: stale, Result: cni.NewResult()}, c))
+			plans = append(plans, p.want(Call{Attachment: stale, Result: cni.NewResult()}, c))
 		}
 	}
 	return fact.DelAll(k, plans)
@@ -531,44 +531,44 @@ func unique(all []name.Attachment) (out []name.Attachment) {
 // preview is what the result would be. Addresses are asked for in a way that
 // takes none.
 func (p Plugin[C]) preview(r *cni.Request) (*cni.Result, error) {
-	at, c, err := p.foresee(r, io.Discard)
+	call, c, err := p.foresee(r, io.Discard)
 	if err != nil {
 		return nil, err
 	}
-	return at.Result, p.complete(at, c)
+	return call.Result, p.complete(call, c)
 }
 
-func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (At, C, error) {
-	at, c, err := p.read(r)
+func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
+	call, c, err := p.read(r)
 	if err != nil {
-		return at, c, err
+		return call, c, err
 	}
 	switch {
-	case at.Prev != nil:
-		at.Result = at.Prev
+	case call.Prev != nil:
+		call.Result = call.Prev
 	case r.Conf.IPAM.Type != "" && !p.Chained:
 		out, err := r.Ask(r.Conf.IPAM.Type, "result")
 		if err == nil && len(out) > 0 {
-			at.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
+			call.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
 		}
 		if err != nil {
-			return at, c, err
+			return call, c, err
 		}
-		if len(at.Result.IPs) == 0 {
+		if len(call.Result.IPs) == 0 {
 			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", r.Conf.IPAM.Type)
 		}
 	}
-	return at, c, nil
+	return call, c, nil
 }
 
 func (p Plugin[C]) plan(r *cni.Request, w io.Writer) error {
-	at, c, err := p.foresee(r, w)
+	call, c, err := p.foresee(r, w)
 	if err != nil {
 		return err
 	}
-	if err := p.complete(at, c); err != nil {
+	if err := p.complete(call, c); err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(w, p.want(at, c))
+	_, err = fmt.Fprint(w, p.want(call, c))
 	return err
 }

@@ -14,13 +14,13 @@ import (
 // At is the interface eth0 of a container in the network n, after IPAM gave it
 // addresses. Each is a prefix, with its gateway behind a blank: an address,
 // none, or, where nothing is said, the first address of the subnet.
-func At(id string, addresses ...string) plugin.At {
-	at := plugin.At{
+func At(id string, addresses ...string) plugin.Call {
+	call := plugin.Call{
 		Attachment: name.Attachment{Network: "n", ContainerID: id, IfName: "eth0"},
 		Netns:      "/run/netns/" + id, Result: cni.NewResult(),
 	}
 	for _, text := range addresses {
-		at.IPAM = "host-local"
+		call.IPAM = "host-local"
 		prefix, gateway, given := strings.Cut(text, " ")
 		p := netip.MustParsePrefix(prefix)
 		ip := &cni.IPConfig{Address: cni.IPNet(p)}
@@ -30,7 +30,7 @@ func At(id string, addresses ...string) plugin.At {
 		case gateway != "none":
 			ip.Gateway = netip.MustParseAddr(gateway).AsSlice()
 		}
-		at.Result.IPs = append(at.Result.IPs, ip)
+		call.Result.IPs = append(call.Result.IPs, ip)
 	}
-	return at
+	return call
 }

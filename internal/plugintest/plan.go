@@ -16,21 +16,21 @@ func Plan[C any](t testing.TB, p plugin.Plugin[C], id string, c C, addresses ...
 }
 
 // PlanAt is Plan for any attachment.
-func PlanAt[C any](t testing.TB, p plugin.Plugin[C], at plugin.At, c C) fact.Plan {
+func PlanAt[C any](t testing.TB, p plugin.Plugin[C], call plugin.Call, c C) fact.Plan {
 	t.Helper()
 	if p.Validate != nil {
-		if err := p.Validate(&at, &c); err != nil {
+		if err := p.Validate(&call, &c); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if p.Complete != nil {
-		if err := p.Complete(at, c); err != nil {
+		if err := p.Complete(call, c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	facts := p.Want(at, c)
+	facts := p.Want(call, c)
 	// A plan with addresses is less the one without, which dhcp is asked over.
-	if other := p.Want(at, c).Without(facts); len(other) > 0 {
+	if other := p.Want(call, c).Without(facts); len(other) > 0 {
 		t.Errorf("the same facts are not told to be the same:\n%v", other)
 	}
 	return facts

@@ -68,18 +68,18 @@ func ByIptables(backend *string) bool { return backend != nil && *backend == Ipt
 
 // Masquerade is the facts that let a pod out under the host's address, if that
 // is wanted, by one backend. DEL takes away what either has, and upstream's.
-func Masquerade(at plugin.At, wanted bool, backend *string) fact.Plan {
-	byNft, byIptables := nft.Masquerade(at.Attachment, nil), iptables.Masquerade{Owner: at.Attachment}
+func Masquerade(call plugin.Call, wanted bool, backend *string) fact.Plan {
+	byNft, byIptables := nft.Masquerade(call.Attachment, nil), iptables.Masquerade{Owner: call.Attachment}
 	var pods []netip.Prefix
 	if wanted {
-		pods = at.Prefixes()
+		pods = call.Prefixes()
 	}
-	theirs := upstream.Masquerade{Owner: at.Attachment, Pods: pods}
+	theirs := upstream.Masquerade{Owner: call.Attachment, Pods: pods}
 	if ByIptables(backend) {
 		byIptables.Pods = pods
 		return fact.Plan{byNft, upstream.Either(byIptables, theirs)}
 	}
-	byNft = nft.Masquerade(at.Attachment, pods)
+	byNft = nft.Masquerade(call.Attachment, pods)
 	return fact.Plan{byIptables, upstream.Either(byNft, theirs)}
 }
 
@@ -123,18 +123,18 @@ func Collect(gc plugin.GC) error {
 // HostEnd is the name and the hardware address of the host's end of the
 // attachment's pair: the attachment's own or, where upstream's plugin made it,
 // those that the result has.
-func HostEnd(at plugin.At) (link, mac string) {
-	for _, i := range at.Result.Interfaces {
+func HostEnd(call plugin.Call) (link, mac string) {
+	for _, i := range call.Result.Interfaces {
 		if i.Sandbox == "" && upstream.HostName(i.Name) {
 			return i.Name, i.Mac
 		}
 	}
-	return at.HostLink(), at.MAC("host").String()
+	return call.HostLink(), call.MAC("host").String()
 }
 
 // TheirLink is the link that upstream's plugin made by the result, for DEL.
-func TheirLink(at plugin.At) fact.Fact {
-	if name, mac := HostEnd(at); name != at.HostLink() {
+func TheirLink(call plugin.Call) fact.Fact {
+	if name, mac := HostEnd(call); name != call.HostLink() {
 		return upstream.Link{Name: name, MAC: mac}
 	}
 	return upstream.Link{}

@@ -40,38 +40,38 @@ func traces(k *kernel.Kernel, _ Conf) (plugin.Traces, error) {
 // want lists what holds while a pod is attached. Who guards and masquerades
 // comes before the link: so they are there before its first packet, and on DEL
 // the link goes first.
-func want(at plugin.At, c Conf) fact.Plan {
-	veth := link.Veth{Owner: at.Attachment, Pod: at.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
-	host, _ := filter.HostEnd(at)
+func want(call plugin.Call, c Conf) fact.Plan {
+	veth := link.Veth{Owner: call.Attachment, Pod: call.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
+	host, _ := filter.HostEnd(call)
 	p := fact.Plan{
-		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(at, c)},
-		upstream.Either(nft.Guard(at.Attachment, guarded(at, c)), upstream.Guard{Owner: at.Attachment}),
+		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(call, c)},
+		upstream.Either(nft.Guard(call.Attachment, guarded(call, c)), upstream.Guard{Owner: call.Attachment}),
 	}
-	p = append(p, filter.Masquerade(at, c.IPMasq, c.IPMasqBackend)...)
-	p = append(p, veth, filter.TheirLink(at), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
+	p = append(p, filter.Masquerade(call, c.IPMasq, c.IPMasqBackend)...)
+	p = append(p, veth, filter.TheirLink(call), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})
 	if c.VLAN != 0 || len(c.trunks) > 0 {
 		p = append(p, link.VLANs{Link: host, Bridge: c.Bridge, Access: c.access(), Trunk: c.trunks, KeepDefault: c.KeepDefaultVLAN})
 	}
-	p = append(p, gateways(at, c)...)
+	p = append(p, gateways(call, c)...)
 	if c.NoInterface {
 		return nft.WithRestore(p)
 	}
-	pod := plugin.Interface{Name: at.IfName, Port: host}
+	pod := plugin.Interface{Name: call.IfName, Port: host}
 	if c.EnableDAD {
 		pod.Detect = addr.Wait
-		p = append(p, detection(at.IfName))
+		p = append(p, detection(call.IfName))
 	}
-	p = append(p, pod.Facts(at)...)
-	return nft.WithRestore(append(p, neighbours(at, c)...))
+	p = append(p, pod.Facts(call)...)
+	return nft.WithRestore(append(p, neighbours(call, c)...))
 }
 
 // reported is the bridge's hardware address by the result. Upstream's plugin
 // keeps the one of a bridge that is the pods' gateway, and lets that of another
 // change with its ports.
-func reported(at plugin.At, c Conf) net.HardwareAddr {
-	host, _ := filter.HostEnd(at)
-	kept := host == at.HostLink() || c.IsGateway && !c.gatewayVLAN() && len(at.Result.IPs) > 0
-	for _, i := range at.Result.Interfaces {
+func reported(call plugin.Call, c Conf) net.HardwareAddr {
+	host, _ := filter.HostEnd(call)
+	kept := host == call.HostLink() || c.IsGateway && !c.gatewayVLAN() && len(call.Result.IPs) > 0
+	for _, i := range call.Result.Interfaces {
 		if kept && i.Name == c.Bridge && i.Sandbox == "" {
 			mac, _ := net.ParseMAC(i.Mac)
 			return mac
@@ -81,28 +81,28 @@ func reported(at plugin.At, c Conf) net.HardwareAddr {
 }
 
 // guarded is the address that the pod must keep to, nil for any.
-func guarded(at plugin.At, c Conf) net.HardwareAddr {
+func guarded(call plugin.Call, c Conf) net.HardwareAddr {
 	switch {
 	case !c.MACSpoofCheck:
 		return nil
 	case c.mac != nil:
 		return c.mac
 	}
-	return at.MAC("pod")
+	return call.MAC("pod")
 }
 
 // gateways are the host's addresses behind which the pods reach the world. Where
 // one is on no subnet of the pod's, the host has a route back to the pod.
-func gateways(at plugin.At, c Conf) (p fact.Plan) {
-	back := route.Back{Owner: at.Attachment, Link: c.gatewayLink()}
-	if !c.IsGateway || len(at.Result.IPs) == 0 {
+func gateways(call plugin.Call, c Conf) (p fact.Plan) {
+	back := route.Back{Owner: call.Attachment, Link: c.gatewayLink()}
+	if !c.IsGateway || len(call.Result.IPs) == 0 {
 		return fact.Plan{back}
 	}
 	if c.gatewayVLAN() {
 		p = append(p, c.footing())
 	}
 	var families [2]bool
-	for _, ip := range at.IPs() {
+	for _, ip := range call.IPs() {
 		gw, pod := cni.Address(ip.Gateway), cni.Prefix(ip.Address)
 		if !gw.IsValid() {
 			continue
@@ -110,7 +110,7 @@ func gateways(at plugin.At, c Conf) (p fact.Plan) {
 		if !pod.Contains(gw) {
 			back.Addrs = append(back.Addrs, pod.Addr())
 		}
-		p = append(p, addr.Gateway{Link: c.gatewayLink(), Prefix: subnet(gw, pod), Force: c.ForceAddress, Owned: at.HostLink()})
+		p = append(p, addr.Gateway{Link: c.gatewayLink(), Prefix: subnet(gw, pod), Force: c.ForceAddress, Owned: call.HostLink()})
 		families[index(gw.Is6())] = true
 	}
 	for six, there := range families {
@@ -156,15 +156,15 @@ func detection(ifname string) fact.Fact {
 }
 
 // neighbours tell the host itself who has the addresses now.
-func neighbours(at plugin.At, c Conf) (p fact.Plan) {
+func neighbours(call plugin.Call, c Conf) (p fact.Plan) {
 	mac := c.mac
 	if mac == nil {
-		mac = at.MAC("pod")
+		mac = call.MAC("pod")
 	}
 	if !c.IsGateway {
 		return nil
 	}
-	for _, ip := range at.IPs() {
+	for _, ip := range call.IPs() {
 		p = append(p, addr.Neighbour{Link: c.gatewayLink(), Addr: cni.Prefix(ip.Address).Addr(), MAC: mac})
 	}
 	return p
@@ -172,16 +172,16 @@ func neighbours(at plugin.At, c Conf) (p fact.Plan) {
 
 // complete lists the interfaces in upstream's order, which later plugins count
 // on, and finds the gateways that IPAM did not name.
-func complete(at plugin.At, c Conf) error {
-	r := at.Result
+func complete(call plugin.Call, c Conf) error {
+	r := call.Result
 	mac := c.mac
 	if mac == nil {
-		mac = at.MAC("pod")
+		mac = call.MAC("pod")
 	}
 	r.Interfaces = []*cni.Interface{
 		{Name: c.Bridge},
-		{Name: at.HostLink(), Mac: at.MAC("host").String()},
-		{Name: at.IfName, Mac: mac.String(), Sandbox: at.Netns},
+		{Name: call.HostLink(), Mac: call.MAC("host").String()},
+		{Name: call.IfName, Mac: mac.String(), Sandbox: call.Netns},
 	}
 	if c.gatewayVLAN() && len(r.IPs) > 0 {
 		r.Interfaces = append(r.Interfaces, &cni.Interface{Name: c.gatewayLink()})

@@ -42,24 +42,24 @@ type Trunk struct {
 }
 
 // validate merges and refuses before anything is touched.
-func validate(at *plugin.At, c *Conf) (err error) {
+func validate(call *plugin.Call, c *Conf) (err error) {
 	if c.Bridge == "" {
 		c.Bridge = "cni0"
 	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
-	c.mac, err = c.FirstMAC(at, "")
+	c.mac, err = c.FirstMAC(call, "")
 	trunks, trunkErr := c.vlanTrunk()
 	c.trunks = trunks
-	return errors.Join(err, trunkErr, c.conflicts(at))
+	return errors.Join(err, trunkErr, c.conflicts(call))
 }
 
-func (c *Conf) conflicts(at *plugin.At) error {
+func (c *Conf) conflicts(call *plugin.Call) error {
 	switch {
 	case !link.ValidName(c.Bridge):
 		return link.CheckName("bridge", c.Bridge)
 	case c.HairpinMode && c.PromiscMode != nil && *c.PromiscMode:
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
-	case c.NoInterface && at.IPAM != "":
+	case c.NoInterface && call.IPAM != "":
 		return errors.New("disableContainerInterface and ipam exclude one another: an interface that is down can have no routes")
 	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())

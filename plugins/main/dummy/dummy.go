@@ -23,19 +23,19 @@ var dummy = plugin.Plugin[Conf]{
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 
-func validate(at *plugin.At, c *Conf) (err error) {
+func validate(call *plugin.Call, c *Conf) (err error) {
 	c.mac, err = plugin.FirstMAC(c.MAC)
 	if c.mac == nil {
-		c.mac = at.MAC("pod")
+		c.mac = call.MAC("pod")
 	}
 	return err
 }
 
-func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached. Nobody is there to be told of
 // the addresses, or to have them too.
-func want(at plugin.At, c Conf) fact.Plan {
-	p := fact.Plan{link.Dummy{Link: at.IfName, MTU: c.MTU, MAC: c.mac}}
-	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)
+func want(call plugin.Call, c Conf) fact.Plan {
+	p := fact.Plan{link.Dummy{Link: call.IfName, MTU: c.MTU, MAC: c.mac}}
+	return append(p, plugin.Interface{Name: call.IfName, Quiet: true}.Facts(call)...)
 }

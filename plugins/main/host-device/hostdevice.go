@@ -37,7 +37,7 @@ type RuntimeConfig struct {
 }
 
 var hostDevice = plugin.Plugin[Conf]{
-	Name: "host-device", Builtin: builtin.Plugins, Behind: true,
+	Name: "host-device", Builtin: builtin.Plugins, MayChain: true,
 	Validate: validate, Complete: complete, Want: want, Ready: ready,
 	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
 		var gerr error
@@ -47,7 +47,7 @@ var hostDevice = plugin.Plugin[Conf]{
 	},
 }
 
-func validate(at *plugin.At, c *Conf) error {
+func validate(call *plugin.Call, c *Conf) error {
 	s := device.Selector{Name: c.Device, Path: c.KernelPath, PCI: c.PCIBusID, DeviceID: c.RuntimeConfig.DeviceID}
 	switch {
 	case !isLinkName(c.Device):
@@ -73,7 +73,7 @@ func validate(at *plugin.At, c *Conf) error {
 	}
 	c.selected = s
 	c.userspace, c.unusable = s.Userspace()
-	at.Unseen = c.userspace
+	call.NoNetdev = c.userspace
 	return nil
 }
 
@@ -84,14 +84,14 @@ func isLinkName(n string) bool {
 	return n != "." && n != ".." && len(n) <= max && !strings.ContainsAny(n, "/: \t\n\v\f\r\x00")
 }
 
-func complete(at plugin.At, c Conf) error {
+func complete(call plugin.Call, c Conf) error {
 	if c.selected.Empty() {
 		return errors.New("no device is given: one of device, hwaddr, kernelpath, pciBusID and the capability deviceID is wanted")
 	}
 	if c.unusable != nil {
 		return c.unusable
 	}
-	return at.AddInterface()
+	return call.AddInterface()
 }
 
 func ready(k *kernel.Kernel, c Conf) error {
@@ -104,18 +104,18 @@ func ready(k *kernel.Kernel, c Conf) error {
 // want lists what holds while a pod is attached. A device in user space's hands
 // is nothing that the kernel could configure. What a former configuration moved
 // DEL finds all the same.
-func want(at plugin.At, c Conf) fact.Plan {
-	p := fact.Plan{device.Device{Owner: at.Attachment, Select: c.selected, Userspace: c.userspace, MAC: reported(at)}}
+func want(call plugin.Call, c Conf) fact.Plan {
+	p := fact.Plan{device.Device{Owner: call.Attachment, Select: c.selected, Userspace: c.userspace, MAC: reported(call)}}
 	if c.userspace {
 		return p
 	}
-	return append(p, plugin.Interface{Name: at.IfName, Aliased: true, Detect: plugin.Detection(c.DAD)}.Facts(at)...)
+	return append(p, plugin.Interface{Name: call.IfName, Aliased: true, Detect: plugin.Detection(c.DAD)}.Facts(call)...)
 }
 
 // reported is the hardware address that the result says the interface has, which
 // a plugin after this one may have changed. On ADD it says none yet.
-func reported(at plugin.At) net.HardwareAddr {
-	if i := at.Interface(); i != nil {
+func reported(call plugin.Call) net.HardwareAddr {
+	if i := call.Interface(); i != nil {
 		mac, _ := net.ParseMAC(i.Mac)
 		return mac
 	}

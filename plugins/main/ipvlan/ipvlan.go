@@ -22,29 +22,29 @@ type Conf struct {
 }
 
 var ipvlan = plugin.Plugin[Conf]{
-	Name: "ipvlan", Builtin: builtin.Plugins, Behind: true, TakesAddresses: true,
+	Name: "ipvlan", Builtin: builtin.Plugins, MayChain: true, TakesAddresses: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
-func validate(at *plugin.At, c *Conf) error {
+func validate(call *plugin.Call, c *Conf) error {
 	if c.Mode == "" {
 		c.Mode = "l2"
 	}
 	if c.Master != "" {
 		return nil
 	}
-	if at.Prev == nil {
-		c.behind = at.IPAM == ""
+	if call.Prev == nil {
+		c.behind = call.IPAM == ""
 		return nil
 	}
-	if c.behind = slices.ContainsFunc(at.Prev.Interfaces, at.Own); c.behind {
+	if c.behind = slices.ContainsFunc(call.Prev.Interfaces, call.Own); c.behind {
 		return nil
 	}
-	if len(at.Prev.Interfaces) != 1 || at.Prev.Interfaces[0].Name == "" {
+	if len(call.Prev.Interfaces) != 1 || call.Prev.Interfaces[0].Name == "" {
 		return errors.New("master is not given, and the plugins before did not make one interface that it could be: name it")
 	}
-	c.Master = at.Prev.Interfaces[0].Name
-	c.InPod = c.InPod || at.Prev.Interfaces[0].Sandbox != ""
+	c.Master = call.Prev.Interfaces[0].Name
+	c.InPod = c.InPod || call.Prev.Interfaces[0].Sandbox != ""
 	return nil
 }
 
@@ -56,14 +56,14 @@ func ready(k *kernel.Kernel, c Conf) error {
 	return c.OnMaster.Ready(k, "ipvlan")
 }
 
-func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) fact.Plan {
-	upper := c.Upper(at)
+func want(call plugin.Call, c Conf) fact.Plan {
+	upper := c.Upper(call)
 	upper.Unknown = c.behind
 	p := fact.Plan{link.Ipvlan{Upper: upper, Mode: c.Mode}}
-	pod := c.Interface(at)
+	pod := c.Interface(call)
 	pod.Quiet = c.Mode != "l2" // layer 3 knows no neighbours to tell
-	return append(p, pod.Facts(at)...)
+	return append(p, pod.Facts(call)...)
 }

@@ -44,10 +44,10 @@ func TestBehind(t *testing.T) {
 		"two":         {[]*cni.Interface{{Name: "a"}, {Name: "b"}}, "", false},
 		"none":        {nil, "", false},
 	} {
-		at := plugintest.At("c1", "10.1.2.3/24")
-		at.IPAM, at.Result.Interfaces, at.Prev = "", row.interfaces, at.Result
+		call := plugintest.At("c1", "10.1.2.3/24")
+		call.IPAM, call.Result.Interfaces, call.Prev = "", row.interfaces, call.Result
 		var c Conf
-		err := validate(&at, &c)
+		err := validate(&call, &c)
 		if (err == nil) != (row.master != "") || c.Master != row.master || c.InPod != row.inPod {
 			t.Errorf("%s: master %q, in the pod %t, %v", name, c.Master, c.InPod, err)
 		}

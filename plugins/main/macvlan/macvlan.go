@@ -22,28 +22,28 @@ type Conf struct {
 }
 
 var macvlan = plugin.Plugin[Conf]{
-	Name: "macvlan", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
+	Name: "macvlan", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }
 
-func validate(at *plugin.At, c *Conf) (err error) {
+func validate(call *plugin.Call, c *Conf) (err error) {
 	if c.Mode == "" {
 		c.Mode = "bridge"
 	}
-	c.mac, err = c.FirstMAC(at, c.MAC)
+	c.mac, err = c.FirstMAC(call, c.MAC)
 	if c.mac == nil && c.Mode != "passthru" { // there it is the master's own
-		c.mac = at.MAC("pod")
+		c.mac = call.MAC("pod")
 	}
 	return err
 }
 
-func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) fact.Plan {
-	upper := c.Upper(at)
+func want(call plugin.Call, c Conf) fact.Plan {
+	upper := c.Upper(call)
 	upper.MAC = c.mac
 	p := fact.Plan{link.Macvlan{Upper: upper, Mode: c.Mode, QueueLength: c.QueueLength}}
-	return append(p, c.Interface(at).Facts(at)...)
+	return append(p, c.Interface(call).Facts(call)...)
 }

@@ -28,7 +28,7 @@ type Conf struct {
 
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
-	Validate: func(_ *plugin.At, c *Conf) error { return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
+	Validate: func(_ *plugin.Call, c *Conf) error { return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
 		return errors.Join(k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
@@ -40,22 +40,22 @@ var ptp = plugin.Plugin[Conf]{
 // want lists what holds while a pod is attached. The pod sends everything to
 // its gateway, which is an address of the host's end of the pair, even what is
 // for its own subnet; the host has one route to each of the pod's addresses.
-func want(at plugin.At, c Conf) fact.Plan {
-	p := filter.Masquerade(at, c.IPMasq, c.IPMasqBackend)
-	p = append(p, link.Veth{Owner: at.Attachment, Pod: at.IfName, MTU: int(c.MTU)}, filter.TheirLink(at))
-	host, _ := filter.HostEnd(at)
+func want(call plugin.Call, c Conf) fact.Plan {
+	p := filter.Masquerade(call, c.IPMasq, c.IPMasqBackend)
+	p = append(p, link.Veth{Owner: call.Attachment, Pod: call.IfName, MTU: int(c.MTU)}, filter.TheirLink(call))
+	host, _ := filter.HostEnd(call)
 	// The host is the only neighbour, and the link is new to it.
-	pod := plugin.Interface{Name: at.IfName, NoPrefixRoutes: true, Quiet: true}
+	pod := plugin.Interface{Name: call.IfName, NoPrefixRoutes: true, Quiet: true}
 	var gateways []netip.Addr
-	for _, ip := range at.IPs() {
+	for _, ip := range call.IPs() {
 		self, gw := cni.Prefix(ip.Address), cni.Address(ip.Gateway)
 		if !slices.Contains(gateways, gw) {
 			gateways = append(gateways, gw)
 			p = append(p, addr.Addr{Side: kernel.Host, Link: host, Prefix: single(gw), NoPrefixRoute: true})
-			pod.First = append(pod.First, route.Route{Side: kernel.Pod, Link: at.IfName, Dst: single(gw), Src: self.Addr()})
+			pod.First = append(pod.First, route.Route{Side: kernel.Pod, Link: call.IfName, Dst: single(gw), Src: self.Addr()})
 		}
 		p = append(p, route.Route{Side: kernel.Host, Link: host, Dst: single(self.Addr())})
-		subnet := route.Route{Side: kernel.Pod, Link: at.IfName, Dst: self.Masked(), Via: []netip.Addr{gw}, Src: self.Addr()}
+		subnet := route.Route{Side: kernel.Pod, Link: call.IfName, Dst: self.Masked(), Via: []netip.Addr{gw}, Src: self.Addr()}
 		if !self.IsSingleIP() && !slices.ContainsFunc(pod.First, sameDestination(subnet)) {
 			pod.First = append(pod.First, subnet)
 		}
@@ -65,7 +65,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 			p = append(p, sysctl.Forwarding{Six: six})
 		}
 	}
-	return nft.WithRestore(append(p, pod.Facts(at)...))
+	return nft.WithRestore(append(p, pod.Facts(call)...))
 }
 
 // sameDestination finds the route of another address in the same subnet.
@@ -79,11 +79,11 @@ func sameDestination(r route.Route) func(fact.Fact) bool {
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // complete lists the interfaces in upstream's order.
-func complete(at plugin.At, _ Conf) error {
-	r := at.Result
+func complete(call plugin.Call, _ Conf) error {
+	r := call.Result
 	r.Interfaces = []*cni.Interface{
-		{Name: at.HostLink(), Mac: at.MAC("host").String()},
-		{Name: at.IfName, Mac: at.MAC("pod").String(), Sandbox: at.Netns},
+		{Name: call.HostLink(), Mac: call.MAC("host").String()},
+		{Name: call.IfName, Mac: call.MAC("pod").String(), Sandbox: call.Netns},
 	}
 	for _, ip := range r.IPs {
 		pod := 1

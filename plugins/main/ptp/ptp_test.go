@@ -20,8 +20,8 @@ func TestWant(t *testing.T) {
 }
 
 func TestNoGateway(t *testing.T) {
-	at := plugintest.At("c1", "10.1.2.3/24 none")
-	if err := complete(at, Conf{}); err == nil || !strings.Contains(err.Error(), "gateway") {
+	call := plugintest.At("c1", "10.1.2.3/24 none")
+	if err := complete(call, Conf{}); err == nil || !strings.Contains(err.Error(), "gateway") {
 		t.Errorf("%v", err)
 	}
 }

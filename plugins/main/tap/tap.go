@@ -28,23 +28,23 @@ type Conf struct {
 }
 
 var tap = plugin.Plugin[Conf]{
-	Name: "tap", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, Behind: true,
+	Name: "tap", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }
 
-func validate(at *plugin.At, c *Conf) (err error) {
+func validate(call *plugin.Call, c *Conf) (err error) {
 	switch {
 	case !link.ValidName(c.Bridge):
 		return link.CheckName("bridge", c.Bridge)
-	case c.Bridge != "" && c.Bridge == at.IfName:
+	case c.Bridge != "" && c.Bridge == call.IfName:
 		return fmt.Errorf("bridge is %q, which is the name of the device itself", c.Bridge)
 	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):
 		return fmt.Errorf("selinuxContext is %q: user:role:type is wanted, or user:role:type:level", c.SELinuxContext)
 	}
-	c.mac, err = c.FirstMAC(at, c.MAC)
+	c.mac, err = c.FirstMAC(call, c.MAC)
 	if c.mac == nil {
-		c.mac = at.MAC("pod")
+		c.mac = call.MAC("pod")
 	}
 	return err
 }
@@ -60,14 +60,14 @@ func isLabel(s string) bool {
 	return len(parts) >= 3 && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
-func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached. Addresses do not wait: the
 // device has no carrier until a program opens it.
-func want(at plugin.At, c Conf) fact.Plan {
+func want(call plugin.Call, c Conf) fact.Plan {
 	p := fact.Plan{link.Tap{
-		Link: at.IfName, MAC: at.PodMAC(c.mac), MTU: c.MTU, MultiQueue: c.MultiQueue,
+		Link: call.IfName, MAC: call.PodMAC(c.mac), MTU: c.MTU, MultiQueue: c.MultiQueue,
 		Owner: c.Owner, Group: c.Group, SELinux: c.SELinuxContext, Bridge: c.Bridge,
 	}}
-	return append(p, plugin.Interface{Name: at.IfName, Quiet: true}.Facts(at)...)
+	return append(p, plugin.Interface{Name: call.IfName, Quiet: true}.Facts(call)...)
 }

@@ -35,11 +35,11 @@ func TestMAC(t *testing.T) {
 		func(c *Conf, _ map[string]string) { c.RuntimeConfig.MAC = "02:00:00:00:00:04" },
 	}
 	var c Conf
-	at := plugintest.At("c1")
-	at.Args = map[string]string{}
+	call := plugintest.At("c1")
+	call.Args = map[string]string{}
 	for i, place := range places {
-		place(&c, at.Args)
-		if err := validate(&at, &c); err != nil || c.mac[5] != byte(i+1) {
+		place(&c, call.Args)
+		if err := validate(&call, &c); err != nil || c.mac[5] != byte(i+1) {
 			t.Errorf("place %d: %v %v", i, c.mac, err)
 		}
 	}

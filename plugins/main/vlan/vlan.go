@@ -17,11 +17,11 @@ type Conf struct {
 }
 
 var vlan = plugin.Plugin[Conf]{
-	Name: "vlan", Builtin: builtin.Plugins, Behind: true,
+	Name: "vlan", Builtin: builtin.Plugins, MayChain: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	if c.Master == "" {
 		return errors.New("vlan needs a master: the link whose frames have the tags")
 	}
@@ -32,13 +32,13 @@ func ready(k *kernel.Kernel, c Conf) error {
 	if err := c.OnMaster.Ready(k, "vlan"); err != nil || c.InPod {
 		return err
 	}
-	return link.VLAN{Upper: c.Upper(plugin.At{})}.Usable(k)
+	return link.VLAN{Upper: c.Upper(plugin.Call{})}.Usable(k)
 }
 
-func complete(at plugin.At, _ Conf) error { return at.AddInterface() }
+func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
-func want(at plugin.At, c Conf) fact.Plan {
-	p := fact.Plan{link.VLAN{Upper: c.Upper(at), ID: uint16(c.ID)}}
-	return append(p, c.Interface(at).Facts(at)...)
+func want(call plugin.Call, c Conf) fact.Plan {
+	p := fact.Plan{link.VLAN{Upper: c.Upper(call), ID: uint16(c.ID)}}
+	return append(p, c.Interface(call).Facts(call)...)
 }

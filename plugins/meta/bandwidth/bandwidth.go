@@ -24,8 +24,8 @@ var bandwidth = plugin.Plugin[Conf]{
 
 // want lists what holds while the pod is limited. A packet is led to the IFB
 // when that is ready, and not any more before it goes.
-func want(at plugin.At, c Conf) fact.Plan {
-	host, device := tc.HostEnd{Owner: at.Attachment}, ifb(at, c)
+func want(call plugin.Call, c Conf) fact.Plan {
+	host, device := tc.HostEnd{Owner: call.Attachment}, ifb(call, c)
 	var inPod, onHost tc.Limit
 	if c.inPod() {
 		inPod = c.egress
@@ -34,7 +34,7 @@ func want(at plugin.At, c Conf) fact.Plan {
 	}
 	return slices.Concat(
 		shaped(host, c.ingress, tc.Source, c.exempt),
-		shaped(tc.PodEnd{IfName: at.IfName}, inPod, tc.Destination, c.exempt),
+		shaped(tc.PodEnd{IfName: call.IfName}, inPod, tc.Destination, c.exempt),
 		fact.Plan{device},
 		shaper(device, tc.Root, onHost),
 		fact.Plan{
@@ -73,28 +73,28 @@ func (c Conf) inPod() bool { return c.EgressShaper == "pod" }
 
 // ifb is the device, which for its Del is in the plan in any case. One without an
 // alias is another interface's where the result knows of none.
-func ifb(at plugin.At, c Conf) tc.IFB {
-	i := tc.IFB{Owner: at.Attachment, Asked: c.egress.Rate != 0 && !c.inPod()}
-	i.Others = at.Prev != nil && !slices.ContainsFunc(at.Prev.Interfaces, func(o *cni.Interface) bool { return o.Name == i.Name() })
+func ifb(call plugin.Call, c Conf) tc.IFB {
+	i := tc.IFB{Owner: call.Attachment, Asked: c.egress.Rate != 0 && !c.inPod()}
+	i.Others = call.Prev != nil && !slices.ContainsFunc(call.Prev.Interfaces, func(o *cni.Interface) bool { return o.Name == i.Name() })
 	return i
 }
 
 // complete adds the device to the result, as upstream does.
-func complete(at plugin.At, c Conf) error {
-	if i := ifb(at, c); i.Asked {
-		at.Result.Interfaces = append(at.Result.Interfaces, &cni.Interface{Name: i.Name(), Mac: i.MAC().String()})
+func complete(call plugin.Call, c Conf) error {
+	if i := ifb(call, c); i.Asked {
+		call.Result.Interfaces = append(call.Result.Interfaces, &cni.Interface{Name: i.Name(), Mac: i.MAC().String()})
 	}
 	return nil
 }
 
 // report corrects its name where another interface of the container has it.
-func report(k *kernel.Kernel, at plugin.At) error {
-	i := tc.IFB{Owner: at.Attachment}
+func report(k *kernel.Kernel, call plugin.Call) error {
+	i := tc.IFB{Owner: call.Attachment}
 	l, err := i.Find(k)
 	if err != nil {
 		return nil // egress is not limited, or in the pod
 	}
-	for _, o := range at.Result.Interfaces {
+	for _, o := range call.Result.Interfaces {
 		if o.Name == i.Name() && o.Mac == i.MAC().String() {
 			o.Name = l.Name
 		}

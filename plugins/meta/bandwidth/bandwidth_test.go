@@ -20,11 +20,11 @@ func limits() Limits { return Limits{IngressRate: ptr[uint64](80e6), EgressRate:
 var subnets = []string{"10.9.0.0/16", "192.0.2.7/32", "fd09::/16", "2001:db8:1:2::/64"}
 
 // at is the attachment with what the plugin before this one has made.
-func at(id string) plugin.At {
-	at := plugintest.At(id, "10.1.2.3/24")
-	at.Result.Interfaces = []*cni.Interface{{Name: "host0"}, {Name: "eth0", Sandbox: at.Netns}}
-	at.Prev = at.Result
-	return at
+func at(id string) plugin.Call {
+	call := plugintest.At(id, "10.1.2.3/24")
+	call.Result.Interfaces = []*cni.Interface{{Name: "host0"}, {Name: "eth0", Sandbox: call.Netns}}
+	call.Prev = call.Result
+	return call
 }
 
 func planOf(t *testing.T, id string, c Conf) fact.Plan {

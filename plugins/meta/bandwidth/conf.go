@@ -45,7 +45,7 @@ const mostExempt = 256
 
 // validate chooses between the configuration's limits and the runtime's, and
 // refuses what cannot be, before anything is touched.
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	l, where := c.Limits, ""
 	if l == (Limits{}) {
 		l, where = c.RuntimeConfig.Bandwidth, "runtimeConfig.bandwidth."

@@ -54,7 +54,7 @@ func plain(name, others string, longest int) bool {
 }
 
 // validate refuses before anything is touched.
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	var errs []error
 	if !plain(c.admin(), ".-", chainMax) || slices.Contains(builtIn, c.admin()) {
 		errs = append(errs, fmt.Errorf("iptablesAdminChainName is %q: a chain of one's own has a name of 1 to 28 letters, digits, '_', '.' and '-'", c.admin()))

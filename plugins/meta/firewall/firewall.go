@@ -26,11 +26,11 @@ var firewall = plugin.Plugin[Conf]{
 // want lists what holds while the pod is let through. The policy comes before
 // what opens the way. A backend that is not the configured one has an idle fact:
 // DEL removes what a former configuration, or upstream's plugin, has asked of it.
-func want(at plugin.At, c Conf) fact.Plan {
-	pods := addresses(at)
-	open := nft.Forward{Owner: at.Attachment, Admin: c.admin()}
-	rules := iptables.Forward{Owner: at.Attachment, Admin: c.admin(), Known: pods}
-	source := firewalld.Source{Owner: at.Attachment, Zone: c.zone()}
+func want(call plugin.Call, c Conf) fact.Plan {
+	pods := addresses(call)
+	open := nft.Forward{Owner: call.Attachment, Admin: c.admin()}
+	rules := iptables.Forward{Owner: call.Attachment, Admin: c.admin(), Known: pods}
+	source := firewalld.Source{Owner: call.Attachment, Zone: c.zone()}
 	switch c.backend() {
 	case backendFirewalld:
 		source.Pods = pods
@@ -39,16 +39,16 @@ func want(at plugin.At, c Conf) fact.Plan {
 	case backendNFTables:
 		open.Pods = pods
 	}
-	return nft.WithRestore(append(policy(at, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source))
+	return nft.WithRestore(append(policy(call, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source))
 }
 
 // policy keeps the pod's bridge from others, and the pod from those on it.
-func policy(at plugin.At, c Conf) fact.Plan {
-	bridge, links := hostSide(at)
-	pods := addresses(at)
-	apart := iptables.Apart{Owner: at.Attachment}
-	between := nft.BridgePolicy{Owner: at.Attachment}
-	isolatedLinks := nft.IsolatedLinks(at.Attachment)
+func policy(call plugin.Call, c Conf) fact.Plan {
+	bridge, links := hostSide(call)
+	pods := addresses(call)
+	apart := iptables.Apart{Owner: call.Attachment}
+	between := nft.BridgePolicy{Owner: call.Attachment}
+	isolatedLinks := nft.IsolatedLinks(call.Attachment)
 	isolated := c.IngressPolicy == "isolated"
 	switch {
 	case c.IngressPolicy == "" || c.IngressPolicy == "open":
@@ -59,7 +59,7 @@ func policy(at plugin.At, c Conf) fact.Plan {
 	default:
 		between.Bridge, between.Isolated = bridge, isolated
 		if isolated {
-			isolatedLinks = nft.IsolatedLinks(at.Attachment, links...)
+			isolatedLinks = nft.IsolatedLinks(call.Attachment, links...)
 		}
 		if len(pods) > 0 {
 			between.Pod = pods[0]
@@ -69,8 +69,8 @@ func policy(at plugin.At, c Conf) fact.Plan {
 }
 
 // addresses are the pod's.
-func addresses(at plugin.At) (pods []netip.Addr) {
-	for _, ip := range at.IPs() {
+func addresses(call plugin.Call) (pods []netip.Addr) {
+	for _, ip := range call.IPs() {
 		if a := cni.Prefix(ip.Address).Addr(); a.IsValid() && !slices.Contains(pods, a) {
 			pods = append(pods, a)
 		}
@@ -80,10 +80,10 @@ func addresses(at plugin.At) (pods []netip.Addr) {
 
 // hostSide gives the bridge, which is the result's first interface, and the
 // links on the host behind it.
-func hostSide(at plugin.At) (bridge string, links []string) {
-	for i, l := range at.Result.Interfaces {
+func hostSide(call plugin.Call) (bridge string, links []string) {
+	for i, l := range call.Result.Interfaces {
 		switch {
-		case l == nil || l == at.Interface() || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
+		case l == nil || l == call.Interface() || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
 		case i == 0:
 			bridge = l.Name
 		default:
@@ -95,8 +95,8 @@ func hostSide(at plugin.At) (bridge string, links []string) {
 
 // complete refuses a policy about a bridge that is not there. The result is the
 // one of the plugin before.
-func complete(at plugin.At, c Conf) error {
-	bridge, _ := hostSide(at)
+func complete(call plugin.Call, c Conf) error {
+	bridge, _ := hostSide(call)
 	if c.IngressPolicy == "" || c.IngressPolicy == "open" || bridge != "" {
 		return nil
 	}

@@ -16,14 +16,14 @@ import (
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // attachment is what want sees behind bridge.
-func attachment(id string, addresses ...string) plugin.At {
-	at := plugintest.At(id, addresses...)
-	at.Result.Interfaces = []*cni.Interface{{Name: "br0"}, {Name: "port1"}, {Name: "eth0", Sandbox: at.Netns}}
+func attachment(id string, addresses ...string) plugin.Call {
+	call := plugintest.At(id, addresses...)
+	call.Result.Interfaces = []*cni.Interface{{Name: "br0"}, {Name: "port1"}, {Name: "eth0", Sandbox: call.Netns}}
 	pod := 2
-	for _, ip := range at.Result.IPs {
+	for _, ip := range call.Result.IPs {
 		ip.Interface = &pod
 	}
-	return at
+	return call
 }
 
 var dual = []string{"10.1.2.3/24", "fd00:1:2::3/64"}
@@ -63,7 +63,7 @@ func TestBackend(t *testing.T) {
 		{Conf{Backend: text("firewalld"), AdminChain: text("MINE")}, "iptablesAdminChainName is for the backend nftables or iptables, and backend is firewalld"},
 		{Conf{Zone: text("internal"), AdminChain: text("MINE")}, "firewalldZone is for the backend firewalld, and iptablesAdminChainName for nftables"},
 	} {
-		err := validate(&plugin.At{}, &c.conf)
+		err := validate(&plugin.Call{}, &c.conf)
 		got := c.conf.backend()
 		if err != nil {
 			got = err.Error()

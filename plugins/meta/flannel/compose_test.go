@@ -34,7 +34,7 @@ func composed(t *testing.T, config, env string) delegated.Conf {
 	if err := conf.Decode(r.Stdin, &c); err != nil {
 		t.Fatal(err)
 	}
-	if err := validate(&plugin.At{}, &c); err != nil {
+	if err := validate(&plugin.Call{}, &c); err != nil {
 		t.Fatal(err)
 	}
 	c.SubnetFile = file

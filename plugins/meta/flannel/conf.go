@@ -27,7 +27,7 @@ const (
 )
 
 // validate refuses what cannot be composed, before anything is touched.
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	var errs []error
 	for key, path := range map[string]string{"subnetFile": c.SubnetFile, "dataDir": c.DataDir} {
 		if path != "" && !filepath.IsAbs(path) {

@@ -14,7 +14,7 @@ import (
 // Conf is loopback's own part of the network configuration: it has none.
 type Conf struct{}
 
-var loopback = plugin.Plugin[Conf]{Name: "loopback", Nameless: true, Complete: complete, Want: want, Report: report}
+var loopback = plugin.Plugin[Conf]{Name: "loopback", AllowNoName: true, Complete: complete, Want: want, Report: report}
 
 // lo is the interface, whatever CNI_IFNAME says.
 const lo = "lo"
@@ -27,27 +27,27 @@ var own = []addr.Loopback{
 }
 
 // want lists what holds while a pod's loopback is up.
-func want(at plugin.At, _ Conf) fact.Plan {
-	return fact.Plan{link.Loopback{Name: lo, Owner: at.Attachment}, own[0], own[1]}
+func want(call plugin.Call, _ Conf) fact.Plan {
+	return fact.Plan{link.Loopback{Name: lo, Owner: call.Attachment}, own[0], own[1]}
 }
 
 // complete reports the interface. Behind other plugins the result stays theirs.
-func complete(at plugin.At, _ Conf) error {
-	if at.Prev == nil {
-		at.Result.Interfaces = []*cni.Interface{{Name: lo, Mac: "00:00:00:00:00:00", Sandbox: at.Netns}}
+func complete(call plugin.Call, _ Conf) error {
+	if call.Prev == nil {
+		call.Result.Interfaces = []*cni.Interface{{Name: lo, Mac: "00:00:00:00:00:00", Sandbox: call.Netns}}
 	}
 	return nil
 }
 
 // report adds the addresses that are there.
-func report(k *kernel.Kernel, at plugin.At) error {
-	if at.Prev != nil {
+func report(k *kernel.Kernel, call plugin.Call) error {
+	if call.Prev != nil {
 		return nil
 	}
 	for _, a := range own {
 		if a.There(k) {
 			index := 0
-			at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Interface: &index, Address: cni.IPNet(a.Prefix)})
+			call.Result.IPs = append(call.Result.IPs, &cni.IPConfig{Interface: &index, Address: cni.IPNet(a.Prefix)})
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ type port struct {
 }
 
 // validate refuses before anything is touched.
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	errs := []error{filter.CheckBackend("backend", c.Backend), c.choose(), c.conflicts()}
 	for i, m := range c.RuntimeConfig.PortMappings {
 		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))

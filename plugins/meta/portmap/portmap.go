@@ -42,35 +42,35 @@ var portmap = plugin.Plugin[Conf]{
 // want lists what holds while host ports lead to the pod. The ports come first:
 // they are refused where another pod has one of them. The guard of the link
 // comes before what it guards against.
-func want(at plugin.At, c Conf) fact.Plan {
-	mappings, _ := c.mappings(at)
+func want(call plugin.Call, c Conf) fact.Plan {
+	mappings, _ := c.mappings(call)
 	local := localnet(mappings, c)
-	theirs := upstreams(at)
-	return nft.WithRestore(append(ports(at, mappings, c, theirs), fact.Plan{
-		upstream.Beside{Fact: nft.Localnet{Owner: at.Attachment, Pod: local}, Theirs: theirs},
-		route.Localnet{Pod: local, Own: at.HostLink()},
+	theirs := upstreams(call)
+	return nft.WithRestore(append(ports(call, mappings, c, theirs), fact.Plan{
+		upstream.Beside{Fact: nft.Localnet{Owner: call.Attachment, Pod: local}, Theirs: theirs},
+		route.Localnet{Pod: local, Own: call.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
 	}...))
 }
 
 // ports lead to the pod by one backend. DEL takes away what either has, and
 // upstream's.
-func ports(at plugin.At, mappings []nft.Mapping, c Conf, theirs upstream.Ports) fact.Plan {
+func ports(call plugin.Call, mappings []nft.Mapping, c Conf, theirs upstream.Ports) fact.Plan {
 	if c.byIptables() {
 		byIptables := iptables.Ports{
-			Owner: at.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
+			Owner: call.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
 			V4: c.ConditionsV4, V6: c.ConditionsV6,
 		}
-		return fact.Plan{nft.Ports(at.Attachment, nil, nft.NoSources, nil), upstream.Either(byIptables, theirs)}
+		return fact.Plan{nft.Ports(call.Attachment, nil, nft.NoSources, nil), upstream.Either(byIptables, theirs)}
 	}
-	byNft := nft.Ports(at.Attachment, mappings, c.masquerades(), c.profile)
-	return fact.Plan{iptables.Ports{Owner: at.Attachment}, upstream.Either(byNft, theirs)}
+	byNft := nft.Ports(call.Attachment, mappings, c.masquerades(), c.profile)
+	return fact.Plan{iptables.Ports{Owner: call.Attachment}, upstream.Either(byNft, theirs)}
 }
 
 // upstreams are the ports that upstream's portmap may have led to the pod.
-func upstreams(at plugin.At) upstream.Ports {
-	theirs := upstream.Ports{Owner: at.Attachment}
-	for _, p := range addresses(at) {
+func upstreams(call plugin.Call) upstream.Ports {
+	theirs := upstream.Ports{Owner: call.Attachment}
+	for _, p := range addresses(call) {
 		theirs.Addrs = append(theirs.Addrs, p.Addr())
 	}
 	return theirs
@@ -88,33 +88,33 @@ func localnet(mappings []nft.Mapping, c Conf) netip.Addr {
 
 // complete refuses mappings that nothing can come of. The result is the one of
 // the plugin before.
-func complete(at plugin.At, c Conf) error {
-	_, err := c.mappings(at)
+func complete(call plugin.Call, c Conf) error {
+	_, err := c.mappings(call)
 	return err
 }
 
 // mappings are the ports with the pod's addresses that they lead to: the first
 // of each family.
-func (c *Conf) mappings(at plugin.At) ([]nft.Mapping, error) {
+func (c *Conf) mappings(call plugin.Call) ([]nft.Mapping, error) {
 	if len(c.ports) == 0 {
 		return nil, nil
 	}
-	pods := addresses(at)
+	pods := addresses(call)
 	var all []nft.Mapping
 	for _, p := range c.ports {
 		all = append(all, p.mappings(pods)...)
 	}
 	for _, p := range c.ports {
 		if len(p.mappings(pods)) == 0 && !p.elsewhere(all) {
-			return nil, p.unfit(at, pods)
+			return nil, p.unfit(call, pods)
 		}
 	}
 	return nft.Merge(all)
 }
 
 // addresses are the pod's first addresses of each family.
-func addresses(at plugin.At) (pods []netip.Prefix) {
-	for _, ip := range at.IPs() {
+func addresses(call plugin.Call) (pods []netip.Prefix) {
+	for _, ip := range call.IPs() {
 		p := cni.Prefix(ip.Address)
 		same := func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }
 		if p.IsValid() && !slices.ContainsFunc(pods, same) {
@@ -153,9 +153,9 @@ func (p port) elsewhere(all []nft.Mapping) bool {
 	})
 }
 
-func (p port) unfit(at plugin.At, pods []netip.Prefix) error {
+func (p port) unfit(call plugin.Call, pods []netip.Prefix) error {
 	if len(pods) == 0 {
-		return fmt.Errorf("%s: prevResult has %s, and port %d leads to one", p.mentioned, at.NoAddress(), p.from)
+		return fmt.Errorf("%s: prevResult has %s, and port %d leads to one", p.mentioned, call.NoAddress(), p.from)
 	}
-	return fmt.Errorf("%s: hostIP is %v, and %s has no address of that family but %v", p.mentioned, p.host, at.IfName, pods)
+	return fmt.Errorf("%s: hostIP is %v, and %s has no address of that family but %v", p.mentioned, p.host, call.IfName, pods)
 }

@@ -18,14 +18,14 @@ import (
 
 // attachment is what want sees: the result of a plugin that made eth0, as
 // runtimes hand it on.
-func attachment(network, id string, addresses ...string) plugin.At {
-	at := plugin.At{Attachment: name.Attachment{Network: network, ContainerID: id, IfName: "eth0"}, Netns: "/run/netns/" + id, Result: cni.NewResult()}
-	at.Result.Interfaces = []*cni.Interface{{Name: "br0"}, {Name: "eth0", Sandbox: at.Netns}}
+func attachment(network, id string, addresses ...string) plugin.Call {
+	call := plugin.Call{Attachment: name.Attachment{Network: network, ContainerID: id, IfName: "eth0"}, Netns: "/run/netns/" + id, Result: cni.NewResult()}
+	call.Result.Interfaces = []*cni.Interface{{Name: "br0"}, {Name: "eth0", Sandbox: call.Netns}}
 	pod := 1
 	for _, a := range addresses {
-		at.Result.IPs = append(at.Result.IPs, &cni.IPConfig{Interface: &pod, Address: cni.IPNet(netip.MustParsePrefix(a))})
+		call.Result.IPs = append(call.Result.IPs, &cni.IPConfig{Interface: &pod, Address: cni.IPNet(netip.MustParsePrefix(a))})
 	}
-	return at
+	return call
 }
 
 func mapping(list ...PortMapping) RuntimeConfig { return RuntimeConfig{PortMappings: list} }
@@ -109,7 +109,7 @@ func TestBackend(t *testing.T) {
 		if err := json.Unmarshal([]byte("{"+c.conf+"}"), &have); err != nil {
 			t.Fatal(err)
 		}
-		err := validate(&plugin.At{}, &have)
+		err := validate(&plugin.Call{}, &have)
 		got := "nftables"
 		if have.byIptables() {
 			got = "iptables"

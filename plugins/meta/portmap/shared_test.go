@@ -112,7 +112,7 @@ func (h homes) nothing() {
 }
 
 // home is an attachment of a container with one address.
-func home(network, id, ifname, address string) plugin.At {
+func home(network, id, ifname, address string) plugin.Call {
 	at := attachment(network, id, address)
 	at.IfName, at.Result.Interfaces[1].Name = ifname, ifname
 	return at
@@ -134,7 +134,7 @@ func backed(backend string, list ...PortMapping) Conf {
 func TestTwoNetworks(t *testing.T) {
 	one := PortMapping{HostPort: 8080, ContainerPort: 80}
 	for _, backend := range []string{"nftables", "iptables"} {
-		for what, second := range map[string]plugin.At{
+		for what, second := range map[string]plugin.Call{
 			"two networks":   home("m", "c1", "eth2", "10.2.2.3/24"),
 			"two interfaces": home("n", "c1", "eth2", "10.1.2.4/24"),
 			"long names":     home(strings.Repeat("m", 120), "c1", "eth2", "10.2.2.3/24"),
@@ -148,7 +148,7 @@ func TestTwoNetworks(t *testing.T) {
 				}
 				otherOne := plugintest.PlanAt(t, portmap, home("n", "c2", "eth0", "10.1.2.9/24"), backed(backend, one))
 				a, b := plugintest.PlanAt(t, portmap, first, backed(backend, one)), plugintest.PlanAt(t, portmap, second, backed(backend, one))
-				to := func(at plugin.At) string { return at.Result.IPs[0].Address.IP.String() + ":80" }
+				to := func(call plugin.Call) string { return call.Result.IPs[0].Address.IP.String() + ":80" }
 				for _, order := range []struct {
 					dels  [2]fact.Plan
 					stays fact.Plan
@@ -282,7 +282,7 @@ func TestSharedByThree(t *testing.T) {
 	h := newHomes(t, 80)
 	k := h.Kernel()
 	var all []fact.Plan
-	for _, at := range []plugin.At{home("n", "c1", "eth1", "10.1.2.3/24"), home("m", "c1", "eth2", "10.2.2.3/24"), home("l", "c1", "eth3", "10.1.2.4/24")} {
+	for _, at := range []plugin.Call{home("n", "c1", "eth1", "10.1.2.3/24"), home("m", "c1", "eth2", "10.2.2.3/24"), home("l", "c1", "eth3", "10.1.2.4/24")} {
 		all = append(all, plugintest.PlanAt(t, portmap, at, Conf{RuntimeConfig: mapping(PortMapping{HostPort: 8080, ContainerPort: 80})}))
 		must(t, all[len(all)-1].Add(k))
 	}
@@ -400,7 +400,7 @@ func TestParticular(t *testing.T) {
 // TestNotOnes: two lists of one pod for the same place are an error as before.
 func TestNotOnes(t *testing.T) {
 	c := Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80, HostIP: "192.0.2.3"}, PortMapping{HostPort: 80, ContainerPort: 81, HostIP: "192.0.2.3"})}
-	must(t, validate(&plugin.At{}, &c))
+	must(t, validate(&plugin.Call{}, &c))
 	err := complete(home("n", "c1", "eth1", "10.1.2.3/24"), c)
 	if err == nil || !strings.Contains(err.Error(), "a host port leads to one port") {
 		t.Errorf("code %d: %v", cni.AsError(err).Code, err)

@@ -29,7 +29,7 @@ var sbr = plugin.Plugin[Conf]{
 	Ready: func(k *kernel.Kernel, _ Conf) error { return route.RulesReady(k) },
 }
 
-func validate(_ *plugin.At, c *Conf) error {
+func validate(_ *plugin.Call, c *Conf) error {
 	c.gateways = map[bool]netip.Addr{}
 	for _, text := range c.Gateways {
 		gateway, err := netip.ParseAddr(text)
@@ -45,10 +45,10 @@ func validate(_ *plugin.At, c *Conf) error {
 	return nil
 }
 
-func complete(at plugin.At, c Conf) error {
-	list := sources(at, c)
+func complete(call plugin.Call, c Conf) error {
+	list := sources(call, c)
 	if len(list) == 0 {
-		err := fmt.Errorf("prevResult has %s, and sbr routes by them", at.NoAddress())
+		err := fmt.Errorf("prevResult has %s, and sbr routes by them", call.NoAddress())
 		return cni.Hint(err, "give the plugin that makes the interface an ipam, or leave sbr out")
 	}
 	for _, s := range list {
@@ -62,21 +62,21 @@ func complete(at plugin.At, c Conf) error {
 
 // want lists what holds while the pod answers by the interface that was asked.
 // The main table is changed last, when everything else is in place.
-func want(at plugin.At, c Conf) fact.Plan {
-	s := route.Sources{Owner: at.Attachment, Link: at.IfName, List: sources(at, c), Routes: route.OfResult(at.IfName, at.Result.Routes, at.IPs())}
+func want(call plugin.Call, c Conf) fact.Plan {
+	s := route.Sources{Owner: call.Attachment, Link: call.IfName, List: sources(call, c), Routes: route.OfResult(call.IfName, call.Result.Routes, call.IPs())}
 	if c.Table != nil {
 		s.Table = int(*c.Table)
 	}
 	p := fact.Plan{route.Rules{Sources: s}, route.PerSourceTable{Sources: s}}
 	if c.Hints && c.Table == nil { // the kernel takes no source address that it is still looking for duplicates of
-		p = append(p, addr.Settled{Link: at.IfName, Addrs: ipv6(s.List)})
+		p = append(p, addr.Settled{Link: call.IfName, Addrs: ipv6(s.List)})
 	}
 	return append(p, route.MoveFromMain{Sources: s, Hints: c.Hints})
 }
 
-func sources(at plugin.At, c Conf) (out []route.Source) {
-	for _, ip := range at.IPs() {
-		if i := cni.InterfaceAt(at.Result, ip); i != nil && i.Sandbox != "" && i.Name != at.IfName {
+func sources(call plugin.Call, c Conf) (out []route.Source) {
+	for _, ip := range call.IPs() {
+		if i := cni.InterfaceAt(call.Result, ip); i != nil && i.Sandbox != "" && i.Name != call.IfName {
 			continue // it is the pod's, and its routes are not by this interface
 		}
 		s := route.Source{Prefix: cni.Prefix(ip.Address)}

@@ -14,12 +14,12 @@ import (
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // at is an attachment whose result has routes besides addresses.
-func at(id string, addresses ...string) plugin.At {
-	at := plugintest.At(id, addresses...)
+func at(id string, addresses ...string) plugin.Call {
+	call := plugintest.At(id, addresses...)
 	for _, dst := range []string{"0.0.0.0/0", "10.77.0.0/16", "::/0"} {
-		at.Result.Routes = append(at.Result.Routes, &cni.Route{Dst: cni.IPNet(netip.MustParsePrefix(dst))})
+		call.Result.Routes = append(call.Result.Routes, &cni.Route{Dst: cni.IPNet(netip.MustParsePrefix(dst))})
 	}
-	return at
+	return call
 }
 
 func planOf(t *testing.T, id string, c Conf) fact.Plan {

@@ -48,14 +48,14 @@ type Args struct {
 
 // validate merges the places that a value can come from and refuses what cannot
 // be, before anything is touched.
-func validate(at *plugin.At, c *Conf) (err error) {
+func validate(call *plugin.Call, c *Conf) (err error) {
 	if c.DataDir != "" && !filepath.IsAbs(c.DataDir) {
 		err = fmt.Errorf("dataDir is %q, and must begin with a slash", c.DataDir)
 	}
 	args := c.CNIArgs.CNI
 	v := &c.values
 	var keyErr error
-	mac, macErr := plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, at.Args["MAC"], c.MAC)
+	mac, macErr := plugin.FirstMAC(args.MAC, c.RuntimeConfig.MAC, call.Args["MAC"], c.MAC)
 	v.MAC = mac.String()
 	v.MTU = max(c.MTU, 0)
 	if args.MTU != 0 {
@@ -64,7 +64,7 @@ func validate(at *plugin.At, c *Conf) (err error) {
 	v.Promisc = onlyTrue(first(args.Promisc, c.Promisc))
 	v.AllMulti = first(args.AllMulti, c.AllMulti)
 	v.TxQLen = first(args.TxQLen, c.TxQLen)
-	c.pairs, keyErr = pairs(at.IfName, c.Sysctl, args.Sysctl)
+	c.pairs, keyErr = pairs(call.IfName, c.Sysctl, args.Sysctl)
 	return errors.Join(err, macErr, keyErr, c.features())
 }
 

@@ -32,20 +32,20 @@ var tuningPlugin = plugin.Plugin[Conf]{
 
 // want lists what holds while a pod is tuned. What was there before is saved
 // first, and forgotten last.
-func want(at plugin.At, c Conf) fact.Plan {
+func want(call plugin.Call, c Conf) fact.Plan {
 	mac, _ := net.ParseMAC(c.values.MAC) // as validate has written it
 	return nft.WithRestore(fact.Plan{
-		tuning.Saved{Folder: c.folder(), Owner: at.Attachment, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
+		tuning.Saved{Folder: c.folder(), Owner: call.Attachment, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
 		sysctl.Setting{Side: kernel.Pod, Pairs: c.pairs},
-		nft.GuardMAC{Owner: at.Attachment, MAC: mac},
-		tuning.Link{Link: at.IfName, Values: c.values},
-		tuning.Features{Link: at.IfName, Wanted: c.Ethtool},
+		nft.GuardMAC{Owner: call.Attachment, MAC: mac},
+		tuning.Link{Link: call.IfName, Values: c.values},
+		tuning.Features{Link: call.IfName, Wanted: c.Ethtool},
 	})
 }
 
 // complete reports the settings that a result has members for.
-func complete(at plugin.At, c Conf) error {
-	if i := at.Interface(); i != nil {
+func complete(call plugin.Call, c Conf) error {
+	if i := call.Interface(); i != nil {
 		if c.values.MAC != "" {
 			i.Mac = c.values.MAC
 		}
@@ -53,7 +53,7 @@ func complete(at plugin.At, c Conf) error {
 			i.Mtu = c.values.MTU
 		}
 	}
-	return c.permitted(at.IfName)
+	return c.permitted(call.IfName)
 }
 
 func ready(_ *kernel.Kernel, c Conf) error {

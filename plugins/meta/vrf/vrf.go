@@ -27,13 +27,13 @@ var vrf = plugin.Plugin[Conf]{
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("vrf") },
 }
 
-func validate(at *plugin.At, c *Conf) error {
+func validate(call *plugin.Call, c *Conf) error {
 	switch {
 	case c.VRFName == "":
 		return errors.New("vrfname is missing: it is the name of the VRF's device in the pod")
 	case !link.ValidName(c.VRFName):
 		return link.CheckName("vrfname", c.VRFName)
-	case c.VRFName == at.IfName:
+	case c.VRFName == call.IfName:
 		return fmt.Errorf("vrfname is %s, which is the interface's own name", c.VRFName)
 	case 253 <= c.Table && c.Table <= 255:
 		return fmt.Errorf("table is %d, and 253 to 255 are every namespace's own: default, main and local", c.Table)
@@ -42,15 +42,15 @@ func validate(at *plugin.At, c *Conf) error {
 }
 
 // want lists what holds while the interface is in its VRF.
-func want(at plugin.At, c Conf) fact.Plan {
+func want(call plugin.Call, c Conf) fact.Plan {
 	var six []netip.Addr
-	for _, p := range at.Prefixes() {
+	for _, p := range call.Prefixes() {
 		if p.Addr().Is6() {
 			six = append(six, p.Addr())
 		}
 	}
 	return fact.Plan{
-		link.VRF{Name: c.VRFName, Link: at.IfName, Owner: at.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: route.OfResult(at.IfName, at.Result.Routes, at.IPs())},
-		addr.Settled{Link: at.IfName, Addrs: six},
+		link.VRF{Name: c.VRFName, Link: call.IfName, Owner: call.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: route.OfResult(call.IfName, call.Result.Routes, call.IPs())},
+		addr.Settled{Link: call.IfName, Addrs: six},
 	}
 }

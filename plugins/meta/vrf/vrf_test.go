@@ -14,11 +14,11 @@ func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 func planOf(t *testing.T, id string, c Conf) fact.Plan {
 	t.Helper()
-	at := plugintest.At(id, "10.1.2.3/24", "fd00:1:2::3/64")
+	call := plugintest.At(id, "10.1.2.3/24", "fd00:1:2::3/64")
 	for _, dst := range []string{"0.0.0.0/0", "10.77.0.0/16", "::/0"} {
-		at.Result.Routes = append(at.Result.Routes, &cni.Route{Dst: cni.IPNet(netip.MustParsePrefix(dst))})
+		call.Result.Routes = append(call.Result.Routes, &cni.Route{Dst: cni.IPNet(netip.MustParsePrefix(dst))})
 	}
-	return plugintest.PlanAt(t, vrf, at, c)
+	return plugintest.PlanAt(t, vrf, call, c)
 }
 
 func TestWant(t *testing.T) {
