@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -118,9 +119,10 @@ func (r *rtnetlink) close() {
 }
 
 // Await looks, and looks again at each event of a group (unix.RTNLGRP_*), until
-// what is looked for is there. The time being over is os.ErrDeadlineExceeded.
-// The subscription is older than the first look, so no event is missed.
-func (k *Kernel) Await(s Side, group uint, limit time.Duration, look func() (there bool, err error)) error {
+// what is looked for is there. The time being over is os.ErrDeadlineExceeded; the
+// end of the context before that is its cause. The subscription is older than the
+// first look, so no event is missed.
+func (k *Kernel) Await(ctx context.Context, s Side, group uint, limit time.Duration, look func() (there bool, err error)) error {
 	var events *nl.NetlinkSocket
 	err := k.Do(s, func() (err error) {
 		events, err = nl.Subscribe(unix.NETLINK_ROUTE, group)
@@ -130,16 +132,17 @@ func (k *Kernel) Await(s Side, group uint, limit time.Duration, look func() (the
 		return fmt.Errorf("%v: netlink socket: %w", s, err)
 	}
 	defer events.Close()
-	for deadline := time.Now().Add(limit); ; {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, os.ErrDeadlineExceeded)
+	defer cancel()
+	defer context.AfterFunc(ctx, events.Close)()
+	for {
 		if there, err := look(); there || err != nil {
 			return err
 		}
-		left := unix.NsecToTimeval(int64(max(time.Until(deadline), time.Microsecond)))
-		_ = events.SetReceiveTimeout(&left) // it is only kept, for Receive
 		_, _, err := events.Receive()
 		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return os.ErrDeadlineExceeded
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		case err != nil && !errors.Is(err, unix.ENOBUFS): // events that were lost count as one
 			return fmt.Errorf("read the %v's events: %w", s, err)
 		}

@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -82,15 +83,20 @@ func TestAwait(t *testing.T) {
 		_, err := k.Link(kernel.Host, "hx")
 		return looks > 1, err
 	}
-	if err := k.Await(kernel.Host, unix.RTNLGRP_LINK, time.Minute, look); err != nil || looks < 2 {
+	if err := k.Await(t.Context(), kernel.Host, unix.RTNLGRP_LINK, time.Minute, look); err != nil || looks < 2 {
 		t.Errorf("after %d looks: %v", looks, err)
 	}
 	never := func() (bool, error) { return false, nil }
-	if err := k.Await(kernel.Pod, unix.RTNLGRP_LINK, time.Millisecond, never); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := k.Await(t.Context(), kernel.Pod, unix.RTNLGRP_LINK, time.Millisecond, never); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the time is over: %v", err)
 	}
 	failing := func() (bool, error) { return false, unix.EBUSY }
-	if err := k.Await(kernel.Pod, unix.RTNLGRP_LINK, time.Minute, failing); !errors.Is(err, unix.EBUSY) {
+	ended, end := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, end)
+	if err := k.Await(ended, kernel.Pod, unix.RTNLGRP_LINK, time.Hour, never); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody waits any more: %v", err)
+	}
+	if err := k.Await(t.Context(), kernel.Pod, unix.RTNLGRP_LINK, time.Minute, failing); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("a look that fails: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package addr
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -41,7 +42,7 @@ func (s Settled) Add(k *kernel.Kernel) error {
 		return err
 	}
 	var pending []netip.Addr
-	err = k.Await(kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, settleWait, func() (_ bool, err error) {
+	err = k.Await(context.Background(), kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, settleWait, func() (_ bool, err error) {
 		pending, err = s.pending(k)
 		return len(pending) == 0, err
 	})

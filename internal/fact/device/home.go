@@ -1,6 +1,7 @@
 package device
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,7 +103,7 @@ var errAway = errors.New("somebody holds its namespace open")
 // its namespace goes. Where it does not, although it is plugged in, somebody
 // holds that namespace open.
 func (r record) awaitOnHost(k *kernel.Kernel) (l *kernel.Link, err error) {
-	err = k.Await(kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
+	err = k.Await(context.Background(), kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
 		k.Invalidate(kernel.Host, r.Name)
 		l, err = r.find(k, kernel.Host, r.Name)
 		if errors.Is(err, fs.ErrNotExist) && r.pluggedIn() {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -75,7 +76,7 @@ func (u Up) await(k *kernel.Kernel) error {
 	if err != nil || port.Operational {
 		return err
 	}
-	err = k.Await(kernel.Host, unix.RTNLGRP_LINK, portWait, func() (bool, error) {
+	err = k.Await(context.Background(), kernel.Host, unix.RTNLGRP_LINK, portWait, func() (bool, error) {
 		now, err := k.LinkAt(kernel.Host, port.Index)
 		return err == nil && now.Operational, err
 	})

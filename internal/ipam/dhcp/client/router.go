@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
@@ -17,35 +16,6 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// await waits on the pod's events of a group until something is so, or the time
-// is over, which is os.ErrDeadlineExceeded, or the context ends.
-func await(ctx context.Context, k *kernel.Kernel, group uint, until time.Time, so func() (bool, error)) error {
-	var events *nl.NetlinkSocket
-	err := k.Do(kernel.Pod, func() (err error) {
-		events, err = nl.Subscribe(unix.NETLINK_ROUTE, group)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("subscribe to the pod's events: %w", err)
-	}
-	defer events.Close()
-	ctx, cancel := context.WithDeadlineCause(ctx, until, os.ErrDeadlineExceeded)
-	defer cancel()
-	defer context.AfterFunc(ctx, events.Close)()
-	for {
-		if ok, err := so(); ok || err != nil {
-			return err
-		}
-		_, _, err := events.Receive()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil && !errors.Is(err, unix.ENOBUFS) { // lost events count as one: look again
-			return fmt.Errorf("receive the pod's events: %w", err)
-		}
-	}
-}
-
 // linkLocalWait bounds the wait for the kernel's look for a duplicate of the
 // link-local address.
 const linkLocalWait = 10 * time.Second
@@ -53,7 +23,7 @@ const linkLocalWait = 10 * time.Second
 // awaitLinkLocal waits until the pod's interface has a link-local address to
 // send from.
 func awaitLinkLocal(ctx context.Context, k *kernel.Kernel, link string) error {
-	err := await(ctx, k, unix.RTNLGRP_IPV6_IFADDR, time.Now().Add(linkLocalWait), func() (bool, error) {
+	err := k.Await(ctx, kernel.Pod, unix.RTNLGRP_IPV6_IFADDR, linkLocalWait, func() (bool, error) {
 		return addr.HasLinkLocal(k, kernel.Pod, link)
 	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -81,7 +51,7 @@ func solicitRouters(k *kernel.Kernel, l *kernel.Link) error {
 // awaitRouter gives a router a moment to answer, so that a pod has its default
 // route from the start. A segment without one is nobody's fault.
 func awaitRouter(ctx context.Context, k *kernel.Kernel, until time.Time) error {
-	err := await(ctx, k, unix.RTNLGRP_IPV6_ROUTE, until, func() (bool, error) { return route.HasDefault(k, kernel.Pod, true) })
+	err := k.Await(ctx, kernel.Pod, unix.RTNLGRP_IPV6_ROUTE, time.Until(until), func() (bool, error) { return route.HasDefault(k, kernel.Pod, true) })
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
