@@ -1,0 +1,202 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/kernel"
+)
+
+func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
+	call, c, err := p.read(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := p.open(r.Netns)
+	if err != nil {
+		return nil, nil, err
+	}
+	undo, err := p.attach(r, k, &call, c)
+	if err != nil {
+		k.Close()
+		return nil, nil, err
+	}
+	return call.Result, func() error { defer k.Close(); return undo() }, nil
+}
+
+// attach is ADD. Where it fails, it has taken everything back; where it does
+// not, it returns what would.
+func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (undo func() error, err error) {
+	if p.makesLink() {
+		// Before an address is asked for: the release that would follow a failure
+		// would take the address of the attachment that is there.
+		if err := link.Free(k, kernel.Pod, r.IfName); err != nil {
+			return nil, err
+		}
+	}
+	bare, err := p.linkBeforeIPAM(r, k, *call, c)
+	if err != nil {
+		return nil, err
+	}
+	release, err := p.addresses(r, call)
+	if err != nil {
+		return nil, errors.Join(err, bare.Del(k), release())
+	}
+	var former fact.Plan
+	if p.Renews {
+		former = p.want(*call, c) // as DEL sees it
+	}
+	if err = p.complete(*call, c); err == nil {
+		err = renew(former, k)
+	}
+	if err != nil {
+		return nil, errors.Join(err, bare.Del(k), release())
+	}
+	facts := p.want(*call, c).Without(bare)
+	if err := facts.Add(k); err != nil {
+		return nil, errors.Join(err, bare.Del(k), release())
+	}
+	facts = append(bare, facts...)
+	undo = func() error { return errors.Join(facts.Del(k), release()) }
+	err = p.fillIn(k, r, call)
+	if err == nil && p.Report != nil {
+		err = p.Report(k, *call)
+	}
+	if err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	return undo, nil
+}
+
+// renew is DEL where a former ADD has made something.
+func renew(former fact.Plan, k *kernel.Kernel) error {
+	made, err := former.Made(k)
+	if err == nil && made {
+		err = former.Del(k)
+	}
+	if err != nil {
+		return fmt.Errorf("what a former ADD of the attachment has made stays: %w", err)
+	}
+	return nil
+}
+
+// offlineIPAM are the IPAM plugins that do not look at the pod. Any other may speak
+// over its interface, as dhcp does, and is asked when that is there and up.
+var offlineIPAM = []string{"", "host-local", "static"}
+
+// linkBeforeIPAM makes true what the plan has without addresses, before an IPAM plugin
+// is asked that needs it.
+func (p Plugin[C]) linkBeforeIPAM(r *cni.Request, k *kernel.Kernel, call Call, c C) (fact.Plan, error) {
+	if !p.makesLink() || slices.Contains(offlineIPAM, r.Conf.IPAM.Type) {
+		return nil, nil
+	}
+	if _, err := cni.Find(r.Conf.IPAM.Type, r.Path); err != nil {
+		return nil, err
+	}
+	call.Result = cni.NewResult()
+	if err := p.complete(call, c); err != nil {
+		return nil, err
+	}
+	bare := p.want(call, c)
+	err := bare.Add(k)
+	k.Invalidate(kernel.Pod, r.IfName) // whose MTU the IPAM plugin may set
+	return bare, err
+}
+
+// addresses asks for the result to start from, and gives what takes it back, also
+// where it fails: the caller's link goes before an address that it may have.
+func (p Plugin[C]) addresses(r *cni.Request, call *Call) (release func() error, err error) {
+	nothing := func() error { return nil }
+	if p.Chained {
+		if call.Prev == nil {
+			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
+			err = cni.Hint(err, fmt.Sprintf("in the list of plugins put %s behind one that makes an interface, such as bridge", p.Name))
+		}
+		call.Result = call.Prev
+		return nothing, err
+	}
+	if p.AllowNoName {
+		if call.Prev != nil {
+			call.Result = call.Prev
+		}
+		return nothing, nil
+	}
+	if r.Conf.IPAM.Type == "" {
+		if p.MayChain && call.Prev != nil {
+			call.Result = call.Prev
+			if !p.TakesAddresses {
+				call.inherited = len(call.Prev.Interfaces)
+			}
+		}
+		return nothing, p.withoutIPAM()
+	}
+	release = func() error {
+		_, err := p.delegate(r, cni.Del)
+		return err
+	}
+	result, err := p.delegate(r, cni.Add)
+	if err != nil && cni.AsError(err).Code == cni.CodeExists {
+		// The attachment has an address from before, in a namespace that is
+		// alive: to give that one back would be worse than to keep it.
+		return nothing, err
+	}
+	if err == nil {
+		call.Result = result
+	}
+	if err == nil && len(call.Result.IPs) == 0 {
+		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
+	}
+	if err != nil {
+		return release, err
+	}
+	p.dns(r, call)
+	return release, nil
+}
+
+func (p Plugin[C]) withoutIPAM() error {
+	if p.NeedsIPAM {
+		return cni.Errorf(cni.CodeConfig, "%s needs addresses: ipam.type is missing", p.Name)
+	}
+	return nil
+}
+
+// dns puts the configuration's name servers in the place of IPAM's.
+func (p Plugin[C]) dns(r *cni.Request, call *Call) {
+	d := r.Conf.DNS
+	if d.Nameservers != nil || d.Domain != "" || d.Search != nil || d.Options != nil {
+		call.Result.DNS = d
+	}
+}
+
+// fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of
+// the interfaces that the plan has made or found. Most are remembered from that.
+func (p Plugin[C]) fillIn(k *kernel.Kernel, r *cni.Request, call *Call) error {
+	if p.Chained || p.AllowNoName && call.Prev != nil || call.NoNetdev {
+		return nil // they are not its own, or not there to be looked at
+	}
+	withMTU := cni.AtLeast(r.Conf.CNIVersion, "1.1.0")
+	for _, i := range call.Result.Interfaces[call.inherited:] {
+		if i.Mac != "" && !withMTU {
+			continue
+		}
+		side := kernel.Host
+		if i.Sandbox != "" {
+			side = kernel.Pod
+		}
+		l, err := k.Link(side, i.Name)
+		if err != nil {
+			return err
+		}
+		if i.Mac == "" {
+			i.Mac = l.MAC.String()
+		}
+		if withMTU {
+			i.Mtu = l.MTU
+		}
+	}
+	return nil
+}

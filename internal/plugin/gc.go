@@ -1,0 +1,105 @@
+package plugin
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state/name"
+)
+
+// Traces are attachments that have something on the host. An attachment may be
+// there more than once.
+type Traces struct {
+	All []name.Attachment
+	// Gone are those whose pods are provably gone by a record, whatever network
+	// they are of.
+	Gone []name.Attachment
+}
+
+// GC is what the runtime says of a network.
+type GC struct {
+	Network string
+	Valid   []name.Attachment
+}
+
+// Keeps reports whether a comment is that of a valid attachment.
+func (gc GC) Keeps(comment string) bool {
+	return slices.ContainsFunc(gc.Valid, func(v name.Attachment) bool { return v.Comment() == comment })
+}
+
+// gc is DEL for every attachment of the network that left something and is not
+// valid any more. Their pods may be taken as gone.
+func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
+	_, c, _ := p.read(r)
+	k, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	traces, err := p.traces(k, c)
+	stale := slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return slices.Contains(valid, a) })
+	errs := []error{err, p.undo(k, r.Network, stale, c)}
+	if p.Collect != nil {
+		errs = append(errs, p.Collect(k, GC{r.Network, valid}, c))
+	}
+	_, err = p.delegate(r, cni.GC)
+	return errors.Join(append(errs, err)...)
+}
+
+func (p Plugin[C]) traces(k *kernel.Kernel, c C) (Traces, error) {
+	if p.Traces == nil {
+		return Traces{}, nil
+	}
+	return p.Traces(k, c)
+}
+
+// undo is DEL for attachments of a network whose pods may be taken as gone.
+func (p Plugin[C]) undo(k *kernel.Kernel, network string, stale []name.Attachment, c C) error {
+	var plans []fact.Plan
+	for _, stale := range unique(stale) {
+		if stale.Network == network {
+			plans = append(plans, p.want(Call{Attachment: stale, Result: cni.NewResult()}, c))
+		}
+	}
+	return fact.DelAll(k, plans)
+}
+
+// gcDead is GC where nobody says who is valid: only what is provably gone goes,
+// by the namespace that a record names, or else by the one that libcni remembers.
+// What upstream's plugins have left does not say that, and stays.
+func (p Plugin[C]) gcDead(r *cni.Request) error {
+	_, c, _ := p.read(r)
+	k, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	traces, err := p.traces(k, c)
+	gone := append(traces.Gone, slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return !departed(a) })...)
+	_, derr := p.delegate(r, cni.GC)
+	return errors.Join(err, p.undo(k, r.Network, gone, c), derr)
+}
+
+// departed reports whether libcni keeps a result of the attachment whose network
+// namespace is not there any more.
+func departed(at name.Attachment) bool {
+	path := cni.KeptOf(at).Netns
+	if path == "" {
+		return false
+	}
+	id, err := kernel.LookNetns(path)
+	return err == nil && id == kernel.NetnsID{}
+}
+
+// unique leaves out what was there before.
+func unique(all []name.Attachment) (out []name.Attachment) {
+	for _, a := range all {
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

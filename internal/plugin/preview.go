@@ -1,0 +1,53 @@
+package plugin
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/catena-cni/catena/internal/cni"
+)
+
+// preview is what the result would be. Addresses are asked for in a way that
+// takes none.
+func (p Plugin[C]) preview(r *cni.Request) (*cni.Result, error) {
+	call, c, err := p.foresee(r, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return call.Result, p.complete(call, c)
+}
+
+func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
+	call, c, err := p.read(r)
+	if err != nil {
+		return call, c, err
+	}
+	switch {
+	case call.Prev != nil:
+		call.Result = call.Prev
+	case r.Conf.IPAM.Type != "" && !p.Chained:
+		out, err := r.Ask(r.Conf.IPAM.Type, "result")
+		if err == nil && len(out) > 0 {
+			call.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
+		}
+		if err != nil {
+			return call, c, err
+		}
+		if len(call.Result.IPs) == 0 {
+			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", r.Conf.IPAM.Type)
+		}
+	}
+	return call, c, nil
+}
+
+func (p Plugin[C]) plan(r *cni.Request, w io.Writer) error {
+	call, c, err := p.foresee(r, w)
+	if err != nil {
+		return err
+	}
+	if err := p.complete(call, c); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w, p.want(call, c))
+	return err
+}
