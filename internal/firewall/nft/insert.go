@@ -93,35 +93,54 @@ func (c conn) makeTable(t *table, r record) error {
 	}
 	there, err := c.hasLayout(t)
 	if err == nil && !there {
-		err = errors.Join(c.Commit(t.static(), 0), t.remember())
+		err = c.Commit(t.static(), 0)
+	}
+	if err == nil && !there {
+		err = t.remember()
+	}
+	if err == nil {
+		err = c.makeParts(t, r)
 	}
 	if err != nil {
 		return fmt.Errorf("table %s: %w", t.Name, err)
 	}
-	return c.makeParts(t, r)
+	return nil
 }
 
-// makeParts makes a record's profile, and the sets of networks that its members
-// are in.
-func (c conn) makeParts(t *table, r record) error {
-	var parts []part
-	if r.Profile != nil {
-		parts = append(parts, r.Static)
-	}
+// makeParts makes the profiles of records, and the sets of networks that their
+// members are in.
+func (c conn) makeParts(t *table, of ...record) error {
 	seen := map[string]bool{}
-	for _, e := range r.Elements {
-		if seen[e.Set] {
-			continue
+	for _, r := range of {
+		if p := r.Profile; p != nil && !seen[p.Suffix] {
+			seen[p.Suffix] = true
+			if err := c.makeMissing(t.GetChain("ports"+p.Suffix), r.Static); err != nil {
+				return err
+			}
 		}
-		seen[e.Set] = true
-		if p := t.networkSet(e.Set, r.Profile); p != nil {
-			parts = append(parts, p)
+		for _, e := range r.Elements {
+			if seen[e.Set] {
+				continue
+			}
+			seen[e.Set] = true
+			if p := t.networkSet(e.Set, r.Profile); p != nil {
+				if err := c.makeMissing(t.GetSet(e.Set), p); err != nil {
+					return err
+				}
+			}
 		}
 	}
-	for _, p := range parts {
-		if err := c.Commit(p, 0); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("table %s: %w", t.Name, err)
-		}
+	return nil
+}
+
+// makeMissing makes a part where a question says that it is not there. Asking is
+// cheap: a batch that the kernel refuses costs a grace period of RCU.
+func (c conn) makeMissing(question wire.Message, p part) error {
+	if _, err := c.Ask(question); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if err := c.Commit(p, 0); !errors.Is(err, unix.EEXIST) { // else somebody was faster
+		return err
 	}
 	return nil
 }

@@ -115,10 +115,8 @@ func (c conn) restoreTable(t *table) error {
 		if err := c.Commit(t.static(), 0); err != nil {
 			return err
 		}
-		for _, r := range live {
-			if err := c.makeParts(t, r); err != nil {
-				return err
-			}
+		if err := c.makeParts(t, live...); err != nil {
+			return err
 		}
 		generation, err := c.Generation()
 		if err != nil {

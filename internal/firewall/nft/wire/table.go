@@ -71,6 +71,11 @@ func (t Table) GetChain(name string) Message {
 	return t.Message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
 }
 
+// GetSet asks for a set.
+func (t Table) GetSet(name string) Message {
+	return t.Message(unix.NFT_MSG_GETSET, 0, String(unix.NFTA_SET_TABLE, t.Name), String(unix.NFTA_SET_NAME, name))
+}
+
 // Flush removes the rules of a chain.
 func (t Table) Flush(chain string) Message {
 	return t.Message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain))
