@@ -182,7 +182,7 @@ func (r Range) read(key string) (lease.Range, error) {
 		return lease.Range{}, fmt.Errorf("%s has no subnet", key)
 	}
 	subnet, err := netip.ParsePrefix(r.Subnet)
-	if err != nil {
+	if subnet = cni.Unmap(subnet); err != nil || subnet.Addr().Is4In6() {
 		return lease.Range{}, fmt.Errorf("%s.subnet is %q: a subnet is written like 10.1.2.0/24", key, r.Subnet)
 	}
 	out := lease.Range{Subnet: subnet}

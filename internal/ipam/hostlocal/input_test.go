@@ -114,6 +114,7 @@ func TestBadInput(t *testing.T) {
 		"subnet number":          {ipam: `"subnet":5`, code: 6, says: "ipam.subnet is to be a string"},
 		"subnet junk":            {ipam: `"subnet":"junk"`, code: 7, says: `ipam.subnet is "junk"`},
 		"subnet address":         {ipam: `"ranges":[[{"subnet":"10.1.2.0"}]]`, code: 7, says: `ipam.ranges[0][0].subnet is "10.1.2.0"`},
+		"subnet mapped and wide": {ipam: `"subnet":"::ffff:0.0.0.0/90"`, code: 7, says: `ipam.subnet is "::ffff:0.0.0.0/90"`},
 		"host bits":              {ipam: `"ranges":[[{"subnet":"10.1.2.3/24"}]]`, code: 7, says: "host bits set; the network is 10.1.2.0/24"},
 		"start after end":        {ipam: `"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9","rangeEnd":"10.1.2.8"`, code: 7, says: "ipam: rangeStart 10.1.2.9 is after rangeEnd 10.1.2.8"},
 		"start elsewhere":        {ipam: `"ranges":[[{"subnet":"10.1.2.0/24","rangeStart":"10.1.3.9"}]]`, code: 7, says: "rangeStart 10.1.3.9 is not in subnet 10.1.2.0/24"},

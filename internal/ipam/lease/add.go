@@ -93,7 +93,6 @@ func assign(req Request) ([]netip.Addr, error) {
 	wanted := make([]netip.Addr, len(req.Sets))
 	var spare []string
 	for _, addr := range req.Requested {
-		addr = addr.Unmap().WithZone("")
 		i := slices.IndexFunc(req.Sets, func(s Set) bool { return s.Contains(addr) })
 		switch {
 		case i >= 0 && wanted[i] == addr: // asked for twice

@@ -49,7 +49,7 @@ func TestRequested(t *testing.T) {
 		}
 		return req
 	}
-	if got := mustAdd(t, s, ask("a", "fd00::7", "::ffff:10.0.0.9", "10.0.0.9")); got != "10.0.0.9 fd00::7" {
+	if got := mustAdd(t, s, ask("a", "fd00::7", "10.0.0.9", "10.0.0.9")); got != "10.0.0.9 fd00::7" {
 		t.Errorf("got %s", got)
 	}
 	if got := mustAdd(t, s, ask("b")); got != "10.0.0.10 fd00::8" {

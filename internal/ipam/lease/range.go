@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,7 +10,8 @@ import (
 )
 
 // A Range is a run of addresses in one subnet. A zero Start, End or Gateway
-// stands for its default, which Complete fills in.
+// stands for its default, which Complete fills in. No address is an IPv4-mapped
+// one, or has a zone.
 type Range struct {
 	Subnet  netip.Prefix
 	Start   netip.Addr
@@ -17,42 +19,30 @@ type Range struct {
 	Gateway netip.Addr
 }
 
-// Complete returns r with its defaults filled in and every address in its
-// plain form, or an error that says what is wrong with r.
+// Complete returns r with its defaults filled in, or an error that says what is
+// wrong with r.
 //
 // The defaults are those of upstream: the first address is network+1, the
 // last is broadcast-1 for IPv4 and all ones for IPv6, the gateway network+1.
 // A subnet of two addresses or of one has no network, broadcast or gateway
 // address; upstream refuses it, here every address of it may be used.
 func (r Range) Complete() (Range, error) {
-	subnet, err := plainPrefix(r.Subnet)
-	if err != nil {
-		return Range{}, err
+	if !r.Subnet.IsValid() {
+		return r, errors.New("a range has no valid subnet")
 	}
-	first, last := subnet.Addr(), lastOf(subnet)
-	c := Range{
-		Subnet:  subnet,
-		Start:   r.Start.Unmap(),
-		End:     r.End.Unmap(),
-		Gateway: r.Gateway.Unmap(),
+	if r.Subnet != r.Subnet.Masked() {
+		return r, fmt.Errorf("subnet %s has host bits set; the network is %s", r.Subnet, r.Subnet.Masked())
 	}
-	pointToPoint := subnet.Bits() >= first.BitLen()-1
-	if !c.Gateway.IsValid() && !pointToPoint {
-		c.Gateway = first.Next()
+	first, last := r.Subnet.Addr(), lastOf(r.Subnet)
+	start, end, gateway := first.Next(), last, first.Next()
+	switch {
+	case r.Subnet.Bits() >= first.BitLen()-1:
+		start, gateway = first, netip.Addr{}
+	case first.Is4():
+		end = last.Prev()
 	}
-	if !c.Start.IsValid() {
-		c.Start = first
-		if !pointToPoint {
-			c.Start = first.Next()
-		}
-	}
-	if !c.End.IsValid() {
-		c.End = last
-		if first.Is4() && !pointToPoint {
-			c.End = last.Prev()
-		}
-	}
-	return c, c.validate()
+	r.Start, r.End, r.Gateway = cmp.Or(r.Start, start), cmp.Or(r.End, end), cmp.Or(r.Gateway, gateway)
+	return r, r.validate()
 }
 
 func (r Range) validate() error {
@@ -66,9 +56,6 @@ func (r Range) validate() error {
 	}
 	if r.End.Less(r.Start) {
 		return fmt.Errorf("rangeStart %s is after rangeEnd %s", r.Start, r.End)
-	}
-	if r.Gateway.Zone() != "" {
-		return fmt.Errorf("gateway %s has a zone", r.Gateway)
 	}
 	return nil
 }
@@ -147,9 +134,6 @@ func Sets(config [][]Range, exclude []netip.Prefix) ([]Set, error) {
 	return sets, nil
 }
 
-// Ranges returns the ranges of s, complete.
-func (s Set) Ranges() []Range { return slices.Clone(s.ranges) }
-
 // Contains reports whether addr lies in a range of s.
 func (s Set) Contains(addr netip.Addr) bool { return s.find(addr) >= 0 }
 
@@ -180,24 +164,6 @@ func (s Set) unusable(addr netip.Addr) string {
 // find returns the index of the range that addr lies in, or -1.
 func (s Set) find(addr netip.Addr) int {
 	return slices.IndexFunc(s.ranges, func(r Range) bool { return r.Contains(addr) })
-}
-
-// plainPrefix returns p with an IPv4-mapped address as IPv4, and refuses a
-// prefix that is none or that has bits set behind its length.
-func plainPrefix(p netip.Prefix) (netip.Prefix, error) {
-	if !p.IsValid() {
-		return netip.Prefix{}, errors.New("a range has no valid subnet")
-	}
-	if p.Addr().Is4In6() {
-		if p.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("subnet %s is wider than the IPv4-mapped addresses", p)
-		}
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	if p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("subnet %s has host bits set; the network is %s", p, p.Masked())
-	}
-	return p, nil
 }
 
 // lastOf returns the address of p whose host bits are all ones.

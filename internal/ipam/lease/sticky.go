@@ -94,7 +94,10 @@ func (m memory) remember(f *folder, leases []Lease) {
 	if m.identity == "" || makeFolder(filepath.Dir(m.path)) != nil || makeFolder(m.path) != nil {
 		return
 	}
-	if len(m.files)+len(leases) > stickyMax && !m.makeRoom(f) {
+	if len(m.files)+len(leases) > stickyMax {
+		m.makeRoom(f)
+	}
+	if len(m.files)+len(leases) > stickyMax {
 		return
 	}
 	for _, l := range leases {
@@ -109,7 +112,7 @@ func (m memory) remember(f *folder, leases []Lease) {
 
 // makeRoom forgets a quarter of the addresses, those first that were remembered
 // longest ago, and none that is held now.
-func (m memory) makeRoom(f *folder) bool {
+func (m memory) makeRoom(f *folder) {
 	type aged struct {
 		addr netip.Addr
 		at   time.Time
@@ -121,12 +124,9 @@ func (m memory) makeRoom(f *folder) bool {
 		}
 	}
 	slices.SortFunc(all, func(a, b aged) int { return a.at.Compare(b.at) })
-	room := 0
 	for _, a := range all {
-		if _, err := os.Lstat(f.file(a.addr)); err != nil && room < stickyMax/4 {
+		if _, err := os.Lstat(f.file(a.addr)); err != nil && len(m.files) > stickyMax*3/4 {
 			m.forget(a.addr)
-			room++
 		}
 	}
-	return room > 0
 }

@@ -175,7 +175,7 @@ func (s *Store) Check(owner Owner, want []netip.Addr) error {
 	}
 	var errs []error
 	for _, addr := range want {
-		errs = append(errs, f.checkOne(owner, addr.Unmap().WithZone("")))
+		errs = append(errs, f.checkOne(owner, addr))
 	}
 	return errors.Join(errs...)
 }
