@@ -27,7 +27,7 @@ whole=
 # end, an attachment from end to end, and the exchange of upstream's plugins for these. A package, and of its tests those named.
 versions=(
 	'internal/firewall/nft'
-	'internal/fact/link TestNewBridge TestExistingBridge TestPlug TestPlugVLAN TestTapOpeners'
+	'internal/fact/link TestNewBridge TestExistingBridge TestBridgeTap TestBridgeTapVLAN TestTapOpeners'
 	'internal/firewall/nft/wire'
 	'internal/firewall/conntrack'
 	'internal/fact/device'

@@ -95,7 +95,7 @@ func (m releaseMessage) overLink(k *kernel.Kernel, side kernel.Side, l *kernel.L
 
 func (m releaseMessage) overSegment(k *kernel.Kernel, s Segment) error {
 	if s.Bridge != "" {
-		port, err := link.OpenPlug(k, s.Bridge, s.VLAN)
+		port, err := link.OpenBridgeTap(k, s.Bridge, s.VLAN)
 		if err != nil {
 			return err
 		}

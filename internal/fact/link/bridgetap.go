@@ -12,17 +12,17 @@ import (
 	"github.com/catena-cni/catena/internal/retry"
 )
 
-// Plug is a port of one of the host's bridges that this process puts frames
+// BridgeTap is a port of one of the host's bridges that this process puts frames
 // into, as a pod on that port would. It lives as long as its file is open here,
 // so that nothing is left of it when this process dies.
-type Plug struct{ file *os.File }
+type BridgeTap struct{ file *os.File }
 
-// plugMAC is higher than any other, so that no bridge takes it for its own
+// tapMAC is higher than any other, so that no bridge takes it for its own
 // (br_stp_recalculate_bridge_id takes the lowest).
-var plugMAC = net.HardwareAddr{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
+var tapMAC = net.HardwareAddr{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// OpenPlug plugs into a bridge, and into one of its VLANs where access is not 0.
-func OpenPlug(k *kernel.Kernel, bridge string, access uint16) (*Plug, error) {
+// OpenBridgeTap makes a port of a bridge, in one of its VLANs where access is not 0.
+func OpenBridgeTap(k *kernel.Kernel, bridge string, access uint16) (*BridgeTap, error) {
 	master, err := find(k, kernel.Host, bridge, "bridge")
 	if err != nil {
 		return nil, err
@@ -31,15 +31,15 @@ func OpenPlug(k *kernel.Kernel, bridge string, access uint16) (*Plug, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plug{tun}
+	p := &BridgeTap{tun}
 	if err := p.into(k, master, access); err != nil {
 		p.Close()
-		return nil, fmt.Errorf("plug into bridge %s: %w", bridge, err)
+		return nil, fmt.Errorf("a port of bridge %s to send from: %w", bridge, err)
 	}
 	return p, nil
 }
 
-func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error {
+func (p *BridgeTap) into(k *kernel.Kernel, master *kernel.Link, access uint16) error {
 	if err := setIff(p.file, "", unix.IFF_TAP|unix.IFF_NO_PI, ""); err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 	if err := retry.Do(func() error { return unix.IoctlIfreq(int(p.file.Fd()), unix.TUNGETIFF, r) }); err != nil {
 		return fmt.Errorf("TUNGETIFF: %w", err)
 	}
-	k.Invalidate(kernel.Host, r.Name()) // it may be a former plug's
+	k.Invalidate(kernel.Host, r.Name()) // it may be a former port's
 	l, err := k.Link(kernel.Host, r.Name())
 	if err != nil {
 		return err
 	}
 	// The smallest MTU of its ports is a bridge's.
-	if err := k.SetLink(kernel.Host, l, 0, 0, kernel.MTU(master.MTU), kernel.MAC(plugMAC)); err != nil {
+	if err := k.SetLink(kernel.Host, l, 0, 0, kernel.MTU(master.MTU), kernel.MAC(tapMAC)); err != nil {
 		return err
 	}
 	if err := k.SetUp(kernel.Host, l, kernel.Master(master.Index)); err != nil {
@@ -70,15 +70,15 @@ func (p *Plug) into(k *kernel.Kernel, master *kernel.Link, access uint16) error 
 }
 
 // Send puts an Ethernet frame into the bridge.
-func (p *Plug) Send(frame []byte) error {
+func (p *BridgeTap) Send(frame []byte) error {
 	if _, err := p.file.Write(frame); err != nil {
 		return fmt.Errorf("send into the bridge: %w", err)
 	}
 	return nil
 }
 
-// Close unplugs.
-func (p *Plug) Close() { _ = p.file.Close() }
+// Close takes the port out.
+func (p *BridgeTap) Close() { _ = p.file.Close() }
 
 // AccessVLAN is the VLAN that a bridge's port's untagged frames are in, 0 where
 // the bridge does not filter VLANs.

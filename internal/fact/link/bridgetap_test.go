@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	plugged = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	frame   = Frame(plugged, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
+	sender = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	frame   = Frame(sender, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
 )
 
 // forwarding waits for ports, whose carrier the kernel looks at later on: until
@@ -21,15 +21,15 @@ func forwarding(ports ...string) string {
 	return "; for p in " + strings.Join(ports, " ") + "; do until [ $(cat /sys/class/net/$p/brport/state) = 3 ]; do sleep 0.01; done; done"
 }
 
-// TestPlug: what is sent comes out of the bridge's ports as if a pod had sent
-// it, and the bridge is as before when the plug is out.
-func TestPlug(t *testing.T) {
+// TestBridgeTap: what is sent comes out of the bridge's ports as if a pod had sent
+// it, and the bridge is as before when the port is gone.
+func TestBridgeTap(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
 	s.Run("ip link add br0 type bridge; ip link add port type veth peer name far; ip link set port mtu 9000; ip link set far mtu 9000; ip link set port master br0; for l in br0 port far; do ip link set $l up; done" + forwarding("port"))
 	before, k := s.Text()+s.Run("cat /sys/class/net/br0/address"), s.Kernel()
 	ear := s.Listen()
-	p, err := OpenPlug(k, "br0", 0)
+	p, err := OpenBridgeTap(k, "br0", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,14 +41,14 @@ func TestPlug(t *testing.T) {
 	}
 	ear.Hears("far", frame)
 	p.Close()
-	s.Same("unplugged", before, s.Text()+s.Run("cat /sys/class/net/br0/address"))
-	if _, err := OpenPlug(s.Kernel(), "port", 0); err == nil {
+	s.Same("closed", before, s.Text()+s.Run("cat /sys/class/net/br0/address"))
+	if _, err := OpenBridgeTap(s.Kernel(), "port", 0); err == nil {
 		t.Error("a veth was taken for a bridge")
 	}
 }
 
-// TestPlugVLAN: a plug in a VLAN is heard there, and a pod's VLAN is found.
-func TestPlugVLAN(t *testing.T) {
+// TestBridgeTapVLAN: a port in a VLAN is heard there, and a pod's VLAN is found.
+func TestBridgeTapVLAN(t *testing.T) {
 	t.Parallel()
 	kerneltest.Needs(t, "vlan filtering")
 	s := kerneltest.New(t)
@@ -72,7 +72,7 @@ func TestPlugVLAN(t *testing.T) {
 		}
 	}
 	ear := s.Listen()
-	p, err := OpenPlug(s.Kernel(), "br0", 7)
+	p, err := OpenBridgeTap(s.Kernel(), "br0", 7)
 	if err != nil {
 		t.Fatal(err)
 	}
