@@ -19,9 +19,9 @@ import (
 
 // Client speaks for one attachment in one family.
 type Client interface {
-	// Acquire gets a lease, for a wished address where the server can give it,
+	// Acquire gets a lease, of the requested address where the server can give it,
 	// and tries until the context ends.
-	Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error)
+	Acquire(ctx context.Context, k *kernel.Kernel, requested netip.Addr) (*Lease, error)
 	// Extend asks once for more time: the server that gave the lease, or after
 	// its Rebind time any server. The answer may be another lease. ErrSilent and
 	// ErrRefused are what else can come of it.
@@ -49,13 +49,16 @@ func jitter(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
 }
 
-// errAgain is in errors after which a new beginning may succeed.
-var errAgain = errors.New("begin again")
+// retryable is an error after which a new exchange may succeed.
+type retryable struct{ error }
+
+// Unwrap gives the error itself.
+func (r retryable) Unwrap() error { return r.error }
 
 // session is what is said over one socket to get a lease.
 type session interface {
-	// request gets a lease, for a wished address where the server can give it.
-	request(ctx context.Context, wish netip.Addr) (*Lease, error)
+	// request gets a lease, of the requested address where the server can give it.
+	request(ctx context.Context, requested netip.Addr) (*Lease, error)
 	// owner is who has an address already, or empty.
 	owner(ctx context.Context, a netip.Addr) (string, error)
 	decline(ctx context.Context, l *Lease) error
@@ -64,21 +67,21 @@ type session interface {
 
 // acquire gets a lease of an address that nobody has. It begins again until it
 // succeeds, fails in a way that does not change, or the context ends. An address
-// is wished for once.
-func acquire(ctx context.Context, p Patience, s session, wish netip.Addr) (*Lease, error) {
+// is requested once.
+func acquire(ctx context.Context, p Patience, s session, requested netip.Addr) (*Lease, error) {
 	var last error
 	for pause := p.first(); ; pause = p.next(pause) {
-		lease, err := s.request(ctx, wish)
+		lease, err := s.request(ctx, requested)
 		if err == nil {
 			err = claim(ctx, s, lease)
 		}
 		if err == nil {
 			return lease, nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, errAgain) {
+		if ctx.Err() != nil || !errors.As(err, new(retryable)) {
 			return nil, errors.Join(err, last)
 		}
-		wish, last = netip.Addr{}, err
+		requested, last = netip.Addr{}, err
 		select {
 		case <-ctx.Done():
 			return nil, last
@@ -96,7 +99,7 @@ func claim(ctx context.Context, s session, lease *Lease) error {
 		return errors.Join(err, s.release(lease))
 	}
 	if owner != "" {
-		return errors.Join(fmt.Errorf("%w: %v is in use by %s", errAgain, address, owner), s.decline(ctx, lease))
+		return errors.Join(retryable{fmt.Errorf("%v is in use by %s", address, owner)}, s.decline(ctx, lease))
 	}
 	return nil
 }

@@ -31,8 +31,8 @@ func (c *captured) WriteTo(b []byte, _ net.Addr) (int, error) {
 
 // TestPacket: packets are as others build them, and their checksums come out even.
 func TestPacket(t *testing.T) {
-	four := releaseMessage{from: netip.MustParseAddrPort("10.9.0.50:68"), to: netip.MustParseAddrPort("10.9.0.1:67")}
-	six := releaseMessage{from: netip.MustParseAddrPort("[fe80::1]:546"), to: netip.MustParseAddrPort("[ff02::1:2]:547")}
+	four := releaseMessage{protocol: unix.ETH_P_IP, from: netip.MustParseAddrPort("10.9.0.50:68"), to: netip.MustParseAddrPort("10.9.0.1:67")}
+	six := releaseMessage{protocol: unix.ETH_P_IPV6, from: netip.MustParseAddrPort("[fe80::1]:546"), to: netip.MustParseAddrPort("[ff02::1:2]:547")}
 	for _, payload := range []string{"odd", "even"} {
 		four.payload, six.payload = []byte(payload), []byte(payload)
 		var theirs captured

@@ -12,6 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/insomniacslk/dhcp/iana"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -108,7 +109,7 @@ type session4 struct {
 }
 
 // Acquire is Client's.
-func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
+func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, requested netip.Addr) (*Lease, error) {
 	l, err := upLink(k, f.Link)
 	if err != nil {
 		return nil, err
@@ -125,17 +126,17 @@ func (f Four) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*
 	}
 	defer frames.Close()
 	conn := nclient4.NewBroadcastUDPConn(frames, &net.UDPAddr{Port: nclient4.ClientPort})
-	lease, err := acquire(ctx, f.Patience, session4{f, k, l, conn, frames}, wish)
+	lease, err := acquire(ctx, f.Patience, session4{f, k, l, conn, frames}, requested)
 	if err == nil {
 		_ = Announce(k, f.Link, lease.Address.Addr()) // a courtesy: neighbours find out by themselves
 	}
 	return lease, err
 }
 
-func (s session4) request(ctx context.Context, wish netip.Addr) (*Lease, error) {
+func (s session4) request(ctx context.Context, requested netip.Addr) (*Lease, error) {
 	m := s.message(dhcpv4.MessageTypeDiscover, s.link.MAC)
-	if wish.IsValid() {
-		m.UpdateOption(dhcpv4.OptRequestedIPAddress(wish.AsSlice()))
+	if requested.IsValid() {
+		m.UpdateOption(dhcpv4.OptRequestedIPAddress(requested.AsSlice()))
 	}
 	offer, err := s.ask(ctx, s.conn, servers4, m, dhcpv4.MessageTypeOffer)
 	if err != nil {
@@ -148,7 +149,7 @@ func (s session4) request(ctx context.Context, wish netip.Addr) (*Lease, error) 
 	sent := time.Now()
 	ack, err := s.ask(step, s.conn, servers4, m, dhcpv4.MessageTypeAck)
 	if err != nil { // the server changed its mind, or is gone
-		return nil, fmt.Errorf("%w: DHCPREQUEST for %v: %w", errAgain, offer.YourIPAddr, err)
+		return nil, retryable{fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)}
 	}
 	return leaseOf(ack, s.frames.sender, sent)
 }
@@ -214,7 +215,7 @@ func (f Four) Release(k *kernel.Kernel, lease *Lease, segment Segment) error {
 		destMAC = nclient4.BroadcastMac
 	}
 	err = releaseMessage{
-		from: netip.AddrPortFrom(address, nclient4.ClientPort), to: netip.AddrPortFrom(lease.Server, nclient4.ServerPort),
+		protocol: unix.ETH_P_IP, from: netip.AddrPortFrom(address, nclient4.ClientPort), to: netip.AddrPortFrom(lease.Server, nclient4.ServerPort),
 		mac: mac, destMAC: destMAC, payload: m.ToBytes(),
 	}.send(k, f.Link, segment)
 	if err != nil {

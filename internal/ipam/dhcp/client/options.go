@@ -57,11 +57,8 @@ var (
 // first, then ours unless they are not wanted.
 func Asked(own []uint8, skipOurs bool) []uint8 {
 	list := slices.Clone(own)
-	if skipOurs {
-		return list
-	}
 	for _, code := range asked {
-		if !slices.Contains(list, code) {
+		if !skipOurs && !slices.Contains(list, code) {
 			list = append(list, code)
 		}
 	}

@@ -58,6 +58,7 @@ func SegmentOf(k *kernel.Kernel, l *kernel.Link) (Segment, error) {
 
 // releaseMessage is the last message about a lease. No server answers it.
 type releaseMessage struct {
+	protocol     uint16 // unix.ETH_P_IP or unix.ETH_P_IPV6
 	from, to     netip.AddrPort
 	mac, destMAC net.HardwareAddr
 	payload      []byte
@@ -84,7 +85,7 @@ func (m releaseMessage) send(k *kernel.Kernel, name string, s Segment) error {
 }
 
 func (m releaseMessage) overLink(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
-	c, err := openPackets(k, side, l, m.protocol())
+	c, err := openPackets(k, side, l, int(m.protocol))
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (m releaseMessage) overSegment(k *kernel.Kernel, s Segment) error {
 			return err
 		}
 		defer port.Close()
-		return port.Send(link.Frame(m.mac, m.destMAC, uint16(m.protocol()), m.packet()))
+		return port.Send(link.Frame(m.mac, m.destMAC, m.protocol, m.packet()))
 	}
 	if s.Master == "" {
 		return errors.New("the pod's link has no other end on the host")
@@ -128,13 +129,6 @@ func (m releaseMessage) overHost() error {
 	return nil
 }
 
-func (m releaseMessage) protocol() int {
-	if m.from.Addr().Is6() {
-		return unix.ETH_P_IPV6
-	}
-	return unix.ETH_P_IP
-}
-
 // packet is the message with its UDP and IP headers (RFC 768, RFC 791, RFC 8200).
 // They are built here because no socket sends from an address that its namespace
 // does not have, and nclient4's do so for IPv4 alone.
@@ -150,7 +144,7 @@ func (m releaseMessage) packet() []byte {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(udp[6:], sum)
-	if m.from.Addr().Is6() {
+	if m.protocol == unix.ETH_P_IPV6 {
 		return slices.Concat([]byte{6 << 4, 0, 0, 0}, length, []byte{unix.IPPROTO_UDP, hops}, from, to, udp)
 	}
 	ip := slices.Concat([]byte{4<<4 | ip4Header/4, 0, 0, 0, 0, 0, 0, 0, hops, unix.IPPROTO_UDP, 0, 0}, from, to)

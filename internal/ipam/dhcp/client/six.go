@@ -13,6 +13,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/dhcpv6/nclient6"
 	"github.com/insomniacslk/dhcp/iana"
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -115,7 +116,7 @@ func (s session6) step(ctx context.Context, m *dhcpv6.Message) (*Lease, error) {
 }
 
 // Acquire is Client's. It waits a moment for a router.
-func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*Lease, error) {
+func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, requested netip.Addr) (*Lease, error) {
 	if err := s.enable(k); err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, wish netip.Addr) (*L
 	if err := solicitRouters(k, session.link); err != nil {
 		return nil, err
 	}
-	lease, err := acquire(ctx, s.Patience, session, wish)
+	lease, err := acquire(ctx, s.Patience, session, requested)
 	if err != nil {
 		return nil, err
 	}
@@ -155,22 +156,22 @@ func (s Six) enable(k *kernel.Kernel) error {
 
 // request asks for an offer, and then for what was offered, unless the offer is
 // the lease already.
-func (s session6) request(ctx context.Context, wish netip.Addr) (*Lease, error) {
+func (s session6) request(ctx context.Context, requested netip.Addr) (*Lease, error) {
 	sent := time.Now()
-	answer, err := s.ask(ctx, s.message(dhcpv6.MessageTypeSolicit, nil, wish, wanted, dhcpv6.WithRapidCommit), dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
+	answer, err := s.ask(ctx, s.message(dhcpv6.MessageTypeSolicit, nil, requested, wanted, dhcpv6.WithRapidCommit), dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6 Solicit: %w", err)
 	}
 	lease, err := s.leaseOf(answer, sent)
 	if err != nil {
-		return nil, fmt.Errorf("%w: DHCPv6 Solicit: %w", errAgain, err)
+		return nil, retryable{fmt.Errorf("DHCPv6 Solicit: %w", err)}
 	}
 	if answer.MessageType == dhcpv6.MessageTypeReply {
 		return lease, nil
 	}
 	lease, err = s.step(ctx, s.message(dhcpv6.MessageTypeRequest, lease.ServerID, lease.Address.Addr(), wanted))
 	if err != nil {
-		return nil, fmt.Errorf("%w: DHCPv6 Request: %w", errAgain, err)
+		return nil, retryable{fmt.Errorf("DHCPv6 Request: %w", err)}
 	}
 	return lease, nil
 }
@@ -223,7 +224,7 @@ func (s Six) Release(k *kernel.Kernel, lease *Lease, segment Segment) error {
 	m := s.message(dhcpv6.MessageTypeRelease, lease.ServerID, lease.Address.Addr())
 	m.AddOption(dhcpv6.OptElapsedTime(0))
 	err = releaseMessage{
-		from: netip.AddrPortFrom(linkLocal(mac), dhcpv6.DefaultClientPort), to: nclient6.AllDHCPRelayAgentsAndServers.AddrPort(),
+		protocol: unix.ETH_P_IPV6, from: netip.AddrPortFrom(linkLocal(mac), dhcpv6.DefaultClientPort), to: nclient6.AllDHCPRelayAgentsAndServers.AddrPort(),
 		mac: mac, destMAC: net.HardwareAddr{0x33, 0x33, 0, 1, 0, 2}, // of ff02::1:2 (RFC 2464 section 7)
 		payload: m.ToBytes(),
 	}.send(k, s.Link, segment)

@@ -117,15 +117,15 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 	return r.hold(h)
 }
 
-// acquire gets the leases of all families, or none. The addresses that are wished
-// for are by family.
-func (d *Daemon) acquire(r *request, wish map[string]netip.Addr) (*holder, error) {
+// acquire gets the leases of all families, or none. The requested addresses
+// are by family.
+func (d *Daemon) acquire(r *request, requested map[string]netip.Addr) (*holder, error) {
 	record, err := newRecord(r.args)
 	if err != nil {
 		return nil, err
 	}
 	h := d.holder(r.conf, record)
-	return h, h.acquire(r.Context, wish)
+	return h, h.acquire(r.Context, requested)
 }
 
 // NoLease begins the error of a check that found none.
@@ -158,18 +158,18 @@ func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
 // adopt gets leases for the addresses that a pod has by the previous result, or
 // none.
 func (d *Daemon) adopt(r *request) (*holder, error) {
-	wish, err := r.lent()
+	requested, err := r.lent()
 	if err != nil {
 		return nil, err
 	}
-	h, err := d.acquire(r, wish)
+	h, err := d.acquire(r, requested)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range h.keepers {
-		if l, _ := c.lease(); l.Address.Addr() != wish[c.family] {
+		if l, _ := c.lease(); l.Address.Addr() != requested[c.family] {
 			h.end()
-			return nil, fmt.Errorf("the pod has %v, and the server gives it %v", wish[c.family], l.Address.Addr())
+			return nil, fmt.Errorf("the pod has %v, and the server gives it %v", requested[c.family], l.Address.Addr())
 		}
 	}
 	return h, nil

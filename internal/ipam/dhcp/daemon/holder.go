@@ -109,11 +109,11 @@ func (h *holder) present() error {
 }
 
 // acquire gets the first leases, of all families at the same time, or none.
-func (h *holder) acquire(ctx context.Context, wish map[string]netip.Addr) error {
+func (h *holder) acquire(ctx context.Context, requested map[string]netip.Addr) error {
 	errs := make([]error, len(h.keepers))
 	var all sync.WaitGroup
 	for i, c := range h.keepers {
-		all.Go(func() { errs[i] = guard(func() error { return c.acquire(ctx, wish[c.family]) }) })
+		all.Go(func() { errs[i] = guard(func() error { return c.acquire(ctx, requested[c.family]) }) })
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {

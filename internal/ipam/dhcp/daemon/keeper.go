@@ -39,13 +39,13 @@ func guard(do func() error) (err error) {
 }
 
 // acquire gets the first lease, and sets the MTU. The plugin sets the addresses.
-func (c keeper) acquire(ctx context.Context, wish netip.Addr) error {
+func (c keeper) acquire(ctx context.Context, requested netip.Addr) error {
 	k, err := c.open()
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	l, err := c.client.Acquire(ctx, k, wish)
+	l, err := c.client.Acquire(ctx, k, requested)
 	if err != nil {
 		return fmt.Errorf("IPv%s: %w", c.family, err)
 	}
@@ -84,8 +84,14 @@ func (c keeper) keep(ctx context.Context, resumed bool) {
 		} else {
 			pause = min(2*pause, longestPause)
 		}
-		if !sleep(ctx, next) {
+		var alarm <-chan time.Time // none for a lease for good
+		if !next.IsZero() {
+			alarm = time.After(time.Until(next))
+		}
+		select {
+		case <-ctx.Done():
 			return
+		case <-alarm:
 		}
 		tried = time.Now()
 		err = guard(func() error { return c.tend(ctx) })
@@ -122,17 +128,17 @@ func (c keeper) tend(ctx context.Context) error {
 // replace takes a lost address from the pod at once, and then gets another lease:
 // the same address where the server can give it.
 func (c keeper) replace(ctx context.Context, k *kernel.Kernel, lost *client.Lease) error {
-	var wish netip.Addr
+	var requested netip.Addr
 	if lost != nil {
 		log.Printf("%s: %v is lost", c.at, lost.Address)
-		wish = lost.Address.Addr()
+		requested = lost.Address.Addr()
 	}
 	if err := c.apply(k, nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(c.daemon.Limit, longestPause))
 	defer cancel()
-	l, err := c.client.Acquire(ctx, k, wish)
+	l, err := c.client.Acquire(ctx, k, requested)
 	if err != nil {
 		return err
 	}
@@ -183,19 +189,4 @@ func nextTime(l *client.Lease, tried time.Time) time.Time {
 		return until
 	}
 	return next
-}
-
-// sleep waits for a time, the zero time for ever. It returns false when the
-// context has ended.
-func sleep(ctx context.Context, until time.Time) bool {
-	var alarm <-chan time.Time
-	if !until.IsZero() {
-		alarm = time.After(time.Until(until))
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-alarm:
-		return true
-	}
 }

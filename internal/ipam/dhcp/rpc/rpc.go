@@ -174,7 +174,8 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 	if _, err := io.WriteString(conn, welcome+"\n\n"); err != nil {
 		return
 	}
-	out := &answers{to: gob.NewEncoder(conn)}
+	var one sync.Mutex // answer is written at a time
+	out := gob.NewEncoder(conn)
 	room := make(chan struct{}, callsMax)
 	for in := gob.NewDecoder(r); ; {
 		var head request
@@ -184,9 +185,17 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 		}
 		room <- struct{}{}
 		calls.Go(func() {
+			defer func() { <-room }()
+			answer := response{ServiceMethod: head.ServiceMethod, Seq: head.Seq}
 			reply, err := m.call(ctx, head.ServiceMethod, args)
-			out.send(head, reply, err)
-			<-room
+			if err != nil {
+				answer.Error, reply = err.Error(), struct{}{}
+			}
+			one.Lock()
+			defer one.Unlock()
+			if out.Encode(answer) == nil {
+				_ = out.Encode(reply) // who has gone does not want it
+			}
 		})
 	}
 }
@@ -204,22 +213,4 @@ func (m Methods[A]) call(ctx context.Context, method string, args A) (reply any,
 		return nil, fmt.Errorf("rpc: can't find method %s", method)
 	}
 	return f(ctx, args)
-}
-
-// answers writes one answer at a time.
-type answers struct {
-	sync.Mutex
-	to *gob.Encoder
-}
-
-func (a *answers) send(to request, reply any, err error) {
-	a.Lock()
-	defer a.Unlock()
-	head := response{ServiceMethod: to.ServiceMethod, Seq: to.Seq}
-	if err != nil {
-		head.Error, reply = err.Error(), struct{}{}
-	}
-	if a.to.Encode(head) == nil {
-		_ = a.to.Encode(reply) // who has gone does not want it
-	}
 }
