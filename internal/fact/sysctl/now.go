@@ -15,16 +15,9 @@ import (
 // Order sorts keys so that what is for all comes before what is for one: to
 // write net/ipv4/ip_forward sets net/ipv4/conf/eth0/forwarding too.
 func (p Pairs) Order() {
-	var ordered []*Pair
-	for _, one := range p {
-		ordered = append(ordered, &one)
-	}
-	slices.SortFunc(ordered, func(a, b *Pair) int {
+	slices.SortFunc(p, func(a, b Pair) int {
 		return cmp.Or(cmp.Compare(strings.Count(a.Key, "/"), strings.Count(b.Key, "/")), cmp.Compare(a.Key, b.Key))
 	})
-	for i, one := range ordered {
-		p[i] = *one
-	}
 }
 
 // Now gives the values that keys have in the pod, and those of the keys that

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -55,6 +57,10 @@ func (s Setting) Add(k *kernel.Kernel) error {
 func (s Setting) tolerates(err error) bool {
 	return s.Optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || ReadOnly(err))
 }
+
+// ReadOnly reports whether a write failed because /proc/sys is mounted
+// read-only, as in a container.
+func ReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
 
 // Del does nothing: see Setting.
 func (s Setting) Del(*kernel.Kernel) error { return nil }
