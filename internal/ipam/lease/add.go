@@ -60,7 +60,7 @@ func (s *Store) add(req Request, m mode) ([]Lease, error) {
 	}
 	defer f.close()
 
-	c := &choice{folder: f, req: req, drop: make(map[netip.Addr]entry), moved: make(map[int]netip.Addr)}
+	c := newChoice(f, req)
 	if req.Sticky {
 		c.memory = s.recall(req.Identity)
 	}
@@ -126,6 +126,11 @@ type choice struct {
 	drop     map[netip.Addr]entry // leases that nobody is using any more
 	take     []netip.Addr
 	moved    map[int]netip.Addr // how far the round of each set moves on
+	limit    int                // of file names to read, beyond which any address may be free
+}
+
+func newChoice(f *folder, req Request) *choice {
+	return &choice{folder: f, req: req, drop: make(map[netip.Addr]entry), moved: make(map[int]netip.Addr)}
 }
 
 // choose finds the address of a set: the one that the owner holds already, or

@@ -16,11 +16,11 @@ const probes = 8
 // the folder once, and at last by giving up what is abandoned.
 func (c *choice) search(set int, s Set) (netip.Addr, error) {
 	last := c.last(set)
-	if addr, ok := c.probe(s, last, c.memory.ofAnother); ok {
+	if addr, ok := c.probe(s, last); ok {
 		return addr, c.obtain(addr)
 	}
-	held, _, err := c.files(0)
-	if err != nil {
+	held, all, err := c.files(c.limit)
+	if err != nil || !all {
 		return netip.Addr{}, err
 	}
 	c.withoutDropped(held)
@@ -45,15 +45,14 @@ func (c *choice) withoutDropped(held map[netip.Addr]bool) {
 	}
 }
 
-// probe tries the next addresses of a set, but for those to be passed over. What
-// a kill left of a lease is free.
-func (f *folder) probe(s Set, last netip.Addr, pass func(netip.Addr) bool) (netip.Addr, bool) {
+// probe tries the next addresses of a set. What a kill left of a lease is free.
+func (c *choice) probe(s Set, last netip.Addr) (netip.Addr, bool) {
 	tries := probes
 	for addr := range s.from(last) {
-		if pass(addr) {
+		if c.memory.ofAnother(addr) {
 			continue
 		}
-		if e, err := f.read(addr); err == nil && e.torn() || errors.Is(err, fs.ErrNotExist) {
+		if e, err := c.read(addr); err == nil && e.torn() || errors.Is(err, fs.ErrNotExist) {
 			return addr, true
 		}
 		if tries--; tries == 0 {

@@ -116,15 +116,9 @@ func (o Owner) validate() error {
 // checkName holds the names that come from outside to what they must be for
 // the files to be right: one path element, one line.
 func checkName(what, name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%s is %w: it is empty", what, ErrInvalid)
-	case len(name) > nameMax:
-		return fmt.Errorf("%s is %w: %d bytes are too many for a file name", what, ErrInvalid, len(name))
-	case strings.ContainsRune(name, '/'), name == ".", name == "..":
-		return fmt.Errorf("%s %q is %w: it is not one plain path element", what, name, ErrInvalid)
-	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl), strings.TrimSpace(name) != name:
-		return fmt.Errorf("%s %q is %w: it is not one line of plain text", what, name, ErrInvalid)
+	if name == "" || name == "." || name == ".." || len(name) > nameMax || strings.ContainsRune(name, '/') ||
+		!utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) || strings.TrimSpace(name) != name {
+		return fmt.Errorf("%s %.300q is %w: it is to be one path element, in one line of plain text", what, name, ErrInvalid)
 	}
 	return nil
 }
