@@ -12,7 +12,7 @@ import (
 
 var (
 	sender = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	frame   = Frame(sender, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
+	frame  = Frame(sender, net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 0x88b5, bytes.Repeat([]byte("x"), 46)) // for local experiments (IEEE 802)
 )
 
 // forwarding waits for ports, whose carrier the kernel looks at later on: until
