@@ -17,6 +17,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -104,24 +105,26 @@ func kindText(l *kernel.Link) string {
 // virtual and died with the pod, or was pulled out.
 func (d Device) Del(k *kernel.Kernel) error {
 	r, err := records.Read(d.Owner)
-	if err != nil {
-		// Without a record that can be read there is the alias.
+	switch {
+	case err == nil:
+		return r.comeHome(k)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, state.ErrDamaged):
+		// Without a record there is the alias.
 		return errors.Join(d.byAlias(k), records.Remove(d.Owner))
 	}
-	return r.comeHome(k)
+	return err
 }
 
 // byAlias brings home what upstream has moved, or whose record is lost: the
 // alias tells its name and nothing tells more.
 func (d Device) byAlias(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, d.Owner.IfName)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
-	}
-	if l.Alias == "" || !link.ValidName(l.Alias) || !k.Owned(l) || claimed(k, l) {
+	case l.Alias == "", !link.ValidName(l.Alias), !k.Owned(l), claimed(k, l):
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}

@@ -127,3 +127,25 @@ func TestByMAC(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadableRecord: a record that cannot be read now is kept, with the device
+// where it is.
+func TestUnreadableRecord(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run(pair)
+	before := look(s)
+	d := Device{Owner: owner, Select: Selector{Name: "up0"}}
+	if err := d.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	file := string(records.Folder) + "/" + owner.Key()
+	s.Run("mv " + file + " /run/aside; mkdir " + file)
+	if err := d.Del(s.Kernel()); err == nil {
+		t.Error("DEL succeeded without the record")
+	}
+	s.Run("rmdir " + file + "; mv /run/aside " + file)
+	if err := d.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	s.Same("DEL", before, look(s))
+}

@@ -189,7 +189,7 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 	if mac, err := net.ParseMAC(r.MAC); err == nil && mac.String() != l.MAC.String() {
 		attrs = append(attrs, kernel.MAC(mac))
 	}
-	if r.MTU != l.MTU {
+	if r.MTU != 0 && r.MTU != l.MTU {
 		attrs = append(attrs, kernel.MTU(r.MTU))
 	}
 	if r.Master != "" {

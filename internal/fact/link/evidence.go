@@ -38,17 +38,17 @@ type Reported struct {
 // Verify has the kernel's view tell the attachment's links from another pod's.
 func (e Evidence) Verify(k *kernel.Kernel) {
 	k.Verify(func(l *kernel.Link) bool {
-		ours := e.ours(k, l)
-		if !ours {
+		owned := e.owns(k, l)
+		if !owned {
 			fmt.Fprintf(os.Stderr, "catena: nothing says that %s in %s is %s's, and not another pod's: it is left as it is\n", l.Name, k.PodPath(), e.Owner)
 		}
-		return ours
+		return owned
 	})
 }
 
-// ours reports whether a link is provably the attachment's. In doubt it is not:
+// owns reports whether a link is provably the attachment's. In doubt it is not:
 // then it ends with its namespace.
-func (e Evidence) ours(k *kernel.Kernel, l *kernel.Link) bool {
+func (e Evidence) owns(k *kernel.Kernel, l *kernel.Link) bool {
 	peer := hostPeer(k, l)
 	for _, alias := range []string{l.Alias, peer.Alias} {
 		switch {
