@@ -44,10 +44,6 @@ const (
 
 	// leaseMax is longer than any lease can be.
 	leaseMax = 4096
-
-	// harmless are the flags of every open: links are not followed, and what
-	// would be waited for, such as a pipe's other end, is not.
-	harmless = unix.O_NOFOLLOW | unix.O_NONBLOCK
 )
 
 var errNotPlain = errors.New("it is not a plain file")
@@ -127,9 +123,10 @@ func (f *folder) file(addr netip.Addr) string {
 	return filepath.Join(f.path, addr.String())
 }
 
-// openPlain opens a plain file, and nothing else.
+// openPlain opens a plain file, and nothing else: no link is followed, and nobody
+// waited for at the other end of a pipe.
 func openPlain(path string, flags int) (*os.File, fs.FileInfo, error) {
-	file, err := os.OpenFile(path, flags|harmless, 0o600)
+	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a pipe or socket without another end
 		err = fmt.Errorf("%s: %w", path, errNotPlain)
 	}
@@ -163,15 +160,6 @@ func readPlain(path string) (text string, at int64, err error) {
 func isFolder(path string) bool {
 	st, err := os.Lstat(path)
 	return err == nil && st.IsDir()
-}
-
-// makeFolder makes a folder of ours. A link to one is none.
-func makeFolder(path string) error {
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) && isFolder(path) {
-		return nil
-	}
-	return err
 }
 
 // An entry is one lease file.

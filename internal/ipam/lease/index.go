@@ -73,10 +73,11 @@ func (f *folder) recordPath(container string) string {
 	return filepath.Join(f.indexPath(), hash(container))
 }
 
-// openIndex finds out whether the index is complete. A link in its place is no
-// index, and what that leads to is nobody's here.
+// openIndex finds out whether the index is complete, and makes its folder where
+// there is none. A link in its place is no index, and what that leads to is nobody's
+// here.
 func (f *folder) openIndex() {
-	f.indexed = isFolder(f.indexPath())
+	f.indexed = isFolder(f.indexPath()) || f.mode != reading && os.Mkdir(f.indexPath(), 0o700) == nil
 	f.complete = f.indexed && isStamped(f.path) && isStamped(f.indexPath())
 }
 
@@ -156,7 +157,7 @@ func (f *folder) record(container string) (rec record, err error) {
 // complete.
 func (f *folder) enter(container string, rec record) {
 	f.changed = true
-	if !f.makeIndex() {
+	if !f.indexed {
 		return
 	}
 	path := f.recordPath(container)
@@ -171,18 +172,12 @@ func (f *folder) enter(container string, rec record) {
 	f.complete = f.complete && err == nil
 }
 
-func (f *folder) makeIndex() bool {
-	f.indexed = f.indexed || makeFolder(f.indexPath()) == nil
-	f.complete = f.complete && f.indexed
-	return f.indexed
-}
-
 // rebuild makes the index say what this call has just read. It stops at the
 // first record that cannot be written: the disk is full or read-only, and the
 // call goes on without an index.
 func (f *folder) rebuild() {
-	f.changed, f.complete = true, f.unreadable == nil
-	if !f.makeIndex() || !f.complete {
+	f.changed, f.complete = true, f.indexed && f.unreadable == nil
+	if !f.complete {
 		return
 	}
 	held := make(map[string][]entry)

@@ -1,6 +1,8 @@
 package lease
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -108,6 +110,15 @@ func (m memory) remember(f *folder, leases []Lease) {
 		_, _ = file.WriteString(m.identity[:min(len(m.identity), identityMax)])
 		_ = file.Close()
 	}
+}
+
+// makeFolder makes a folder of ours. A link to one is none.
+func makeFolder(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) && isFolder(path) {
+		return nil
+	}
+	return err
 }
 
 // makeRoom forgets a quarter of the addresses, those first that were remembered
