@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -23,10 +24,12 @@ import (
 
 // Message is one message of a batch, or one question.
 type Message struct {
-	Kind   uint16 // NFT_MSG_*
+	Type   uint16 // the subsystem, and the kind of message in it
 	Flags  uint16
 	Family uint8
 	Body   []Attr
+
+	resource uint16
 }
 
 // Conn is a netfilter socket. It belongs to the network namespace that the
@@ -66,26 +69,15 @@ func Missing(err error) error {
 	return err
 }
 
-// encode appends a message with its headers: nlmsghdr and nfgenmsg.
-func encode(b []byte, kind, flags uint16, family uint8, resource uint16, seq uint32, body ...Attr) []byte {
-	size := nl.SizeofNfgenmsg
-	for _, a := range body {
-		size += len(a)
-	}
-	b = binary.NativeEndian.AppendUint32(b, uint32(unix.SizeofNlMsghdr+size))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = binary.NativeEndian.AppendUint16(b, flags|unix.NLM_F_REQUEST)
+// encode appends the message with its headers: nlmsghdr and nfgenmsg.
+func (m Message) encode(b []byte, seq uint32) []byte {
+	body := slices.Concat(m.Body...)
+	b = binary.NativeEndian.AppendUint32(b, uint32(unix.SizeofNlMsghdr+nl.SizeofNfgenmsg+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, m.Type)
+	b = binary.NativeEndian.AppendUint16(b, m.Flags|unix.NLM_F_REQUEST)
 	b = binary.NativeEndian.AppendUint32(b, seq)
-	b = binary.NativeEndian.AppendUint32(b, 0)
-	b = binary.BigEndian.AppendUint16(append(b, family, unix.NFNETLINK_V0), resource)
-	for _, a := range body {
-		b = append(b, a...)
-	}
-	return b
-}
-
-func (m Message) encode(b []byte, flags uint16, seq uint32) []byte {
-	return encode(b, unix.NFNL_SUBSYS_NFTABLES<<8|m.Kind, m.Flags|flags, m.Family, 0, seq, m.Body...)
+	b = append(b, 0, 0, 0, 0, m.Family, unix.NFNETLINK_V0)
+	return append(binary.BigEndian.AppendUint16(b, m.resource), body...)
 }
 
 // send sends encoded messages at once: nl sends one request at a time.
@@ -181,86 +173,102 @@ func (c *Conn) Rehearse(batch []Message) error { return c.batch(batch, 0, false)
 // batch sends messages. One answer, to the last, is enough where all is well; the
 // kernel answers to the batch as a whole under number 0.
 func (c *Conn) batch(batch []Message, generation uint32, end bool) error {
-	var held []Attr
+	edge := Message{Type: unix.NFNL_MSG_BATCH_BEGIN, resource: unix.NFNL_SUBSYS_NFTABLES}
 	if generation != 0 {
-		held = []Attr{U32(unix.NFNL_BATCH_GENID, generation)}
+		edge.Body = []Attr{U32(unix.NFNL_BATCH_GENID, generation)}
 	}
-	b := encode(nil, unix.NFNL_MSG_BATCH_BEGIN, 0, 0, unix.NFNL_SUBSYS_NFTABLES, 0, held...)
-	before := c.seq
-	last := before + uint32(len(batch))
+	b := edge.encode(nil, 0)
+	first := c.seq + 1
 	for i, m := range batch {
-		var flags uint16
 		if i == len(batch)-1 {
-			flags = unix.NLM_F_ACK
+			m.Flags |= unix.NLM_F_ACK
 		}
 		c.seq++
-		b = m.encode(b, flags, c.seq)
+		b = m.encode(b, c.seq)
 	}
+	last := c.seq
 	if end {
 		c.seq++
-		b = encode(b, unix.NFNL_MSG_BATCH_END, 0, 0, unix.NFNL_SUBSYS_NFTABLES, c.seq)
+		b = Message{Type: unix.NFNL_MSG_BATCH_END, resource: unix.NFNL_SUBSYS_NFTABLES}.encode(b, c.seq)
 	}
 	if err := c.send(b); err != nil {
 		return err
 	}
-	var first error
+	var refused error
 	err := c.receive(func(m syscall.NetlinkMessage) bool {
-		if err := refusal(m); err != nil && first == nil {
-			first = Refused{int(m.Header.Seq) - int(before) - 1, err}
+		if err := refusal(m); err != nil && refused == nil {
+			refused = Refused{int(m.Header.Seq) - int(first), err}
 		}
 		return m.Header.Seq == last || m.Header.Seq == 0
 	})
-	return errors.Join(err, first)
+	return errors.Join(err, refused)
 }
 
 var errInterrupted = errors.New("the list changed while it was read")
 
-// Ask sends one question and gives the bodies of the answers. A list that
-// changed while it was read is asked for again.
-func (c *Conn) Ask(m Message) (answers [][]byte, err error) {
-	return c.ask(func(seq uint32) []byte { return m.encode(nil, unix.NLM_F_ACK, seq) })
+// answer is what the kernel says to one question.
+type answer struct {
+	bodies [][]byte
+	err    error
+}
+
+// exchange sends questions and reads until every one has its answer.
+func (c *Conn) exchange(questions ...Message) ([]answer, error) {
+	first := c.seq + 1
+	var b []byte
+	for _, q := range questions {
+		c.seq++
+		b = q.encode(b, c.seq)
+	}
+	if err := c.send(b); err != nil {
+		return nil, err
+	}
+	left := len(questions)
+	out := make([]answer, left)
+	err := c.receive(func(m syscall.NetlinkMessage) bool {
+		if m.Header.Seq < first || m.Header.Seq > c.seq {
+			return false
+		}
+		a := &out[m.Header.Seq-first]
+		ends := m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR
+		switch {
+		case m.Header.Flags&unix.NLM_F_DUMP_INTR != 0:
+			a.err = errInterrupted
+		case ends && a.err == nil:
+			a.err = refusal(m)
+		case !ends:
+			a.bodies = append(a.bodies, m.Data[min(nl.SizeofNfgenmsg, len(m.Data)):])
+			ends = m.Header.Flags&unix.NLM_F_MULTI == 0
+		}
+		if ends {
+			left--
+		}
+		return left == 0
+	})
+	return out, err
+}
+
+// Ask sends one question and gives the bodies of the answers, which are several
+// for a list (unix.NLM_F_DUMP). One that changed while it was read is asked for
+// again.
+func (c *Conn) Ask(m Message) ([][]byte, error) {
+	for tries := 10; ; tries-- {
+		answers, err := c.exchange(m)
+		if err != nil {
+			return nil, err
+		}
+		if a := answers[0]; !errors.Is(a.err, errInterrupted) || tries == 0 {
+			return a.bodies, a.err
+		}
+	}
 }
 
 // Hooks lists what the kernel runs at a hook of a family
 // (linux/netfilter/nfnetlink_hook.h, CONFIG_NETFILTER_NETLINK_HOOK).
 func (c *Conn) Hooks(family uint8, hook uint32) ([][]byte, error) {
 	const subsysHook, get, number = 12, 0, 1 // NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET, NFNLA_HOOK_HOOKNUM
-	return c.ask(func(seq uint32) []byte {
-		return encode(nil, subsysHook<<8|get, unix.NLM_F_ACK|unix.NLM_F_DUMP, family, 0, seq, U32(number, hook))
-	})
+	return c.Ask(Message{Type: subsysHook<<8 | get, Flags: unix.NLM_F_DUMP, Family: family, Body: []Attr{U32(number, hook)}})
 }
-
-func (c *Conn) ask(question func(seq uint32) []byte) (answers [][]byte, err error) {
-	for range 10 {
-		answers = nil
-		c.seq++
-		if err := c.send(question(c.seq)); err != nil {
-			return nil, err
-		}
-		var said error
-		err = c.receive(func(m syscall.NetlinkMessage) bool {
-			switch {
-			case m.Header.Seq != c.seq:
-				return false
-			case m.Header.Flags&unix.NLM_F_DUMP_INTR != 0:
-				said = errInterrupted
-				return true
-			case m.Header.Type == unix.NLMSG_DONE, m.Header.Type == unix.NLMSG_ERROR:
-				said = refusal(m)
-				return true
-			}
-			answers = append(answers, body(m))
-			return false
-		})
-		if err = errors.Join(err, said); !errors.Is(err, errInterrupted) {
-			break
-		}
-	}
-	return answers, err
-}
-
-// body is what follows the nfgenmsg header.
-func body(m syscall.NetlinkMessage) []byte { return m.Data[min(nl.SizeofNfgenmsg, len(m.Data)):] }
 
 // atOnce is how many questions are sent before the first answer is read. The
 // socket's buffer has room for their answers.
@@ -269,45 +277,26 @@ const atOnce = 32
 // AskEach asks questions that have one answer each. Of what is not there it is
 // nil.
 func (c *Conn) AskEach(questions []Message) ([][]byte, error) {
-	out := make([][]byte, len(questions))
-	var first error
-	for from := 0; from < len(questions); from += atOnce {
-		to := min(from+atOnce, len(questions))
-		before := c.seq
-		var b []byte
-		for _, q := range questions[from:to] {
-			c.seq++
-			b = q.encode(b, 0, c.seq)
-		}
-		if err := c.send(b); err != nil {
-			return nil, err
-		}
-		left := to - from
-		err := c.receive(func(m syscall.NetlinkMessage) bool {
-			i := from + int(m.Header.Seq) - int(before) - 1
-			if i < from || i >= to {
-				return false
-			}
-			switch err := refusal(m); {
-			case err == nil:
-				out[i] = body(m)
-			case !errors.Is(err, unix.ENOENT) && first == nil:
-				first = err
-			}
-			left--
-			return left == 0
-		})
+	out := make([][]byte, 0, len(questions))
+	for some := range slices.Chunk(questions, atOnce) {
+		answers, err := c.exchange(some...)
 		if err != nil {
 			return nil, err
 		}
+		for _, a := range answers {
+			if a.err != nil && !errors.Is(a.err, unix.ENOENT) {
+				return nil, a.err
+			}
+			out = append(out, slices.Concat(a.bodies...))
+		}
 	}
-	return out, first
+	return out, nil
 }
 
 // Generation is the number that the kernel counts up at every change of the
 // namespace's ruleset.
 func (c *Conn) Generation() (uint32, error) {
-	answers, err := c.Ask(Message{Kind: unix.NFT_MSG_GETGEN})
+	answers, err := c.Ask(Table{}.Message(unix.NFT_MSG_GETGEN, 0))
 	if err != nil {
 		return 0, fmt.Errorf("nftables' generation: %w", err)
 	}

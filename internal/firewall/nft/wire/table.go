@@ -42,7 +42,7 @@ func One(e ...Expr) []Expr { return e }
 
 // Message is a message about something in the table.
 func (t Table) Message(kind, flags uint16, body ...Attr) Message {
-	return Message{kind, flags, t.Family, body}
+	return Message{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | kind, Flags: flags, Family: t.Family, Body: body}
 }
 
 // NewTable makes the table.
