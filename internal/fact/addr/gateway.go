@@ -15,8 +15,8 @@ import (
 type Gateway struct {
 	Link   string
 	Prefix netip.Prefix
-	// Force takes away another address of the same subnet, which otherwise is
-	// an error as long as other pods stand on it.
+	// Force takes away another address of the same subnet. Without it, such an
+	// address is an error as long as other pods may use it.
 	Force bool
 	// Owned is the calling attachment's own port, which does not count as
 	// another pod.
@@ -49,8 +49,8 @@ func (g Gateway) Add(k *kernel.Kernel) error {
 
 func (g Gateway) addr(p netip.Prefix) Addr { return Addr{Side: kernel.Host, Link: g.Link, Prefix: p} }
 
-// displace deals with the addresses of the same subnet that a former
-// configuration left: of two, pods would ask the wrong one.
+// displace removes addresses of the same subnet that a former configuration left.
+// With two of them, a pod could ask the wrong one.
 func (g Gateway) displace(k *kernel.Kernel) error {
 	have, err := list(k, kernel.Host, g.Link, family(g.Prefix.Addr()))
 	if err != nil {
@@ -67,8 +67,8 @@ func (g Gateway) displace(k *kernel.Kernel) error {
 		if err := g.addr(p).remove(k); err != nil {
 			return fmt.Errorf("take %v away: %w", p, err)
 		}
-		// An address goes together with the first one of its subnet, which the
-		// other was (promote_secondaries in ip-sysctl).
+		// The kernel removes the secondary addresses of a subnet with its first one,
+		// which this one may have been (promote_secondaries in ip-sysctl).
 		if err := g.addr(g.Prefix).Add(k); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
@@ -76,8 +76,8 @@ func (g Gateway) displace(k *kernel.Kernel) error {
 	return nil
 }
 
-// mayDisplace allows it by configuration, or where no other pod is left that
-// could be using the old address.
+// mayDisplace refuses to remove an address that another pod may use, unless the
+// configuration forces it.
 func (g Gateway) mayDisplace(k *kernel.Kernel, old netip.Prefix) error {
 	if g.Force {
 		return nil

@@ -28,19 +28,19 @@ type Kept struct {
 	lifetimes []byte
 }
 
-// ownFlags are those that an administrator sets, and not the kernel.
+// ownFlags are the flags that an administrator sets, not the kernel.
 const ownFlags = unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_MCAUTOJOIN
 
-// Keep lists what of a host's link's addresses would be lost with a move: those
-// of more than link scope that do not come again by themselves, as leased ones
-// and those from router advertisements do.
+// Keep lists the addresses of a host's link that a move to another namespace
+// would lose: those of more than link scope. Leased ones, and those from router
+// advertisements, are left out: they come again by themselves.
 func Keep(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
 	return keep(k, kernel.Host, l, unix.AF_UNSPEC, func(flags uint32) bool { return flags&unix.IFA_F_PERMANENT != 0 })
 }
 
-// KeepIPv6 lists what of a pod's link's addresses would be lost with its going
-// down: those of IPv6 of more than link scope, leased ones too. Temporary ones
-// (RFC 8981) are made anew.
+// KeepIPv6 lists the IPv6 addresses of a pod's link that the kernel removes when
+// the link goes down: those of more than link scope, leased ones too. Temporary
+// ones (RFC 8981) are left out: the kernel makes new ones.
 func KeepIPv6(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
 	return keep(k, kernel.Pod, l, unix.AF_INET6, func(flags uint32) bool { return flags&unix.IFA_F_TEMPORARY == 0 })
 }
@@ -94,7 +94,7 @@ func number(b []byte) uint32 {
 	return binary.NativeEndian.Uint32(b)
 }
 
-// Give gives a side's link the address. That it has it already is success.
+// Give gives a link the address. It is success where the link has it already.
 func (a Kept) Give(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
 	r := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	header := nl.NewIfAddrmsg(family(a.Prefix.Addr()))

@@ -45,8 +45,8 @@ func family(a netip.Addr) int {
 	return netlink.FAMILY_V4
 }
 
-// prefix is an address with the length of its subnet, which the library has
-// beside the peer's address where there is one.
+// prefix is an address with the length of its subnet. Where the address has a
+// peer, the library keeps that length with the peer.
 func prefix(a netlink.Addr) netip.Prefix {
 	ip, _ := netip.AddrFromSlice(a.IP)
 	subnet := a.IPNet

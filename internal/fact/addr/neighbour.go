@@ -10,10 +10,10 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Neighbour is what the host knows of a pod's address: behind which hardware
-// address it is. An address that another pod had before is so reachable at
-// once, where the host would else ask for the old pod first. The kernel forgets
-// it by itself when it is no longer true.
+// Neighbour is the host's neighbour entry for a pod: its address and hardware
+// address. With it, an address that another pod had before is reachable at once;
+// without it, the host would ask for the old pod first. The kernel drops the
+// entry when it is no longer true.
 type Neighbour struct {
 	Link string
 	Addr netip.Addr
@@ -35,6 +35,6 @@ func (n Neighbour) Add(k *kernel.Kernel) error {
 // Del does nothing: see Neighbour.
 func (n Neighbour) Del(*kernel.Kernel) error { return nil }
 
-// Check has nothing to hold against: the kernel may have forgotten it, or know
-// better, when a later plugin changed the pod's hardware address.
+// Check finds nothing wrong: the kernel may have dropped the entry, or have a
+// newer one since a later plugin changed the pod's hardware address.
 func (n Neighbour) Check(*kernel.Kernel) error { return nil }

@@ -15,8 +15,8 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Settled is IPv6 addresses having come through the look for duplicates. It
-// dies with the interface.
+// Settled is that duplicate address detection (DAD) of IPv6 addresses is over, and
+// has found none. It dies with the interface.
 type Settled struct {
 	Link  string
 	Addrs []netip.Addr
@@ -52,8 +52,8 @@ func (s Settled) Add(k *kernel.Kernel) error {
 	return err
 }
 
-// pending gives the addresses that the kernel is still looking for duplicates
-// of, or an error for one that has one.
+// pending gives the addresses whose DAD is not over. An address with a duplicate
+// is an error.
 func (s Settled) pending(k *kernel.Kernel) (pending []netip.Addr, err error) {
 	have, err := list(k, kernel.Pod, s.Link, netlink.FAMILY_V6)
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Back is the host's way back to a pod's addresses whose gateway is on no subnet
-// of theirs: a route to each, by a link that other pods share and that does not
-// end with this one. Their metric is a mark of the attachment. DEL may not know
-// the addresses, so they are recorded in a file that dies with the boot, as the
-// routes do:
+// Back is the host's routes to those of a pod's addresses whose subnet does not
+// have the gateway: one to each, by a link that other pods share, so that the
+// routes do not die with the pod's own. Their metric is a mark of the attachment.
+// DEL may not know the addresses, so a file records them. It dies with the boot,
+// as the routes do:
 //
 //	/run/catena/routes/<key>    a JSON object: owner, link, addrs
 //

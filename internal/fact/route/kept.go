@@ -14,8 +14,8 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Kept is a route as the kernel tells it, with everything that it is made of,
-// so that it can be put into another table and back. The library's route has
+// Kept is a route as the kernel tells it, whole, so that it can be put into
+// another table and back. The library's route has
 // neither a nexthop object (RTA_NH_ID) nor a router's preference (RTA_PREF), so
 // what is kept is the message, attribute by attribute.
 type Kept struct {
@@ -32,7 +32,7 @@ type Kept struct {
 	object bool // the next hops are an object of their own (ip nexthop)
 }
 
-// hop is one way that a route goes.
+// hop is one next hop of a route.
 type hop struct {
 	link int
 	via  netip.Addr
@@ -42,10 +42,10 @@ type hop struct {
 func (h hop) String() string { return h.via.String() }
 
 // Keep lists a link's routes in all tables but the local one, which the kernel
-// keeps by itself. Of an IPv6 route that goes by several links the link's part is
-// listed. An IPv4 route of that kind is one piece and nobody's part, and so is
-// left out. The order is one in which they can be Put: those without a gateway
-// come first, as the others stand on them, and of the rest the last.
+// keeps by itself. An IPv6 route over several links is listed with the link's
+// next hops alone. An IPv4 route over several links cannot be divided, and is left
+// out. The list is in an order in which the routes can be Put: those without a
+// gateway first, since the others need them, then the rest from the last on.
 func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
 	var out []Kept
 	for _, family := range families {
@@ -158,7 +158,7 @@ func multipath(b []byte) (out []hop) {
 	return out
 }
 
-// of is what of the route goes by a link.
+// of is the route with a link's next hops alone, if it has any and can be divided.
 func (r Kept) of(link int) (Kept, bool) {
 	own := r.by(link)
 	if len(own) == 0 || len(own) < len(r.hops) && (r.Dst.Addr().Is4() || r.object) {
@@ -168,12 +168,12 @@ func (r Kept) of(link int) (Kept, bool) {
 	return r, true
 }
 
-// by are the ways of the route that go by a link.
+// by are the route's next hops on a link.
 func (r Kept) by(link int) []hop {
 	return slices.DeleteFunc(slices.Clone(r.hops), func(h hop) bool { return h.link != link })
 }
 
-// rank orders routes by what they stand on.
+// rank orders routes: those without a gateway come first.
 func (r Kept) rank() int {
 	if len(r.hops) == 1 && !r.hops[0].via.IsValid() {
 		return 0
@@ -181,8 +181,8 @@ func (r Kept) rank() int {
 	return 1
 }
 
-// WithoutObject is the route with next hops of its own, where it has an object
-// for them.
+// WithoutObject is the route with next hops of its own in the place of a nexthop
+// object.
 func (r Kept) WithoutObject() Kept {
 	r.attrs = slices.DeleteFunc(slices.Clone(r.attrs), func(a *nl.RtAttr) bool { return a.Type == attrObject })
 	r.object = false
@@ -192,15 +192,15 @@ func (r Kept) WithoutObject() Kept {
 // IsDefault reports whether the route is for everything.
 func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 
-// Put adds the route to a table with a metric, before those to the same
-// destination that are there. One that is there itself is fs.ErrExist.
+// Put adds the route to a table with a metric, before others to the same
+// destination. The error is fs.ErrExist where the route itself is there.
 func (r Kept) Put(k *kernel.Kernel, side kernel.Side, table, priority int) error {
 	return r.request(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
 }
 
-// PutBack is Put for a table of the pod that had the route. What the table does
-// not take any more, as where the route has come there again or its gateway is
-// out of reach, is left out.
+// PutBack is Put for a table of the pod that had the route. It is success where
+// the table does not take the route any more: it may be there again, or its
+// gateway may be out of reach.
 func (r Kept) PutBack(k *kernel.Kernel, table, priority int) error {
 	err := r.Put(k, kernel.Pod, table, priority)
 	if among(err, []error{fs.ErrExist, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL}) {

@@ -11,10 +11,10 @@ import (
 )
 
 // Localnet lets packets with an address of 127.0.0.0/8 pass on the host's link
-// towards a pod, so that 127.0.0.1 leads to the pod's host ports. It must come
-// after the guard of the link against such packets from outside, and ends before
-// it. On a link that is not the attachment's own others need it, so it stays. A
-// pod that the host has no way to needs none.
+// towards a pod (route_localnet), so that 127.0.0.1 leads to the pod's host ports.
+// It comes after the guard of the link against such packets from outside, and ends
+// before it. It stays on a shared link, where others need it. Where the host has no
+// route to the pod, there is no link to set it on.
 type Localnet struct {
 	Pod netip.Addr
 	// Own is the name of the attachment's own link.

@@ -45,8 +45,8 @@ func (m MoveFromMain) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// misplaced are the routes of the main table that are not to be there, or not
-// as they are.
+// misplaced are the routes of the main table that must go, or must get a source
+// hint.
 func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 	routes, err := m.routes(k)
 	return slices.DeleteFunc(routes, func(r Kept) bool {
@@ -88,8 +88,8 @@ func (r Kept) withSource(src netip.Addr) Kept {
 	return r
 }
 
-// Del puts back what the addresses' own tables have. Where the main table does
-// not take a route any more, as when it has come there again, it is left out.
+// Del puts back what the addresses' own tables have. It leaves out a route that the
+// main table does not take any more, as when it has come there again.
 func (m MoveFromMain) Del(k *kernel.Kernel) error {
 	routes, err := m.inOwnTables(k)
 	if err != nil || len(routes) == 0 {

@@ -148,7 +148,7 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 	}), err
 }
 
-// Check looks in each address's table for the ways that it is to have.
+// Check looks in each address's table for the routes that it is to have.
 func (s PerSourceTable) Check(k *kernel.Kernel) error {
 	tables, err := s.anyTables(k)
 	if err != nil {

@@ -107,11 +107,11 @@ func family(a netip.Addr) uint8 {
 	return unix.AF_INET
 }
 
-// Add adds the route; one that is there already is an error. In a pod another
-// one to the same destination may be there, as another network's default route,
-// or the kernel's to a subnet that is to go by a gateway: of IPv4 the last one
-// comes first, and IPv6 takes both for the paths of one. sbr and vrf bring
-// networks apart.
+// Add adds the route; one that is there already is an error. In a pod, another
+// route to the same destination may be there: another network's default route, or
+// the kernel's own to a subnet that is to be reached by a gateway. IPv4 then uses
+// the newest, and IPv6 takes both as paths of one route. sbr and vrf keep networks
+// apart.
 func (r Route) Add(k *kernel.Kernel) error {
 	add := (*netlink.Handle).RouteAdd
 	if r.Side == kernel.Pod {
@@ -124,9 +124,9 @@ func (r Route) Add(k *kernel.Kernel) error {
 	return err
 }
 
-// IsLinkLocal reports whether a next hop is on the link without an address of the
-// link's that says so. Of IPv4 none is: nothing makes 169.254.0.0/16 a subnet of
-// a link.
+// IsLinkLocal reports whether a next hop is on the link although no address of the
+// link has it on its subnet. No IPv4 address is: 169.254.0.0/16 is not a subnet of
+// every link.
 func IsLinkLocal(via netip.Addr) bool { return via.Is6() && via.IsLinkLocalUnicast() }
 
 // change makes a call of the library's about the route.
@@ -179,8 +179,8 @@ func (r Route) matches(have Kept) bool {
 	return have.Dst == r.Dst && (r.Table == 0 || have.Table == r.Table) && (r.Priority == 0 || have.Priority == r.Priority)
 }
 
-// compare wants every next hop of ours; a route by hand to the same
-// destination beside it is nobody's fault.
+// compare wants every next hop of ours. Other routes to the same destination do not
+// matter.
 func (r Route) compare(hops []hop) error {
 	want := r.Via
 	if len(want) == 0 {

@@ -27,17 +27,17 @@ type rule struct {
 	raw   []byte
 }
 
-// protocolOwn is what the rules and routes that we make say of who made them
-// (RTPROT_* of linux/rtnetlink.h, where it is nobody's).
+// protocolOwn is the protocol of our rules and routes: it says who made them
+// (RTPROT_* of linux/rtnetlink.h, where nobody has it).
 const protocolOwn = 202
 
-// rulePriority is the last before that of the main table. What is more urgent,
-// as the rule of VRFs (1000), comes first.
+// rulePriority is the last before that of the main table, so that other rules, such
+// as that of VRFs (1000), come first.
 const rulePriority = 32765
 
-// rules lists the pod's rules of both families. A kernel without IPv6 has none
-// of it. They are asked for by hand: the library's question is refused by a
-// kernel that checks strictly, and its answer leaves out what it does not know.
+// rules lists a side's rules of both families; a kernel without IPv6 has none of
+// IPv6. The question is by hand: a kernel that checks strictly refuses the
+// library's, and the library's rules leave out attributes that it does not know.
 func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
 	var out []rule
 	for _, family := range families {

@@ -20,8 +20,8 @@ type Source struct {
 	Prefix netip.Prefix
 	// Gateway is the next hop of the default route, where there is one.
 	Gateway netip.Addr
-	// Instead puts the gateway in the place of the default routes that the main
-	// table has. Otherwise it is there where those are not.
+	// Instead puts the gateway before the default routes of the main table.
+	// Otherwise it is used where the main table has none.
 	Instead bool
 }
 
@@ -36,12 +36,11 @@ type Sources struct {
 	Table int
 }
 
-// firstTable is where upstream begins to count, and who adds routes by hand
-// begins to look.
+// firstTable is where upstream begins to count.
 const firstTable = 100
 
-// own and given are the labels of the rules to tables of their own, which DEL
-// empties, and to one that was given, which it leaves alone.
+// own is the label of rules to tables of the attachment's own, which DEL empties;
+// given is that of rules to a table of the configuration, which DEL leaves alone.
 func (s Sources) own() uint32   { return s.Owner.Label("rule") }
 func (s Sources) given() uint32 { return s.Owner.Label("rule to a given table") }
 
@@ -89,8 +88,7 @@ func (s Sources) tables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 	return out, nil
 }
 
-// anyTables is tables with what upstream's rules say of addresses that have none
-// of ours.
+// anyTables is tables, or what upstream's rules say where there are none of ours.
 func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 	out, err := s.tables(k)
 	if err != nil || len(out) > 0 || !k.Has(kernel.Pod) {
@@ -105,8 +103,8 @@ func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 	return out, err
 }
 
-// Idle says that the table is one that others fill: what concerns the attachment's
-// own is in the plan for its Del.
+// Idle says that others fill the table: facts about the attachment's own tables are
+// in the plan for their Del.
 func (s Sources) Idle() bool { return s.Table != 0 }
 
 // Rules are policy rules: what the pod sends from one of the addresses is looked
@@ -185,9 +183,9 @@ func (r Rules) remove(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// removeUpstream removes upstream's rules, which tell of nothing but an address
-// of the attachment and a table: the one that is given, or one that leads out by
-// no other link.
+// removeUpstream removes upstream's rules. They have nothing but an address of the
+// attachment and a table: that of the configuration, or one whose routes all go by
+// the link.
 func (r Rules) removeUpstream(k *kernel.Kernel) error {
 	all, err := rules(k, kernel.Pod)
 	plain := upstreams(all)
@@ -212,8 +210,8 @@ func (r Rules) removeUpstream(k *kernel.Kernel) error {
 	return errors.Join(errs...)
 }
 
-// certain reports whether the namespace is the attachment's, which rules without
-// its label do not say.
+// certain reports whether the namespace is the attachment's: rules without a label
+// do not say.
 func (r Rules) certain(k *kernel.Kernel) bool {
 	l, err := k.Link(kernel.Pod, r.Link)
 	return k.Trusted() || err == nil && k.Owned(l)

@@ -17,12 +17,12 @@ import (
 const unreachableMetric = 4278198272
 
 // Unreachable ends the lookup in a table of the pod with an error, for both
-// families, where it would go on in the main table. That it does so already is
-// success, and so is a kernel without IPv6.
+// families; without it, the lookup would go on in the main table. It is success
+// where the route is there already, or the kernel has no IPv6.
 func Unreachable(k *kernel.Kernel, table int) error { return unreachable(k, table, true) }
 
-// Reachable takes that back. It must be, for these routes are on no link, and
-// die with none.
+// Reachable takes that back. These routes are on no link, so they do not die with
+// one.
 func Reachable(k *kernel.Kernel, table int) error { return unreachable(k, table, false) }
 
 func unreachable(k *kernel.Kernel, table int, there bool) error {

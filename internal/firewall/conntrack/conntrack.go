@@ -18,7 +18,7 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Flow is the connections by way of a range of host ports to a pod.
+// Flow is the connections to a pod by a range of host ports.
 type Flow struct {
 	Protocol uint8
 	// Host is the host's address; 0.0.0.0 and :: are all of their family's.
@@ -52,7 +52,7 @@ func (f Flow) leads(e entry) bool {
 	return e.pod == netip.AddrPortFrom(f.Pod, f.PodPort+e.host.Port()-f.First)
 }
 
-// Stale is that no flow to a host port leads elsewhere than to its pod.
+// Stale is that every flow to a host port leads to its pod.
 type Stale struct{ Flows []Flow }
 
 // Forget is the fact that follows new mappings: older flows to their host ports
@@ -76,8 +76,8 @@ func (s Stale) String() string {
 // Idle says that there is nothing to forget.
 func (s Stale) Idle() bool { return len(s.Flows) == 0 }
 
-// Add forgets. What the kernel does not let be forgotten ends by itself in a
-// while, so it fails no ADD.
+// Add forgets. An error does not fail ADD: a flow that stays ends by itself when its
+// client pauses.
 func (s Stale) Add(k *kernel.Kernel) error {
 	local := map[netip.Addr]bool{}
 	isLocal := func(a netip.Addr) bool {
@@ -101,8 +101,8 @@ func (Stale) Del(*kernel.Kernel) error { return nil }
 // Check finds nothing: what flows there are is up to the clients.
 func (Stale) Check(*kernel.Kernel) error { return nil }
 
-// ForgetGone forgets the flows that lead to a pod by way of host ports that it
-// has no more. It takes their ports on the pod's side as they come.
+// ForgetGone forgets the flows that lead to a pod by host ports that it has no more,
+// whichever of the pod's ports they lead to.
 func ForgetGone(flows []Flow) {
 	forget(connectionless(flows), func(f Flow, e entry) bool {
 		return e.pod.Addr() == f.Pod && e.host.Addr() != f.Pod
@@ -119,8 +119,8 @@ func forget(flows []Flow, meant func(Flow, entry) bool) {
 	}
 }
 
-// manyPorts is from where on one walk over the kernel's table that gives all
-// entries of a protocol is cheaper than one for each port.
+// manyPorts is the number of ports up to which one walk over the kernel's table for
+// each is cheaper than one walk that gives all entries of the protocol.
 const manyPorts = 8
 
 // questions are those that find every entry of the flows.

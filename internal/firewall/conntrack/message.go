@@ -26,7 +26,7 @@ type question struct {
 	port     uint16 // that the client sends to
 }
 
-// entry is a flow that the kernel remembers.
+// entry is a flow in the kernel's table.
 type entry struct {
 	protocol uint8
 	host     netip.AddrPort // that the client sends to
