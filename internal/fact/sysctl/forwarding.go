@@ -9,7 +9,7 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Forwarding is the host passing packets on between its interfaces. It stays on
+// Forwarding is that the host forwards packets between its interfaces. It stays on
 // when the last pod is gone: others need it too.
 type Forwarding struct{ Six bool }
 
@@ -23,8 +23,8 @@ func (f Forwarding) setting() Setting {
 
 func (f Forwarding) String() string { return f.setting().String() }
 
-// Add turns it on. For IPv6 that would make the host deaf to the routers of its
-// uplinks, unless their interfaces are told to listen all the same.
+// Add turns it on. A host that forwards IPv6 ignores router advertisements on its
+// uplinks, unless their interfaces are told to accept them all the same.
 func (f Forwarding) Add(k *kernel.Kernel) error {
 	if !f.Six || f.Check(k) == nil {
 		return f.setting().Add(k)

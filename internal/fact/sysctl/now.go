@@ -12,8 +12,8 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Order sorts keys so that what is for all comes before what is for one: to
-// write net/ipv4/ip_forward sets net/ipv4/conf/eth0/forwarding too.
+// Order sorts keys so that a setting of all interfaces comes before those of one:
+// to write net/ipv4/ip_forward sets net/ipv4/conf/eth0/forwarding too.
 func (p Pairs) Order() {
 	slices.SortFunc(p, func(a, b Pair) int {
 		return cmp.Or(cmp.Compare(strings.Count(a.Key, "/"), strings.Count(b.Key, "/")), cmp.Compare(a.Key, b.Key))
@@ -21,9 +21,9 @@ func (p Pairs) Order() {
 }
 
 // Now gives the values that keys have in the pod, and those of the keys that
-// change along with them, in the order in which they can be put back. What
-// cannot be read, as one that is for writing alone, is left out. A key that is
-// not there, or is not for the pod to write, is an error.
+// change along with them, in the order in which they can be put back. It leaves
+// out keys that can only be written. A key that is not there, or that the pod may
+// not write, is an error.
 func (p Pairs) Now(k *kernel.Kernel) (now Pairs, err error) {
 	err = k.Do(kernel.Pod, func() error {
 		seen := map[string]bool{}
@@ -65,9 +65,9 @@ func podMayWrite(key string) error {
 	return nil
 }
 
-// along lists the keys that the kernel changes when another one is written:
-// with what is for all interfaces that of each, and with forwarding whether
-// redirects are heard (inet_forward_change).
+// along lists the keys that the kernel changes when another one is written: each
+// interface's key with that of all, and accept_redirects with forwarding
+// (inet_forward_change).
 func along(key string) []string {
 	family, rest, _ := strings.Cut(strings.TrimPrefix(key, "net/"), "/")
 	if key == "net/ipv4/ip_forward" {

@@ -19,8 +19,8 @@ import (
 type Setting struct {
 	Side kernel.Side
 	Pairs
-	// Optional leaves out keys that this kernel does not have, and what a
-	// read-only /proc/sys does not let be written.
+	// Optional leaves out keys that this kernel does not have, or that cannot be
+	// written because /proc/sys is read-only.
 	Optional bool
 }
 
@@ -41,8 +41,8 @@ func (s Setting) String() string {
 // Idle says that there is nothing to write.
 func (s Setting) Idle() bool { return len(s.Pairs) == 0 }
 
-// Add writes only what differs, so a read-only /proc/sys that says so already
-// is well.
+// Add writes only what differs, so it needs no write access where all is as it
+// should be.
 func (s Setting) Add(k *kernel.Kernel) error {
 	return k.Do(s.Side, func() error {
 		for _, p := range s.Pairs {
@@ -87,11 +87,11 @@ func (s Setting) Check(k *kernel.Kernel) error {
 	})
 }
 
-// TowardsPods is what a link of the host is told before it comes up that leads
-// to pods. What is behind it shall not change the host's routes by router
-// advertisements (CVE-2020-10749). And its own link-local address can be used
-// at once, for without one the host cannot even ask for a pod's neighbour. A
-// kernel without IPv6 needs none of it.
+// TowardsPods is the settings of a host's link that leads to pods, before it comes
+// up. The host accepts no router advertisements there, by which a pod could change
+// the host's routes (CVE-2020-10749). The host's link-local address is used at
+// once, without DAD: without one, the host cannot ask for a pod's neighbour entry.
+// A kernel without IPv6 has none of these settings.
 func TowardsPods(link string) Setting {
 	own := "net/ipv6/conf/" + link
 	return Setting{Side: kernel.Host, Pairs: Pairs{{own + "/accept_ra", "0"}, {own + "/accept_dad", "0"}}, Optional: true}
@@ -128,7 +128,7 @@ func Write(key, value string) error {
 	if err != nil {
 		return err
 	}
-	// The line's end makes a write of an empty value, which would else be none.
+	// With the line's end, an empty value is written too.
 	f, err := os.OpenFile(at, os.O_WRONLY, 0) // os.WriteFile would make one that is missing
 	if err == nil {
 		_, err = f.WriteString(value + "\n")

@@ -11,9 +11,9 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Bands is a band for what is exempt beside the one that has the shaper
-// (tc-prio(8)). It is there only where something is exempt: by itself a shaper
-// stands at the root, where upstream's plugin looks for it.
+// Bands is two bands (tc-prio(8)): one for exempt packets, one that has the shaper.
+// It is there only where something is exempt: a shaper alone is at the root, where
+// upstream's plugin looks for it.
 type Bands struct {
 	On Place
 	// Exempt are the subnets of the other side's addresses.
@@ -33,7 +33,7 @@ const (
 
 func (e End) String() string { return [...]string{"from", "to"}[e] }
 
-// ShapedBand is where the shaper stands beside an exempt band.
+// ShapedBand is the parent of a shaper beside an exempt band.
 const ShapedBand = shapedBand
 
 func (b Bands) String() string {
@@ -64,7 +64,7 @@ func (b Bands) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Made reports whether the place has bands, or a shaper of ours without.
+// Made reports whether the link has bands, or a shaper of ours at the root.
 func (b Bands) Made(k *kernel.Kernel) (bool, error) {
 	_, there, err := b.former(k)
 	return there.ours(), gone(err)
@@ -81,8 +81,8 @@ func (b Bands) former(k *kernel.Kernel) (t target, there discipline, err error) 
 	return t, there, err
 }
 
-// Del removes the bands, with the filters and all that is below, or a shaper that
-// stands there since nothing was exempt.
+// Del removes the bands, with the filters and all that is below, or a shaper of a
+// former configuration without exempt subnets.
 func (b Bands) Del(k *kernel.Kernel) error {
 	t, there, err := b.former(k)
 	if err != nil || !there.ours() {

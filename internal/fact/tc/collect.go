@@ -26,14 +26,13 @@ func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
 	return out, nil
 }
 
-// Orphans removes the IFBs that do not say whose they are, as upstream's, and
-// that no packet is led to any more: the link of their pod has gone. It dumps
-// links and filters, so it is for GC alone.
+// Orphans removes IFBs without an owner, as upstream's are, to which no filter
+// redirects any more: the link of their pod has gone. It dumps links and filters,
+// so it is for GC alone.
 //
-// An ADD may be making such a device for another network just now. What tells
-// them apart is the shaper: upstream's ADD gives it to the device after the
-// filter, ours after the alias. One that was killed before that is left to its
-// DEL.
+// An ADD for another network may be making such a device just now. It has no shaper
+// yet: upstream's ADD makes that after the filter, ours after the alias. A device
+// whose ADD was killed before that is left to its DEL.
 func Orphans(k *kernel.Kernel) error {
 	orphans, err := finished(k)
 	if err != nil || len(orphans) == 0 {

@@ -14,13 +14,13 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Priorities order the filters of one place: the lowest comes first. One of the
-// kernel's holds packets of one protocol.
+// Priorities order the filters below one parent: the lowest comes first. The
+// filters of one priority are for one protocol.
 //
-// At the hook for what a link receives, others may be: eBPF programs that
-// enforce policies sit there at low priorities. They have to come first, since
-// what returns from the IFB does not pass the hook again. Ours come last, also
-// behind those that tc(8) numbers itself, from 49152 down.
+// Other programs have filters at the hook for what a link receives: eBPF programs
+// that enforce policies, at low priorities. They must come first, since packets
+// that return from the IFB do not pass the hook again. Ours come last, also after
+// those that tc(8) numbers itself, from 49152 down.
 const (
 	bandsPriority    = 1     // and 2, for IPv6
 	exemptPriority   = 60001 // and 60002, for IPv6
@@ -54,8 +54,8 @@ func (t target) match(parent uint32, priority, protocol uint16, f netlink.U32) e
 	return kernel.Cause(err)
 }
 
-// occupied tells what the kernel refuses a filter for: one priority has filters
-// of one kind and protocol.
+// occupied explains a refused filter: one priority has filters of one kind and
+// protocol.
 func (t target) occupied(parent uint32, priority, protocol uint16, cause error) error {
 	all, err := t.filters(parent)
 	for _, f := range all {
@@ -81,9 +81,8 @@ func (t target) filters(parent uint32) ([]netlink.Filter, error) {
 	return all, nil
 }
 
-// unmatch removes filters below a parent. As another program may have its filters
-// in the same priority, that goes as a whole only where it has no others: the
-// kernel keeps an empty one.
+// unmatch removes our filters below a parent. A priority without others' filters is
+// removed whole: the kernel would keep it when it is empty.
 func (t target) unmatch(parent uint32, own func(netlink.Filter) bool) error {
 	all, err := t.filters(parent)
 	if err != nil {

@@ -22,11 +22,11 @@ import (
 // "egressShaper": "pod" does so. But a pod with CAP_NET_ADMIN could lift its own
 // limit there, and DEL of upstream's plugin, and people, look for the IFB.
 //
-// Upstream names it after network and container alone, so that of two interfaces
-// of a container in a network only one could be limited. Ours has upstream's
-// name too, so that upstream's DEL finds it, unless another attachment has it by
-// then; that one is called after the whole attachment. Both names are made of
-// the attachment, and the alias says whose a device is: DEL looks at both.
+// Upstream names it after network and container alone, so two interfaces of a
+// container in one network cannot both be limited. Ours has upstream's name, so
+// that upstream's DEL finds it. Where another attachment has that name, ours is
+// named after the whole attachment. The alias says whose a device is, and DEL looks
+// for both names.
 type IFB struct {
 	Owner name.Attachment
 	// Asked says that the pod's sending is limited. Otherwise the fact is there
@@ -53,7 +53,7 @@ func (i IFB) names() []string {
 // container has it.
 func (i IFB) Name() string { return i.names()[0] }
 
-// MAC is the device's hardware address. It serves nobody.
+// MAC is the device's hardware address. Nothing uses it.
 func (i IFB) MAC() net.HardwareAddr { return i.Owner.MAC("ifb") }
 
 func (i IFB) String() string { return "link host " + i.Name() + " ifb" }
@@ -120,7 +120,7 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", device.Name, kernel.Cause(err))
 	}
-	// It has no packets of its own to send, which IPv6 would: of the pod's share.
+	// Without IPv6 the device sends no packets of its own, of the pod's share.
 	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}
 	err = sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}.Add(k)
 	if err == nil {

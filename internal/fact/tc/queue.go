@@ -12,10 +12,9 @@ import (
 
 // Queue is where packets wait: each flow has its turn, and one that waits for
 // long is told to slow down (tc-fq_codel(8)). A kernel without it has a queue
-// that is short instead: in the one that a tbf comes with, upstream's CHECK wants
-// 25 ms to wait, and behind a flow that takes 100 Mbit/s the tenth worst of
-// others' packets were on their way for 20 ms and more, not 4. It dies with what
-// it hangs below.
+// that is short instead. The one that a tbf comes with is long, as upstream's CHECK
+// wants it: beside a flow of 100 Mbit/s, the tenth worst of others' packets took
+// 20 ms and more in it, and takes 4. A queue dies with the discipline above.
 type Queue struct {
 	On    Place
 	Below uint32 // Shaped or Exempt
@@ -60,9 +59,8 @@ func (q Queue) Add(k *kernel.Kernel) error {
 	return err
 }
 
-// short is the length in bytes of a queue that is not fair: five milliseconds'
-// worth, but room for the thirty frames that TCP needs to get going again after a
-// loss.
+// short is the length of such a queue in bytes: five milliseconds of the rate, and
+// at least thirty frames, which TCP needs to recover after a loss.
 func (q Queue) short() uint32 {
 	const least, most = 45000, 4 << 20
 	return uint32(min(max(q.Limit.bytesPerSecond()/200, least), most))

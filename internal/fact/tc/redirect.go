@@ -13,8 +13,8 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Hook is where filters on what a link receives hang (tc-bpf(8), clsact). Others
-// use it too, so it stays until the link goes.
+// Hook is the parent of filters on what a link receives (clsact). Others use it
+// too, so it stays until the link goes.
 type Hook struct {
 	On    Place
 	Asked bool
@@ -25,8 +25,9 @@ func (h Hook) String() string { return fmt.Sprintf("hook %s clsact", h.On.text()
 // Idle says that it is not needed.
 func (h Hook) Idle() bool { return !h.Asked }
 
-// Add makes the hook where it is missing. One of the older kind, ingress, is as
-// good; what upstream's DEL leaves on it would drop every packet.
+// Add makes the hook where it is missing. The older kind, ingress, will do; the
+// filter that upstream's DEL leaves on it is removed, since it would drop every
+// packet.
 func (h Hook) Add(k *kernel.Kernel) error {
 	t, err := h.On.find(k)
 	if err != nil {
@@ -140,8 +141,8 @@ func ours(ifb int) func(netlink.Filter) bool {
 }
 
 // unmatchUpstreams removes the filter of upstream's plugin where it leads to a
-// link, or to one that has gone, and the hook where it was alone there: upstream
-// has made that for itself.
+// link, or to one that has gone. Where that was the only filter, it removes the
+// hook, which upstream has made for it.
 func (t target) unmatchUpstreams(link int) error {
 	there, err := t.at(netlink.HANDLE_INGRESS)
 	if err != nil || there.kind != "ingress" {

@@ -23,22 +23,21 @@ type Limit struct {
 
 // The kernel's token bucket filter in numbers.
 const (
-	// defaultBurst is the time of the rate that a burst is worth when nobody has
-	// said. It must outlast the moments in which a busy machine does not get to
-	// sending, or the rate is not reached; ten times as much would double what
-	// passes in the first second.
+	// defaultBurst is the burst, as a time of the rate, where the configuration has
+	// none. With less, a busy machine does not reach the rate; ten times as much
+	// would let nearly twice the rate pass in the first second.
 	defaultBurst = 50 * time.Millisecond
-	// packetTime bounds how long one packet holds up those behind it: of what a
-	// pod hands over as one, 64 KiB or more, larger packets are cut into frames.
+	// packetTime bounds how long one packet holds up others. A pod hands over
+	// 64 KiB or more as one packet (GSO): the kernel cuts larger ones into frames.
 	packetTime = time.Millisecond
 	// frameHeader is Ethernet's, with a VLAN's tag.
 	frameHeader = 18
 	// queueTime is what upstream's plugin gives the queue inside the shaper, and
 	// looks for in CHECK.
 	queueTime = 25 * time.Millisecond
-	// peakRate is above every rate, in bytes per second. The kernel cuts packets
-	// only to a size that is given with a peak rate, so there is one, which takes
-	// no time. It also tells our shapers from others'.
+	// peakRate is in bytes per second, above every rate, so that it limits nothing.
+	// The kernel takes the size to cut packets to only with a peak rate. It also
+	// tells our shapers from others'.
 	peakRate = 1 << 62
 	// tick is the unit of a burst in struct tc_tbf_qopt (PSCHED_SHIFT of
 	// net/pkt_sched.h).
@@ -77,7 +76,7 @@ type Shaper struct {
 	Limit Limit
 }
 
-// Root is where a shaper stands that is alone.
+// Root is the parent of a shaper without bands.
 const Root = netlink.HANDLE_ROOT
 
 func (s Shaper) String() string {
@@ -148,8 +147,8 @@ func (d discipline) shaping() (s shaping) {
 	return s
 }
 
-// Del removes the shaper and what waits under it. One that neither the peak rate
-// shows to be ours nor the configuration asks for is somebody else's.
+// Del removes the shaper and the queue below. A shaper without our peak rate is
+// removed only where the configuration asks for one: else it is somebody else's.
 func (s Shaper) Del(k *kernel.Kernel) error {
 	t, err := s.On.find(k)
 	if err != nil {
@@ -179,8 +178,7 @@ func (s Shaper) Check(k *kernel.Kernel) error {
 	if now.rate != s.Limit.bytesPerSecond() {
 		return fmt.Errorf("its rate is %d byte/s", now.rate)
 	}
-	// Upstream rounds a burst in a way of its own, and sets one that is too large
-	// to something else.
+	// Upstream rounds a burst differently, and lets a large one overflow.
 	want := uint32(s.Limit.ticks(s.Limit.burst(uint64(t.link.MTU) + frameHeader)))
 	if now.ours && !near(now.ticks, want) {
 		return fmt.Errorf("its burst is worth %v, not %v", time.Duration(now.ticks)*tick, time.Duration(want)*tick)
@@ -193,7 +191,7 @@ func (d discipline) instead(t target) error {
 	return fmt.Errorf("%s has %s %s instead", t.link.Name, d.kind, netlink.HandleStr(d.handle))
 }
 
-// near allows for the rounding of a microsecond. Both have wrapped around alike.
+// near allows for rounding to a microsecond. Both numbers have overflowed alike.
 func near(a, b uint32) bool {
 	const ticks = int32(2 * time.Microsecond / tick)
 	d := int32(a - b)

@@ -8,9 +8,9 @@
 //	1:1   fq_codel 2:   the packets that wait for it
 //
 // What comes from the pod is received there, and the kernel shapes only what it
-// sends. So a filter sends it through a device that exists for this alone, an
-// IFB, whose root is the same. Packets of exempt subnets pass by that filter;
-// where the host's end sends, they have a band of their own beside the shaper's:
+// sends. So a filter redirects it to an IFB, a device for this alone, whose root is
+// the same. The filter leaves out packets of exempt subnets; where the host's end
+// sends, they have a band of their own beside the shaper's:
 //
 //	root  prio 10:
 //	10:1  fq_codel 11:  exempt
@@ -47,8 +47,8 @@ func (t target) attrs(handle, parent uint32) netlink.QdiscAttrs {
 	return netlink.QdiscAttrs{LinkIndex: t.link.Index, Handle: handle, Parent: parent}
 }
 
-// add makes a discipline where none is but the kernel's own. One that is there
-// is fs.ErrExist.
+// add makes a discipline. The error is fs.ErrExist where one is that is not the
+// kernel's own.
 func (t target) add(q netlink.Qdisc) error {
 	return made(q.Type(), t.k.Call(t.side, func(h *netlink.Handle) error { return h.QdiscAdd(q) }))
 }

@@ -31,9 +31,8 @@ func (f Features) String() string {
 // Idle says that nothing is to be changed.
 func (f Features) Idle() bool { return len(f.Wanted) == 0 }
 
-// Add changes them, and looks whether the device has taken them: one that is
-// fixed stays as it is without a word. Where one is refused, the others are put
-// back by Saved.
+// Add changes them, and looks whether the device has taken them: the kernel does
+// not refuse to change a fixed feature. Saved puts back the others then.
 func (f Features) Add(k *kernel.Kernel) error {
 	if err := f.ask(k); err != nil {
 		return err
@@ -62,8 +61,8 @@ func (f Features) Check(k *kernel.Kernel) error {
 	return err
 }
 
-// ask says how features shall be. Whether it takes effect depends on the device
-// and on other features.
+// ask asks for the features. Whether one takes effect depends on the device and on
+// other features.
 func (f Features) ask(k *kernel.Kernel) error {
 	return f.inPod(k, func(e *ethtool.Ethtool) error { return e.Change(f.Link, f.Wanted) })
 }
@@ -88,7 +87,7 @@ func (f Features) now(k *kernel.Kernel) (requested, active map[string]bool, err 
 	return requested, active, err
 }
 
-// inPod runs what takes features, where there are any to look at.
+// inPod runs a function with ethtool in the pod, where there are features at all.
 func (f Features) inPod(k *kernel.Kernel, do func(*ethtool.Ethtool) error) error {
 	if f.Idle() {
 		return nil

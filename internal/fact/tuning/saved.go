@@ -17,14 +17,14 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Saved is the values of everything that is to be changed being in a file:
+// Saved is that a file has the former values of everything that is to be changed:
 //
 //	<folder>/<containerID>_<ifname>.json
 //
-// It comes first, so that there is nothing that was changed and not saved. The
-// file's name and the first members of its content are upstream's, whose tuning
-// plugin can so take back what ours has changed, and ours what it has. The file is
-// removed when everything in it is put back.
+// It comes first in a plan, so that nothing is changed before it is saved. The
+// file's name and the first members of its content are upstream's: each of the two
+// tuning plugins can take back what the other has changed. The file is removed when
+// everything in it is put back.
 type Saved struct {
 	Folder   state.Folder
 	Owner    name.Attachment
@@ -89,9 +89,9 @@ func (s Saved) Add(k *kernel.Kernel) error {
 	return s.claim(before)
 }
 
-// claim writes the first version of the file. To one that is there only those
-// values are added that it has not: a second ADD, or a second tuning of one
-// chain, finds what the first has made of the others. So the first DEL puts back
+// claim writes the first version of the file. Where the file is there, only values
+// that it does not have are added: the others, as a second ADD or a second tuning
+// of one chain reads them, are what the first has set. So the first DEL puts back
 // what both have changed.
 func (s Saved) claim(now record) error {
 	err := records(s.Folder).Claim(now)
@@ -125,17 +125,17 @@ func (s Saved) read() (r record, err error) {
 	return r, nil
 }
 
-// isOf reports whether the values are of a container's interface. "a_b" with "c"
-// has the file name of "a" with "b_c"; the network may have got another name.
+// isOf reports whether the values are of a container's interface: "a_b" with "c"
+// has the file name of "a" with "b_c". The network may have got another name.
 func (r record) isOf(at name.Attachment) bool {
 	owner := r.Of()
 	return owner == name.Attachment{} || owner.ContainerID == at.ContainerID && owner.IfName == at.IfName
 }
 
-// isAbout reports whether the values are of the pod as it is now. Upstream
-// leaves files behind when a namespace dies before DEL, and does not say in them
-// which one it was: they are believed where the interface has already the values
-// that it shall get of what they are about.
+// isAbout reports whether the values are of the pod as it is now. Upstream leaves
+// files behind when a namespace dies before DEL, and they do not say which one it
+// was. Such a file is believed where the interface already has the wanted values
+// of the settings that the file has.
 func (r record) isAbout(now record, wanted Values) bool {
 	if r.NetnsID != (kernel.NetnsID{}) {
 		return r.PodID.Is(now.PodID)
@@ -144,7 +144,7 @@ func (r record) isAbout(now record, wanted Values) bool {
 	return both != Values{} && wanted.only(both).String() == now.only(both).String()
 }
 
-// and is what now has with what was before in the place of its values.
+// and is the record of now with the values of r, which are older, before its own.
 func (r record) and(now record) record {
 	now.MAC, now.MTU = cmp.Or(r.MAC, now.MAC), cmp.Or(r.MTU, now.MTU)
 	now.Promisc, now.AllMulti, now.TxQLen = cmp.Or(r.Promisc, now.Promisc), cmp.Or(r.AllMulti, now.AllMulti), cmp.Or(r.TxQLen, now.TxQLen)
@@ -161,9 +161,9 @@ func (r record) and(now record) record {
 	return now
 }
 
-// Del puts everything back that is saved, and removes the file. What is gone with
-// its namespace or its interface needs no putting back, and another pod that is
-// at the namespace's path by now gets nothing.
+// Del puts everything back that is saved, and removes the file. Settings of a
+// namespace or an interface that is gone are left out. Another pod that is at the
+// namespace's path by now is not touched.
 func (s Saved) Del(k *kernel.Kernel) error {
 	before, err := s.read()
 	switch {
@@ -180,7 +180,7 @@ func (s Saved) Del(k *kernel.Kernel) error {
 }
 
 // isIn reports whether the values are of the pod that is there. Where the file
-// does not say so for certain, as upstream's does not, the interface has to.
+// cannot tell, as upstream's, the interface must be the attachment's.
 func (r record) isIn(k *kernel.Kernel, link string) bool {
 	now := k.PodID()
 	switch {

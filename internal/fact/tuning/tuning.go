@@ -1,7 +1,7 @@
-// Package tuning is the facts about settings that were there before: of the
-// pod's interface, of its device, and of its network namespace. What they were
-// is saved before the first is changed, and DEL puts back what was saved,
-// whatever the configuration says by then.
+// Package tuning is the facts about settings of a pod's interface, of its device
+// and of its network namespace. Their former values are saved before the first is
+// changed, and DEL puts back what was saved, whatever the configuration says by
+// then.
 package tuning
 
 import (
@@ -78,8 +78,7 @@ func (l Link) String() string { return fmt.Sprintf("tune pod %s %v", l.Link, l.V
 // Idle says that nothing is to be changed.
 func (l Link) Idle() bool { return l.Values == Values{} }
 
-// Add changes all of them in one message: of several, one could be refused after
-// others have come true.
+// Add changes all of them in one message, so that all come true or none.
 func (l Link) Add(k *kernel.Kernel) error {
 	if l.Idle() {
 		return nil
@@ -115,8 +114,8 @@ func (l Link) Add(k *kernel.Kernel) error {
 	return err
 }
 
-// aboveMaster tells an MTU that is larger than that of the link below, for which
-// the kernel has no words.
+// aboveMaster explains an MTU that is larger than that of the link below: the kernel
+// has no words for it.
 func aboveMaster(k *kernel.Kernel, l *kernel.Link, mtu int, err error) error {
 	side := kernel.Pod
 	if l.ParentAway {
