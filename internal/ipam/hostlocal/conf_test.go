@@ -105,7 +105,7 @@ func TestRelativeDataDir(t *testing.T) {
 const everything = `{"cniVersion":"1.0.0","name":"n","type":"bridge","bridge":"cni0","ipam":{"type":"host-local","dataDir":%q,
 	"subnet":"10.1.2.0/24","rangeStart":"10.1.2.9","rangeEnd":"10.1.2.200","gateway":"10.1.2.1","ranges":[[{"subnet":"fd00::/64","gateway":"fd00::fe"}]],
 	"routes":[{"dst":"0.0.0.0/0"},{"dst":"10.0.0.0/8","gw":"10.1.2.3","mtu":1400,"advmss":1300,"priority":7,"table":0,"scope":253}],
-	"exclude":["10.1.2.128/25"],"stickyKey":"K8S_POD_NAME","resolvConf":"/dev/null"},
+	"exclude":["10.1.2.128/25"],"stickyKey":"K8S_POD_NAME","resolvConf":"/etc/hosts"},
 	"runtimeConfig":{"ipRanges":[[{"subnet":"10.7.0.0/24"}]],"ips":["10.7.0.9"]},"args":{"cni":{"ips":["fd00::9"]}}}`
 
 // TestNoPanic puts something else in the place of every value, in turn.

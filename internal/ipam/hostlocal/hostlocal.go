@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/ipam/lease"
+	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -152,12 +152,15 @@ func explain(err error, s *lease.Store) error {
 	return err
 }
 
+// resolvConfMax is many times what a resolver reads.
+const resolvConfMax = 1 << 20
+
 // dns reads the file that resolvConf names.
 func (c *Conf) dns() (d cni.DNS, err error) {
 	if c.IPAM.ResolvConf == "" {
 		return d, nil
 	}
-	text, err := os.ReadFile(c.IPAM.ResolvConf)
+	text, err := state.ReadFile(c.IPAM.ResolvConf, resolvConfMax)
 	if err != nil {
 		err = fmt.Errorf("ipam.resolvConf: %w", err)
 		return d, cni.Hint(err, "resolvConf names a file on the host, like /etc/resolv.conf: correct it, or leave it out")
