@@ -81,17 +81,41 @@ func TestConditions(t *testing.T) {
 				t.Errorf("%s: %v", words, err)
 				continue
 			}
-			rule.Exprs = slices.Concat(family, rule.Exprs, wire.One(wire.Accept()))
-			table := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
-			chain := wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}
-			batch := append([]wire.Message{table.NewTable(""), table.NewChain(chain)}, table.NewRules("c", rule)...)
-			if err := c.Commit(batch, 0); err != nil {
+			if err := accept(c, family, rule); err != nil {
 				t.Errorf("%s: %v", words, err)
 				continue
 			}
 			s.Same(words, want, list())
 		}
 	}
+}
+
+// accept makes a table with one chain, that accepts what the rule matches.
+func accept(c *wire.Conn, family []wire.Expr, rule wire.Rule) error {
+	rule.Exprs = slices.Concat(family, rule.Exprs, wire.One(wire.Accept()))
+	table := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
+	chain := wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}
+	return c.Commit(append([]wire.Message{table.NewTable(""), table.NewChain(chain)}, table.NewRules("c", rule)...), 0)
+}
+
+// TestTouching: ranges that touch are as good as one, which the nft program makes
+// of its own.
+func TestTouching(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	c, err := wire.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	rule, err := Parse([]string{"ip saddr { 10.0.0.128/25, 10.0.0.0/25, 10.0.1.0/24 }"}, false, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := accept(c, wire.Family4(), rule); err != nil {
+		t.Fatal(err)
+	}
+	s.Has("nft list ruleset", "ip saddr { 10.0.0.0/25, 10.0.0.128/25, 10.0.1.0/24 } accept")
 }
 
 // TestConditionErrors names the word and what would be understood.
