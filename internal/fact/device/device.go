@@ -1,7 +1,7 @@
 // Package device is the fact that a device of the host is in a pod.
 //
 // A move changes what was there before, so that is written down first, and
-// made true again when the device comes home: by DEL, by GC, or when somebody
+// made true again when the device comes back to the host: by DEL, by GC, or when somebody
 // asks for a device whose pod is gone.
 package device
 
@@ -23,7 +23,7 @@ import (
 
 // Device is a device of the host being in the pod, under the attachment's
 // interface's name. Its alias there is its name on the host, as upstream's
-// host-device has it, so each finds home what the other has moved.
+// host-device has it, so each moves back what the other has moved.
 type Device struct {
 	Owner  name.Attachment
 	Select Selector
@@ -101,13 +101,13 @@ func kindText(l *kernel.Link) string {
 	return ""
 }
 
-// Del brings the device home. Where it is nowhere, it is success: it was
+// Del moves the device back to the host. Where it is nowhere, it is success: it was
 // virtual and died with the pod, or was pulled out.
 func (d Device) Del(k *kernel.Kernel) error {
 	r, err := records.Read(d.Owner)
 	switch {
 	case err == nil:
-		return r.comeHome(k)
+		return r.returnToHost(k)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, state.ErrDamaged):
 		// Without a record there is the alias.
 		return errors.Join(d.byAlias(k), records.Remove(d.Owner))
@@ -115,7 +115,7 @@ func (d Device) Del(k *kernel.Kernel) error {
 	return err
 }
 
-// byAlias brings home what upstream has moved, or whose record is lost: the
+// byAlias moves back what upstream has moved, or whose record is lost: the
 // alias tells its name and nothing tells more.
 func (d Device) byAlias(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, d.Owner.IfName)
@@ -128,7 +128,7 @@ func (d Device) byAlias(k *kernel.Kernel) error {
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}
-	_, err = r.moveHome(k, kernel.Pod, l)
+	_, err = r.moveToHost(k, kernel.Pod, l)
 	return err
 }
 

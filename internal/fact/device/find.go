@@ -45,7 +45,7 @@ func (s Selector) String() string {
 func (s Selector) Empty() bool { return s.String() == Selector{}.String() }
 
 // find finds the device's link on the host. Where it is in a pod that is gone
-// it is brought home first.
+// it is moved back first.
 func (s Selector) find(k *kernel.Kernel) (*kernel.Link, error) {
 	l, err := s.look(k)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +60,7 @@ func (s Selector) find(k *kernel.Kernel) (*kernel.Link, error) {
 	if !r.Abandoned() {
 		return nil, r.busy()
 	}
-	if err := r.comeHome(k); err != nil {
+	if err := r.returnToHost(k); err != nil {
 		return nil, err
 	}
 	return s.look(k)

@@ -18,7 +18,7 @@ import (
 
 // records are what devices were before they moved, in files that die with the
 // boot, as every move does. A file is there before the device moves and goes
-// after it is home.
+// when it is back.
 var records = state.Records[record]{Folder: "/run/catena/device"}
 
 // record is the content of such a file.

@@ -66,7 +66,7 @@ func (v VRF) Add(k *kernel.Kernel) error {
 	}
 	err = enslave(k, l, device, device.Table(), v.Owner)
 	if err != nil && made {
-		err = errors.Join(err, v.unmake(k, device))
+		err = errors.Join(err, v.removeIfEmpty(k, device))
 	}
 	return err
 }
@@ -127,13 +127,13 @@ func (v VRF) create(k *kernel.Kernel) (*kernel.Link, error) {
 		err = route.Unreachable(k, table)
 	}
 	if err != nil {
-		return nil, errors.Join(err, v.unmake(k, device))
+		return nil, errors.Join(err, v.removeIfEmpty(k, device))
 	}
 	return device, nil
 }
 
-// unmake removes the device, unless an interface is in it.
-func (v VRF) unmake(k *kernel.Kernel, device *kernel.Link) error {
+// removeIfEmpty removes the device, unless an interface is in it.
+func (v VRF) removeIfEmpty(k *kernel.Kernel, device *kernel.Link) error {
 	links, err := k.Links(kernel.Pod)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (v VRF) Del(k *kernel.Kernel) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, v.unmake(k, device))
+	return errors.Join(err, v.removeIfEmpty(k, device))
 }
 
 // isForeign reports whether a link of the pod is no VRF.

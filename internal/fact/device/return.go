@@ -16,9 +16,9 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// comeHome finds the device wherever it is, makes it again what it was, and
+// returnToHost finds the device wherever it is, makes it again what it was, and
 // removes the record. The record stays where the device cannot be reached.
-func (r record) comeHome(k *kernel.Kernel) error {
+func (r record) returnToHost(k *kernel.Kernel) error {
 	side, view := kernel.Pod, r.pod(k)
 	var l *kernel.Link
 	err := fs.ErrNotExist
@@ -40,8 +40,8 @@ func (r record) comeHome(k *kernel.Kernel) error {
 	case err != nil:
 		return err
 	}
-	home, err := r.moveHome(view, side, l)
-	if home {
+	moved, err := r.moveToHost(view, side, l)
+	if moved {
 		err = errors.Join(err, records.Remove(r.Owner))
 	}
 	return err
@@ -91,10 +91,10 @@ func (r record) find(k *kernel.Kernel, side kernel.Side, names ...string) (*kern
 	return nil, fmt.Errorf("link %s: there is none: %w", r.Name, fs.ErrNotExist)
 }
 
-// homeWait bounds the wait for hardware whose pod's namespace has just been
-// removed: the kernel sends it home when it gets round to it, which takes it
+// returnWait bounds the wait for hardware whose pod's namespace has just been
+// removed: the kernel sends it back when it gets round to it, which takes it
 // some tenths of a second.
-const homeWait = 5 * time.Second
+const returnWait = 5 * time.Second
 
 // errAway: the device is plugged in, and in no namespace that can be looked into.
 var errAway = errors.New("somebody holds its namespace open")
@@ -103,7 +103,7 @@ var errAway = errors.New("somebody holds its namespace open")
 // its namespace goes. Where it does not, although it is plugged in, somebody
 // holds that namespace open.
 func (r record) awaitOnHost(k *kernel.Kernel) (l *kernel.Link, err error) {
-	err = k.Await(context.Background(), kernel.Host, unix.RTNLGRP_LINK, homeWait, func() (_ bool, err error) {
+	err = k.Await(context.Background(), kernel.Host, unix.RTNLGRP_LINK, returnWait, func() (_ bool, err error) {
 		k.Invalidate(kernel.Host, r.Name)
 		l, err = r.find(k, kernel.Host, r.Name)
 		if errors.Is(err, fs.ErrNotExist) && r.pluggedIn() {
@@ -127,10 +127,10 @@ func (r record) pluggedIn() bool {
 	return err == nil && !inUserspace(driver)
 }
 
-// moveHome gives the device its name and alias back, in the same message that
-// moves it where it is in the pod still, and then its settings. It is home also
+// moveToHost gives the device its name and alias back, in the same message that
+// moves it where it is in the pod still, and then its settings. It is back also
 // where one of those could not be restored.
-func (r record) moveHome(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (home bool, err error) {
+func (r record) moveToHost(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (moved bool, err error) {
 	own, taken := r.freeName(k, side, l)
 	attrs := []*nl.RtAttr{kernel.Alias(r.Alias)}
 	if side == kernel.Pod {
