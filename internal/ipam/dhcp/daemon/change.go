@@ -23,14 +23,14 @@ type part interface {
 }
 
 // parts are a lease's, nil for none, as the plugin sets them.
-func (h *holder) parts(l *client.Lease) (out []part) {
+func (a *attachment) parts(l *client.Lease) (out []part) {
 	if l == nil {
 		return nil
 	}
-	out = append(out, addr.Addr{Side: kernel.Pod, Link: h.at.IfName, Prefix: l.Address})
+	out = append(out, addr.Addr{Side: kernel.Pod, Link: a.at.IfName, Prefix: l.Address})
 	r := cni.NewResult()
-	add(r, l, h.priority)
-	for _, r := range route.OfResult(h.at.IfName, r.Routes, r.IPs) {
+	add(r, l, a.priority)
+	for _, r := range route.OfResult(a.at.IfName, r.Routes, r.IPs) {
 		out = append(out, r)
 	}
 	return out
@@ -38,9 +38,9 @@ func (h *holder) parts(l *client.Lease) (out []part) {
 
 // change brings the pod's interface from one lease to another; nil is none. The
 // first lease's address and routes are the plugin's to set, before this.
-func (h *holder) change(k *kernel.Kernel, old, now *client.Lease) error {
+func (a *attachment) change(k *kernel.Kernel, old, now *client.Lease) error {
 	var errs []error
-	before, after := h.parts(old), h.parts(now)
+	before, after := a.parts(old), a.parts(now)
 	// The former address goes before the new one comes: a second address of a
 	// subnet goes with the first (promote_secondaries in ip-sysctl).
 	for _, p := range slices.Backward(before) {
@@ -54,13 +54,13 @@ func (h *holder) change(k *kernel.Kernel, old, now *client.Lease) error {
 		}
 	}
 	if now != nil {
-		errs = append(errs, lowerMTU(k, h.at.IfName, now.MTU))
+		errs = append(errs, lowerMTU(k, a.at.IfName, now.MTU))
 		if now.Address.Addr().Is4() && (old == nil || old.Address != now.Address) {
-			errs = append(errs, client.Announce(k, h.at.IfName, now.Address.Addr()))
+			errs = append(errs, client.Announce(k, a.at.IfName, now.Address.Addr()))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("change the addresses and routes of %s: %w", h.at.IfName, err)
+		return fmt.Errorf("change the addresses and routes of %s: %w", a.at.IfName, err)
 	}
 	return nil
 }

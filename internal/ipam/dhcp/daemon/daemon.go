@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -80,17 +81,16 @@ func (d *Daemon) Start(life context.Context) error {
 	if damaged != nil {
 		log.Printf("left alone: %v", damaged)
 	}
-	var resumed []*holder
 	for _, r := range all {
-		_, c, _ := r.Args.read()
-		h := d.holder(c, r)
-		d.attachments[h.at] = d.attachment()
-		d.attachments[h.at].held = h
-		resumed = append(resumed, h)
+		at, c, _ := r.Args.read()
+		d.attachments[at] = d.attachment(at)
+		d.attachments[at].use(r, c)
 	}
-	for _, h := range resumed { // which use the attachments from now on
-		log.Printf("%s: going on with %s", h.at, h)
-		h.keep(true)
+	for _, a := range slices.Collect(maps.Values(d.attachments)) { // which change from now on
+		log.Printf("%s: going on with %s", a.at, a.leases())
+		a.lock <- struct{}{} // a pod that is gone is not dropped before all its keepers run
+		a.keep(true)
+		<-a.lock
 	}
 	return nil
 }
@@ -103,29 +103,17 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 		return nil, err
 	}
 	defer r.end()
-	if r.held != nil {
-		result, err := r.held.current(r.args.Netns)
+	if r.record != nil {
+		result, err := r.current(r.args.Netns)
 		if !errors.Is(err, errGone) {
 			return result, err
 		}
 		r.release()
 	}
-	h, err := d.acquire(r, nil)
-	if err != nil {
+	if err := r.acquire(nil); err != nil {
 		return nil, err
 	}
-	return r.hold(h)
-}
-
-// acquire gets the leases of all families, or none. The requested addresses
-// are by family.
-func (d *Daemon) acquire(r *request, requested map[string]netip.Addr) (*holder, error) {
-	record, err := newRecord(r.args)
-	if err != nil {
-		return nil, err
-	}
-	h := d.holder(r.conf, record)
-	return h, h.acquire(r.Context, requested)
+	return r.keep()
 }
 
 // NoLease begins the error of a check that found none.
@@ -141,38 +129,36 @@ func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
 	}
 	defer r.end()
 	none := func(err error) error { return fmt.Errorf("%s for %s in %s: %w", NoLease, r.at, r.args.Netns, err) }
-	if r.held != nil {
-		result, err := r.held.current(r.args.Netns)
+	if r.record != nil {
+		result, err := r.current(r.args.Netns)
 		if errors.Is(err, errGone) {
 			err = none(err)
 		}
 		return result, err
 	}
-	h, err := d.adopt(r)
-	if err != nil {
+	if err := r.adopt(); err != nil {
 		return nil, none(err)
 	}
-	return r.hold(h)
+	return r.keep()
 }
 
 // adopt gets leases for the addresses that a pod has by the previous result, or
 // none.
-func (d *Daemon) adopt(r *request) (*holder, error) {
+func (r *request) adopt() error {
 	requested, err := r.lent()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h, err := d.acquire(r, requested)
-	if err != nil {
-		return nil, err
+	if err := r.acquire(requested); err != nil {
+		return err
 	}
-	for _, c := range h.keepers {
+	for _, c := range r.keepers {
 		if l, _ := c.lease(); l.Address.Addr() != requested[c.family] {
-			h.end()
-			return nil, fmt.Errorf("the pod has %v, and the server gives it %v", requested[c.family], l.Address.Addr())
+			r.release()
+			return fmt.Errorf("the pod has %v, and the server gives it %v", requested[c.family], l.Address.Addr())
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // lent are the addresses of a previous result that the pod's interface has, one
@@ -221,28 +207,28 @@ func (d *Daemon) release(ctx context.Context, a Args) error {
 
 func (d *Daemon) forget(ctx context.Context, at name.Attachment) error {
 	d.interrupt(at)
-	return d.drop(ctx, at, func(*holder) bool { return true })
+	return d.drop(ctx, at, func(*Record) bool { return true })
 }
 
 // drop releases the leases of an attachment, if they are those that are meant.
-func (d *Daemon) drop(ctx context.Context, at name.Attachment, meant func(*holder) bool) error {
+func (d *Daemon) drop(ctx context.Context, at name.Attachment, meant func(*Record) bool) error {
 	a, unlock, err := d.lock(ctx, at, func() {})
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if a.held != nil && meant(a.held) {
+	if a.record != nil && meant(a.record) {
 		a.release()
 	}
 	return nil
 }
 
-// dropGone drops a holder whose pod is gone, unless a request has done so. Where
-// the daemon ends before that, the next one does.
-func (d *Daemon) dropGone(h *holder) {
+// dropGone drops the leases of a record whose pod is gone, unless a request has
+// done so. Where the daemon ends before that, the next one does.
+func (d *Daemon) dropGone(at name.Attachment, gone *Record) {
 	d.dropping <- struct{}{}
 	defer func() { <-d.dropping }()
-	_ = d.drop(d.life, h.at, func(held *holder) bool { return held == h })
+	_ = d.drop(d.life, at, func(r *Record) bool { return r == gone })
 }
 
 // collect releases the leases of a network's attachments that are not valid, or,
@@ -257,7 +243,7 @@ func (d *Daemon) collect(ctx context.Context, a Args) error {
 	for _, at := range d.of(c.Name) {
 		switch {
 		case !given:
-			errs = append(errs, d.drop(ctx, at, func(h *holder) bool { return h.record.Abandoned() }))
+			errs = append(errs, d.drop(ctx, at, (*Record).Abandoned))
 		case !slices.Contains(valid, at):
 			errs = append(errs, d.forget(ctx, at))
 		}

@@ -12,10 +12,10 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// keeper keeps the lease of one family of a holder's, in a goroutine that sleeps
+// keeper keeps the lease of one family of an attachment, in a goroutine that sleeps
 // until the lease's next time.
 type keeper struct {
-	*holder
+	*attachment
 	family string
 	client client.Client
 }
@@ -75,7 +75,7 @@ func (c keeper) keep(ctx context.Context, resumed bool) {
 			log.Printf("%s: %v", c.at, err)
 		}
 		if errors.Is(err, errGone) {
-			go c.daemon.dropGone(c.holder) // which waits for this goroutine's end
+			go c.daemon.dropGone(c.at, c.record) // which waits for this goroutine's end
 			return
 		}
 		next := time.Now().Add(pause)

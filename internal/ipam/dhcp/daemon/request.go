@@ -8,38 +8,12 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// attachment is what the daemon has of an attachment: the lock that its requests
-// take turns by, and its leases.
-type attachment struct {
-	// lock has room for one: the request that put a token into it may use held.
-	lock chan struct{}
-	// refs counts the requests that have the lock or wait for it. Daemon.mu guards
-	// it, wanted and interrupt.
-	refs int
-	// wanted ends when a release comes, and with it the requests for a lease.
-	wanted    context.Context
-	interrupt context.CancelFunc
-	held      *holder
-}
-
-func (d *Daemon) attachment() *attachment {
-	a := &attachment{lock: make(chan struct{}, 1)}
-	a.wanted, a.interrupt = context.WithCancel(d.life)
-	return a
-}
-
-// release releases the leases.
-func (a *attachment) release() {
-	a.held.end()
-	a.held = nil
-}
-
 // lock waits for the lock of an attachment. Until it is unlocked, a release that
 // comes calls interrupted.
 func (d *Daemon) lock(ctx context.Context, at name.Attachment, interrupted func()) (a *attachment, unlock func(), err error) {
 	d.mu.Lock()
 	if a = d.attachments[at]; a == nil {
-		a = d.attachment()
+		a = d.attachment(at)
 		d.attachments[at] = a
 	}
 	a.refs++
@@ -49,7 +23,7 @@ func (d *Daemon) lock(ctx context.Context, at name.Attachment, interrupted func(
 		stop()
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if a.refs--; a.refs == 0 && a.held == nil {
+		if a.refs--; a.refs == 0 && a.record == nil {
 			a.interrupt()
 			delete(d.attachments, at)
 		}
@@ -78,7 +52,6 @@ func (d *Daemon) interrupt(at name.Attachment) {
 type request struct {
 	context.Context
 	*attachment
-	at   name.Attachment
 	conf Conf
 	args Args
 	end  func()
@@ -96,17 +69,16 @@ func (d *Daemon) begin(ctx context.Context, a Args) (*request, error) {
 		stop()
 		return nil, err
 	}
-	return &request{ctx, locked, at, c, a, func() { unlock(); stop() }}, nil
+	return &request{ctx, locked, c, a, func() { unlock(); stop() }}, nil
 }
 
-// hold ends a request with leases, unless nobody waits for them any more: the
-// plugin went away, or a release came, at the last moment.
-func (r *request) hold(h *holder) (*cni.Result, error) {
+// keep keeps the leases and gives the result, unless nobody waits for it any more:
+// the plugin went away, or a release came, at the last moment.
+func (r *request) keep() (*cni.Result, error) {
 	if r.Err() != nil {
-		h.end()
+		r.release()
 		return nil, context.Cause(r)
 	}
-	r.held = h
-	h.keep(false)
-	return h.result(), nil
+	r.attachment.keep(false)
+	return r.result(), nil
 }
