@@ -18,7 +18,8 @@ import (
 //	    <address>-<hash>        0600   the identity, for people to read
 //
 // The file's name says it all: the hash is of the identity, in 32 hex digits.
-// There are at most stickyMax files, and listing so many takes a millisecond.
+// There are at most stickyMax files, and listing so many takes one or two
+// milliseconds.
 // All of it is a kindness: where it cannot be read or written nothing is
 // remembered, and no call fails for it.
 const (

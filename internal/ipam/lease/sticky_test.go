@@ -144,10 +144,13 @@ func TestStickyIsBounded(t *testing.T) {
 	p := pods{s, t, sets(t, "10.0.0.0/8")}
 	p.add("a1", "web-0", "10.0.0.2")
 	const many = 12_000
+	var had string
 	for i := range many {
-		mustAdd(t, s, p.request("job", fmt.Sprint("job-", i)))
+		had = mustAdd(t, s, p.request("job", fmt.Sprint("job-", i)))
 		p.del("job")
 	}
+	p.add("job", fmt.Sprint("job-", many-1), had)
+	p.del("job")
 	if got := len(p.remembered()); got > stickyMax || got < stickyMax/2 {
 		t.Errorf("%d files after %d names", got, many)
 	}
