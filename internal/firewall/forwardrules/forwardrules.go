@@ -92,20 +92,23 @@ func Restore(c *wire.Conn, all bool) error {
 		return nil
 	}
 	tables := othertables.Conn{Conn: c}
-	for _, p := range r.Rules {
-		if all {
-			break
-		}
-		rule, err := tables.Rule(p.Table, p.Chain, p.Handle)
-		if err != nil {
+	if !all {
+		if lost, err := r.lost(tables); err != nil || !lost {
 			return err
 		}
-		all = !ours(rule)
-	}
-	if !all {
-		return nil
 	}
 	return r.ensure(tables, Families{true, true})
+}
+
+// lost asks for each rule, and reports whether one is gone.
+func (r record) lost(c othertables.Conn) (bool, error) {
+	for _, p := range r.Rules {
+		rule, err := c.Rule(p.Table, p.Chain, p.Handle)
+		if err != nil || !ours(rule) {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 func (r record) ensure(c othertables.Conn, wanted Families) error {
