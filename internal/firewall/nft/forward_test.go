@@ -16,7 +16,7 @@ import (
 // changed. ADD and STATUS name it, and ADD leaves nothing.
 func TestOwnedTable(t *testing.T) {
 	s := kerneltest.New(t)
-	owner, err := dial()
+	owner, err := wire.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOwnedTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := Forward{Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}, Pods: []netip.Addr{netip.MustParseAddr("10.1.2.3")}}
+	f := NewForward(name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}, "", netip.MustParseAddr("10.1.2.3"))
 	const words = "nftables table inet firewalld, chain filter_FORWARD drops what is forwarded"
 	if err := ForwardReady(); err == nil || !strings.Contains(err.Error(), words) {
 		t.Errorf("STATUS: %v", err)

@@ -33,51 +33,44 @@ func allowed(owner name.Attachment, mac net.HardwareAddr) Element {
 // GuardMAC lets a guarded pod send under another address too: the one that it
 // is given later in the chain. A pod that is not guarded needs none.
 type GuardMAC struct {
-	Owner name.Attachment
-	MAC   net.HardwareAddr
+	Members
+	mac net.HardwareAddr
 }
 
-func (g GuardMAC) members() Members {
-	m := Members{Owner: g.Owner, Kind: KindGuardMAC, table: bridge}
-	if g.MAC != nil {
-		m.Elements = []Element{allowed(g.Owner, g.MAC)}
+// AllowMAC is GuardMAC of an address, if there is one.
+func AllowMAC(owner name.Attachment, mac net.HardwareAddr) GuardMAC {
+	m := Members{Owner: owner, Kind: KindGuardMAC, table: bridge}
+	if mac != nil {
+		m.Elements = []Element{allowed(owner, mac)}
 	}
-	return m
+	return GuardMAC{m, mac}
 }
 
-func (g GuardMAC) String() string { return fmt.Sprintf("nft  guard allows %v", g.MAC) }
+func (g GuardMAC) String() string { return fmt.Sprintf("nft  guard allows %v", g.mac) }
 
-// Idle says that no address is given.
-func (g GuardMAC) Idle() bool { return g.MAC == nil }
-
-// guarded reports whether there is a guard, and it knows another address.
-func (g GuardMAC) guarded() bool {
+// needed reports whether there is a guard, and it knows another address.
+func (g GuardMAC) needed() bool {
 	r, err := records(KindGuard).Read(g.Owner)
-	return err == nil && !slices.ContainsFunc(r.Elements, func(e Element) bool {
-		return bytes.Equal(e.Key, allowed(g.Owner, g.MAC).Key)
-	})
+	return err == nil && !g.Idle() && !slices.ContainsFunc(r.Elements, func(e Element) bool { return bytes.Equal(e.Key, g.Elements[0].Key) })
 }
 
 // Add allows the address where there is a guard, in place of one that a second
 // ADD, or a second tuning of one chain, finds allowed.
 func (g GuardMAC) Add(k *kernel.Kernel) error {
-	if g.Idle() || !g.guarded() {
+	if !g.needed() {
 		return nil
 	}
-	err := g.members().Add(k)
+	err := g.Members.Add(k)
 	if errors.Is(err, fs.ErrExist) {
-		err = errors.Join(g.Del(k), g.members().Add(k))
+		err = errors.Join(g.Del(k), g.Members.Add(k))
 	}
 	return err
 }
 
-// Del takes the permission back.
-func (g GuardMAC) Del(k *kernel.Kernel) error { return g.members().Del(k) }
-
 // Check looks for the permission where there is a guard.
 func (g GuardMAC) Check(k *kernel.Kernel) error {
-	if g.Idle() || !g.guarded() {
+	if !g.needed() {
 		return nil
 	}
-	return g.members().Check(k)
+	return g.Members.Check(k)
 }

@@ -47,45 +47,39 @@ func Masquerade(owner name.Attachment, pods []netip.Prefix) Members {
 // That of others, such as a bridge, keeps its guard; the attachment's own loses
 // it with the attachment.
 type Localnet struct {
-	Owner name.Attachment
-	Pod   netip.Addr
+	Members
+	pod netip.Addr
+}
+
+// NewLocalnet is Localnet of the link towards a pod's address, if it has one.
+func NewLocalnet(owner name.Attachment, pod netip.Addr) Localnet {
+	return Localnet{Members{Owner: owner, Kind: KindLocalnet, table: inet}, pod}
 }
 
 func (l Localnet) String() string {
-	return fmt.Sprintf("nft  %s guard of the link towards %v", KindLocalnet, l.Pod)
+	return fmt.Sprintf("nft  %s guard of the link towards %v", KindLocalnet, l.pod)
 }
 
 // Idle says that nothing is asked for.
-func (l Localnet) Idle() bool { return !l.Pod.IsValid() }
+func (l Localnet) Idle() bool { return !l.pod.IsValid() }
 
 func (l Localnet) members(k *kernel.Kernel) Members {
-	m := Members{Owner: l.Owner, Kind: KindLocalnet, table: inet}
 	if l.Idle() {
-		return m
+		return l.Members
 	}
-	out, err := route.Lookup(k, kernel.Host, l.Pod)
+	out, err := route.Lookup(k, kernel.Host, l.pod)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "127.0.0.1 leads to no host port of %v: %v\n", l.Pod, err)
-		return m
+		fmt.Fprintf(os.Stderr, "127.0.0.1 leads to no host port of %v: %v\n", l.pod, err)
+		return l.Members
 	}
 	e := element("localnet", wire.IfName(out.Link), "%q", out.Link)
 	e.Shared = out.Link != l.Owner.HostLink()
-	m.Elements = []Element{e}
-	return m
-}
-
-// Made reports whether the attachment has a guard.
-func (l Localnet) Made(k *kernel.Kernel) (bool, error) {
-	return Members{Owner: l.Owner, Kind: KindLocalnet}.Made(k)
+	l.Elements = []Element{e}
+	return l.Members
 }
 
 // Add guards the link.
 func (l Localnet) Add(k *kernel.Kernel) error { return l.members(k).Add(k) }
-
-// Del takes the guard of the attachment's own link away.
-func (l Localnet) Del(k *kernel.Kernel) error {
-	return Members{Owner: l.Owner, Kind: KindLocalnet}.Del(k)
-}
 
 // Check looks whether the link is guarded.
 func (l Localnet) Check(k *kernel.Kernel) error { return l.members(k).Check(k) }

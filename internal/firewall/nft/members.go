@@ -89,20 +89,17 @@ func (m Members) Add(k *kernel.Kernel) error {
 	if m.Idle() {
 		return nil
 	}
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if err := m.claim(c, k); err != nil {
-		return err
-	}
-	if err := (&insertion{Members: m}).run(c); err != nil {
-		// Some may be there: who found the table gone has put back what records
-		// say, and that was one.
-		return errors.Join(err, c.withdraw(m.record()), records(m.Kind).Remove(m.Owner))
-	}
-	return nil
+	return withConn(func(c conn) error {
+		if err := m.claim(c, k); err != nil {
+			return err
+		}
+		if err := (&insertion{Members: m}).run(c); err != nil {
+			// Some may be there: who found the table gone has put back what records
+			// say, and that was one.
+			return errors.Join(err, c.withdraw(m.record()), records(m.Kind).Remove(m.Owner))
+		}
+		return nil
+	})
 }
 
 // Del takes away the members that the record says, as far as they are still
@@ -125,22 +122,18 @@ func (m Members) Check(*kernel.Kernel) error {
 	if m.Idle() {
 		return nil
 	}
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
 	var all []Element
 	for _, e := range m.Elements {
 		_, counted := e.counted()
 		all = append(append(all, e), counted...)
 	}
-	have, err := c.getEach(m.table, all)
-	errs := []error{err}
-	for i, f := range have {
-		errs = append(errs, m.compare(all[i], f))
-	}
-	return errors.Join(errs...)
+	return withConn(func(c conn) error {
+		have, err := c.getEach(m.table, all)
+		for i, f := range have {
+			err = errors.Join(err, m.compare(all[i], f))
+		}
+		return err
+	})
 }
 
 func (m Members) compare(e Element, f wire.Found) error {
@@ -172,9 +165,15 @@ func (c conn) Close() {
 	c.Conn.Close()
 }
 
-func dial() (conn, error) {
-	c, err := wire.Dial()
-	return conn{c, &lock{}}, err
+// withConn does something over a socket of its own.
+func withConn(do func(conn) error) error {
+	socket, err := wire.Dial()
+	if err != nil {
+		return err
+	}
+	c := conn{socket, &lock{}}
+	defer c.Close()
+	return do(c)
 }
 
 // getEach asks the kernel for elements.

@@ -109,11 +109,7 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 
 // discard removes the members and the record.
 func (r record) discard() error {
-	c, err := dial()
-	if err == nil {
-		defer c.Close()
-		err = c.withdraw(r)
-	}
+	err := withConn(func(c conn) error { return c.withdraw(r) })
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nft %s of %s: %v; it is tried again at the next ADD, DEL or GC\n", r.Kind, r.Owner, err)
 		err = pending(r.Kind).Replace(r)
@@ -253,23 +249,20 @@ func Abandoned() (out []name.Attachment, err error) {
 // removes what carries the name of an attachment of the network that is not
 // valid.
 func Collect(network string, valid func(comment string) bool) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.restore()
-	var errs []error
-	for _, t := range tables {
-		sets, err := c.Sets(t.Table)
-		errs = append(errs, err)
-		for _, s := range sets {
-			if t.has(s) {
-				errs = append(errs, c.collect(t, s, network, valid))
+	return withConn(func(c conn) error {
+		c.restore()
+		var errs []error
+		for _, t := range tables {
+			sets, err := c.Sets(t.Table)
+			errs = append(errs, err)
+			for _, s := range sets {
+				if t.has(s) {
+					errs = append(errs, c.collect(t, s, network, valid))
+				}
 			}
 		}
-	}
-	return errors.Join(errs...)
+		return errors.Join(errs...)
+	})
 }
 
 func (c conn) collect(t *table, set, network string, valid func(string) bool) error {

@@ -94,12 +94,17 @@ func (c conn) release(t *table, e Element) (batch []wire.Message, err error) {
 // keep to themselves, as long as a pod on them asks for it. Where it is Isolated,
 // nothing is routed from the bridge to itself either.
 type BridgePolicy struct {
-	Owner    name.Attachment
+	Members
 	Bridge   string
 	Isolated bool
 	// Pod is an address of the pod, by which a bridge's VLAN is found, if the
 	// pod is in one: packets come and go by the VLAN's own link.
 	Pod netip.Addr
+}
+
+// NewBridgePolicy is one that asks for nothing yet.
+func NewBridgePolicy(owner name.Attachment) BridgePolicy {
+	return BridgePolicy{Members: Members{Owner: owner, Kind: KindIngress, table: inet}}
 }
 
 func (b BridgePolicy) String() string {
@@ -114,35 +119,23 @@ func (b BridgePolicy) String() string {
 func (b BridgePolicy) Idle() bool { return b.Bridge == "" }
 
 func (b BridgePolicy) members(k *kernel.Kernel) Members {
-	m := Members{Owner: b.Owner, Kind: KindIngress, table: inet}
-	if b.Idle() {
-		return m
-	}
 	link := b.Bridge
 	if b.Pod.IsValid() {
 		if out, err := route.Lookup(k, kernel.Host, b.Pod); err == nil && strings.HasPrefix(out.Link, b.Bridge+".") {
 			link = out.Link
 		}
 	}
-	m.Elements = []Element{reference(samebridgeRefs, link, b.Owner)}
-	if b.Isolated {
-		m.Elements = append(m.Elements, reference(isolatedRefs, link, b.Owner))
+	if !b.Idle() {
+		b.Elements = []Element{reference(samebridgeRefs, link, b.Owner)}
 	}
-	return m
+	if b.Isolated {
+		b.Elements = append(b.Elements, reference(isolatedRefs, link, b.Owner))
+	}
+	return b.Members
 }
 
-// Made reports whether a bridge keeps to itself for the attachment.
-func (b BridgePolicy) Made(k *kernel.Kernel) (bool, error) {
-	return Members{Owner: b.Owner, Kind: KindIngress}.Made(k)
-}
-
-// Add makes the bridge keep to itself.
+// Add makes the bridge keep to itself. Del ends it, where no other pod wants it.
 func (b BridgePolicy) Add(k *kernel.Kernel) error { return b.members(k).Add(k) }
-
-// Del ends it, where no other pod wants it.
-func (b BridgePolicy) Del(k *kernel.Kernel) error {
-	return Members{Owner: b.Owner, Kind: KindIngress}.Del(k)
-}
 
 // Check looks for the pod's reference and what it is to.
 func (b BridgePolicy) Check(k *kernel.Kernel) error { return b.members(k).Check(k) }

@@ -61,13 +61,9 @@ func (r Restore) Del(*kernel.Kernel) error {
 	if !slices.ContainsFunc(tables, (*table).remembered) {
 		return nil
 	}
-	c, err := dial()
-	if err != nil {
+	if err := withConn(func(c conn) error { c.restore(); return nil }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return nil
 	}
-	defer c.Close()
-	c.restore()
 	return nil
 }
 
@@ -206,35 +202,24 @@ func (t *table) remember() error { return readyFolder.Replace(t.madeKey(), nil) 
 
 func (t *table) madeKey() string { return fmt.Sprintf("%d-made", t.Family) }
 
-// Ready looks whether this kernel and this process can do what members need.
-// Where the table is there, they could. Else the kernel looks at the whole
-// static part and forgets it again, which takes it some milliseconds, and so is
-// done once in a boot: runtimes ask every few seconds.
+// Ready looks whether this kernel can do what members need. Where the table was
+// made it can. Else the kernel looks at the whole static part and forgets it
+// again, which takes it some milliseconds, and so is done once in a boot: runtimes
+// ask every few seconds.
 func Ready() error { return ready(inet) }
 
 // GuardReady is Ready for Guard.
 func GuardReady() error { return ready(bridge) }
 
 func ready(t *table) error {
-	c, err := dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	there, err := c.hasLayout(t)
-	if there {
+	rehearsed := fmt.Sprintf("%d-%s", t.Family, layout.Name)
+	if _, err := readyFolder.Read(rehearsed); err == nil || t.remembered() {
 		return nil
 	}
-	key := fmt.Sprintf("%d-%s", t.Family, layout.Name)
-	if err == nil {
-		if _, err := readyFolder.Read(key); err == nil {
-			return nil
-		}
-		err = c.Rehearse(append(t.static(), t.Add(layoutElement, "")))
-	}
+	err := withConn(func(c conn) error { return c.Rehearse(append(t.static(), t.Add(layoutElement, ""))) })
 	if err != nil {
 		return fmt.Errorf("nftables table %s: %w", t.Name, wire.Missing(err))
 	}
-	_ = readyFolder.Replace(key, nil) // without it the next call looks again
+	_ = readyFolder.Replace(rehearsed, nil) // without it the next call looks again
 	return nil
 }

@@ -21,7 +21,8 @@ func TestRestoreByAdd(t *testing.T) {
 	s := kerneltest.New(t)
 	k := s.Kernel()
 	first := Masquerade(pod("c1", "10.1.2.3/24"))
-	bridged := BridgePolicy{Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}, Bridge: "br0"}
+	bridged := NewBridgePolicy(first.Owner)
+	bridged.Bridge = "br0"
 	second := Masquerade(pod("c2", "10.1.2.4/16"))
 	for _, f := range []fact.Fact{first, bridged} {
 		if err := f.Add(k); err != nil {

@@ -3,6 +3,7 @@ package nft
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -19,7 +20,7 @@ func TestStatic(t *testing.T) {
 			s.Run("nft -f " + tab.file)
 			want := s.Run("nft list ruleset")
 			s.Run("nft flush ruleset")
-			c, err := dial()
+			c, err := wire.Dial()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +42,7 @@ func TestParts(t *testing.T) {
 	s.Run("nft -f testdata/inet.nft && nft -f testdata/parts.nft")
 	want := s.Run("nft list ruleset")
 	s.Run("nft flush ruleset")
-	c, err := dial()
+	c, err := wire.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func TestParts(t *testing.T) {
 		m.Elements = append(m.Elements, element(set, nil, ""))
 	}
 	for range 2 { // what is there already comes in once
-		if err := c.makeParts(inet, m.record()); err != nil {
+		if err := (conn{Conn: c}).makeParts(inet, m.record()); err != nil {
 			t.Fatal(err)
 		}
 	}

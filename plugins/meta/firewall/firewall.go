@@ -28,7 +28,7 @@ var firewall = plugin.Plugin[Conf]{
 // DEL removes what a former configuration, or upstream's plugin, has asked of it.
 func want(call plugin.Call, c Conf) fact.Plan {
 	pods := addresses(call)
-	open := nft.Forward{Owner: call.Attachment, Admin: c.admin()}
+	open := nft.NewForward(call.Attachment, c.admin())
 	rules := iptables.Forward{Owner: call.Attachment, Admin: c.admin(), Known: pods}
 	source := firewalld.Source{Owner: call.Attachment, Zone: c.zone()}
 	switch c.backend() {
@@ -37,7 +37,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	case backendIPTables:
 		rules.Addrs = pods
 	case backendNFTables:
-		open.Pods = pods
+		open = nft.NewForward(call.Attachment, c.admin(), pods...)
 	}
 	return nft.WithRestore(append(policy(call, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source))
 }
@@ -47,7 +47,7 @@ func policy(call plugin.Call, c Conf) fact.Plan {
 	bridge, links := hostSide(call)
 	pods := addresses(call)
 	apart := iptables.Apart{Owner: call.Attachment}
-	between := nft.BridgePolicy{Owner: call.Attachment}
+	between := nft.NewBridgePolicy(call.Attachment)
 	isolatedLinks := nft.IsolatedLinks(call.Attachment)
 	isolated := c.IngressPolicy == "isolated"
 	switch {

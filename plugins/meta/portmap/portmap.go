@@ -47,7 +47,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	local := localnet(mappings, c)
 	theirs := upstreams(call)
 	return nft.WithRestore(append(ports(call, mappings, c, theirs), fact.Plan{
-		upstream.Beside{Fact: nft.Localnet{Owner: call.Attachment, Pod: local}, Theirs: theirs},
+		upstream.Beside{Fact: nft.NewLocalnet(call.Attachment, local), Theirs: theirs},
 		route.Localnet{Pod: local, Own: call.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
 	}...))

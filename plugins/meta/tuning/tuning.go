@@ -37,7 +37,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	return nft.WithRestore(fact.Plan{
 		tuning.Saved{Folder: c.folder(), Owner: call.Attachment, Values: c.values, Sysctl: c.pairs, Features: c.Ethtool},
 		sysctl.Setting{Side: kernel.Pod, Pairs: c.pairs},
-		nft.GuardMAC{Owner: call.Attachment, MAC: mac},
+		nft.AllowMAC(call.Attachment, mac),
 		tuning.Link{Link: call.IfName, Values: c.values},
 		tuning.Features{Link: call.IfName, Wanted: c.Ethtool},
 	})
