@@ -99,7 +99,7 @@ func gateways(call plugin.Call, c Conf) (p fact.Plan) {
 		return fact.Plan{back}
 	}
 	if c.gatewayVLAN() {
-		p = append(p, c.footing())
+		p = append(p, c.gatewayVLANLink())
 	}
 	var families [2]bool
 	for _, ip := range call.IPs() {
@@ -143,7 +143,7 @@ func index(six bool) int {
 // gatewayLink is the interface that has the gateway addresses.
 func (c *Conf) gatewayLink() string {
 	if c.gatewayVLAN() {
-		return c.footing().Name()
+		return c.gatewayVLANLink().Name()
 	}
 	return c.Bridge
 }

@@ -61,8 +61,8 @@ func (c *Conf) conflicts(call *plugin.Call) error {
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
 	case c.NoInterface && call.IPAM != "":
 		return errors.New("disableContainerInterface and ipam exclude one another: an interface that is down can have no routes")
-	case c.gatewayVLAN() && !link.ValidName(c.footing().Name()):
-		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.footing().Name())
+	case c.gatewayVLAN() && !link.ValidName(c.gatewayVLANLink().Name()):
+		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.gatewayVLANLink().Name())
 	}
 	return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend)
 }
@@ -70,7 +70,7 @@ func (c *Conf) conflicts(call *plugin.Call) error {
 // gatewayVLAN reports whether the gateway addresses are in a VLAN.
 func (c *Conf) gatewayVLAN() bool { return c.VLAN != 0 && c.IsGateway }
 
-func (c *Conf) footing() link.VLANGateway {
+func (c *Conf) gatewayVLANLink() link.VLANGateway {
 	return link.VLANGateway{Bridge: c.Bridge, VLAN: uint16(c.VLAN), KeepDefault: c.KeepDefaultVLAN}
 }
 
