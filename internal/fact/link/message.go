@@ -10,7 +10,18 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// The messages about links that the library's typed calls cannot say.
+// What is said about links by nl, since the library's typed calls cannot say it:
+//
+//   - a veth pair that is born in its places (create): two calls, and a moment
+//     in which it is in no bridge
+//   - a link that comes up with its alias and without an address of IPv6, or with
+//     arp_notify (noAddress, arpNotify): three calls, and none for arp_notify
+//   - whether the kernel's bridges tell VLANs apart (noVLANs): no call
+//   - the settings of one bridge port (portAttrs): a list of every port
+//
+// kernel.SetLink changes several things of a link in one message, such as the
+// namespace, name and alias of a device that moves, which is one fact or none.
+// kernel.RemoveLinks deletes many links in the time of one.
 
 // create makes a pair with both ends in their places: LinkAdd makes it, and
 // puts the host's end into its bridge by a second message. Between the two the
