@@ -23,7 +23,7 @@ const module = "github.com/catena-cni/catena/"
 // rooms orders the rooms of internal/: imports run from a higher number to a
 // lower one, or stay inside the room.
 var rooms = map[string]int{
-	"retry": 1, "lists": 1, "file": 1, "program": 2,
+	"retry": 1, "lists": 1, "file": 1,
 	"state": 3, "kernel": 4, "cni": 5, "fact": 6, "firewall": 7, "upstream": 8, "ipam": 9, "plugin": 10,
 	"kerneltest": 20, "plugintest": 21, "house": 22,
 }
@@ -49,9 +49,9 @@ var only = []struct {
 	{"github.com/vishvananda/netns", []string{"internal/kerneltest", "integration"}, "namespaces are internal/kernel's"},
 	{"github.com/insomniacslk/dhcp", []string{"internal/ipam/dhcp/client"}, "the messages of DHCP have one home"},
 	{"github.com/godbus/dbus", []string{"internal/firewall/firewalld"}, "firewalld alone is called over D-Bus"},
+	{"github.com/coreos/go-iptables", []string{"internal/firewall/iptables"}, "the explicit iptables backend alone runs its programs"},
 	{"golang.org/x/sys/unix", []string{"internal", "integration"}, "plugins are pure: the kernel is reached through facts"},
-	{"os/exec", []string{"internal/cni", "internal/firewall/iptables", "internal/program", "internal/kerneltest", "internal/house", "integration"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
-	{module + "internal/program", []string{"internal/cni", "internal/firewall/iptables"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
+	{"os/exec", []string{"internal/cni", "internal/firewall/iptables", "internal/kerneltest", "internal/house", "integration"}, "no helper program is executed: only delegation, and the explicit iptables backend, is"},
 }
 
 type pkg struct {

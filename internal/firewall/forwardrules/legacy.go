@@ -9,7 +9,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
-	"github.com/catena-cni/catena/internal/firewall/xtables"
+	"github.com/catena-cni/catena/internal/firewall/othertables"
 )
 
 // legacyPolicies is an error where the policy of iptables-legacy, which speaks to
@@ -27,16 +27,16 @@ func legacyPolicies(wanted Families) error {
 	return errors.Join(errs...)
 }
 
-// legacyPolicy asks only where the table is in use: the question would make one.
+// legacyPolicy is nothing where the table is not in use.
 // The offset is where struct ipt_entry, or ip6t_entry, says where its target
 // begins.
 func legacyPolicy(six bool, program string, offset int) error {
-	if !xtables.Present(six, "filter") {
-		return nil
-	}
-	filter, err := xtables.Read(six, "filter")
+	filter, err := othertables.ReadLegacy(six, "filter")
 	if err != nil {
 		return fmt.Errorf("%s: %w", program, err)
+	}
+	if filter.Info == nil {
+		return nil
 	}
 	const underflows = 32 + 24 // in struct ipt_getinfo, of the policies' entries by hook
 	policy := binary.NativeEndian.Uint32(filter.Info[underflows+4*unix.NF_INET_FORWARD:])

@@ -61,7 +61,7 @@ func TestUpstreamsFirewall(t *testing.T) {
 "interfaces":[{"name":"br0"}],"ips":[{"address":"10.1.2.3/24"},{"address":"fd00:1:2::3/64"}]}}
 X`)
 	}
-	ours := fact.Plan{forward("c1"), apart("c1")}
+	ours := fact.Plan{forward("c1"), isolation("c1")}
 	if err := ours.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ X`)
 		t.Error(err)
 	}
 	detached := Forward{Owner: owner("c1"), Known: forward("c1").Addrs}
-	if err := errors.Join(detached.Del(s.Kernel()), apart("c1").Del(s.Kernel())); err != nil {
+	if err := errors.Join(detached.Del(s.Kernel()), isolation("c1").Del(s.Kernel())); err != nil {
 		t.Fatal(err)
 	}
 	if rules := s.Run("iptables-save; ip6tables-save"); strings.Contains(rules, "CNI-FORWARD") || !strings.Contains(rules, "CNI-ISOLATION") {
@@ -93,7 +93,7 @@ X`)
 func TestStagesComeFirst(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
-	for _, p := range []fact.Plan{{forward("c1"), apart("c1")}, {apart("c2"), forward("c2")}} {
+	for _, p := range []fact.Plan{{forward("c1"), isolation("c1")}, {isolation("c2"), forward("c2")}} {
 		if err := p.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
@@ -110,26 +110,26 @@ func TestStagesComeFirst(t *testing.T) {
 		}
 	}
 	s.Run(`iptables -D FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD; iptables -I FORWARD 1 -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD`)
-	if err := apart("c2").Check(s.Kernel()); err == nil || !strings.Contains(err.Error(), "accepts before") {
+	if err := isolation("c2").Check(s.Kernel()); err == nil || !strings.Contains(err.Error(), "accepts before") {
 		t.Errorf("CHECK does not see it: %v", err)
 	}
 }
 
-// TestApartGoesWithTheLast of the pods of each bridge.
-func TestApartGoesWithTheLast(t *testing.T) {
+// TestIsolationGoesWithTheLast of the pods of each bridge.
+func TestIsolationGoesWithTheLast(t *testing.T) {
 	t.Parallel()
 	s := kerneltest.New(t)
 	s.Run(builtinChains)
 	before := s.Run(look)
-	all := []Apart{apart("c1"), apart("c2"), apart("c3")}
-	all[2].Bridge, all[2].Isolated = "br1", false
+	all := []Isolation{isolation("c1"), isolation("c2"), isolation("c3")}
+	all[2].Bridge, all[2].Ports = "br1", false
 	for _, a := range all {
 		if err := a.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, a := range all {
-		if err := (Apart{Owner: a.Owner}).Del(s.Kernel()); err != nil {
+		if err := (Isolation{Owner: a.Owner}).Del(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
 		for _, o := range all[i+1:] {
@@ -141,14 +141,14 @@ func TestApartGoesWithTheLast(t *testing.T) {
 	s.Same("DEL of all", before, s.Run(look))
 
 	// Those of upstream's plugin may be needed by its pods.
-	if err := all[2].batch(false).add(); err != nil {
+	if err := all[2].rules(false).add(); err != nil {
 		t.Fatal(err)
 	}
 	theirs := s.Run(look)
 	if err := all[2].Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Apart{Owner: all[2].Owner}).Del(s.Kernel()); err != nil {
+	if err := (Isolation{Owner: all[2].Owner}).Del(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
 	if rules := s.Run("iptables -S CNI-ISOLATION-STAGE-1"); !strings.Contains(rules, "-i br1") {

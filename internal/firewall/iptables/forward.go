@@ -2,22 +2,19 @@ package iptables
 
 import (
 	"errors"
-	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
+
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/lists"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-const (
-	chainForward = "CNI-FORWARD"
-	// AdminChain is the chain that an administrator decides in before all others,
-	// unless it is given another name.
-	AdminChain = "CNI-ADMIN"
-)
+// AdminChain is the chain that an administrator decides in before all others,
+// unless it is given another name.
+const AdminChain = "CNI-ADMIN"
 
 // Forward lets what is for a pod's addresses, and what comes from them, pass the
 // host's FORWARD chain. Without addresses it is there for its Del.
@@ -28,9 +25,8 @@ const (
 //	             -s <address> ACCEPT
 //
 // Upstream's rules say nothing of their owner. So each attachment has a pair of
-// its own for an address, and Del takes one pair away: that of a pod which has
-// the same address by now stays. The administrator's chain is left alone for
-// ever, the other goes with the last address.
+// its own for an address, and Del removes as many as no other record needs. The
+// administrator's chain is never removed, the other goes with the last address.
 type Forward struct {
 	Owner name.Attachment
 	Addrs []netip.Addr
@@ -59,158 +55,109 @@ func (f Forward) admin() string {
 	return f.Admin
 }
 
-func (f Forward) record() record { return record{Owner: f.Owner, chain: chainForward, Addrs: f.Addrs} }
-
 // Made reports whether the attachment has addresses that are let through.
-func (f Forward) Made(*kernel.Kernel) (bool, error) { return f.record().made() }
+func (f Forward) Made(*kernel.Kernel) (bool, error) { return records(KindForward).Has(f.Owner), nil }
 
-// batch is the rules of one family.
-func (f Forward) batch(six bool) batch {
-	b := batch{six: six, table: "filter", on: []part{
-		{chain: chainForward, rule: in("FORWARD", append(commented("CNI firewall plugin rules"), "-j", chainForward)...), first: true},
-		{chain: f.admin(), rule: in(chainForward, append(commented("CNI firewall plugin admin overrides"), "-j", f.admin())...), first: true},
-	}}
-	for _, a := range f.Addrs {
-		if a.Is6() == six {
-			b.rules = append(b.rules,
-				in(chainForward, "-d", a.String(), "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"),
-				in(chainForward, "-s", a.String(), "-j", "ACCEPT"))
-		}
+// forwarding is the chain that all pods share.
+var forwarding = chain{"filter", chainForward, []string{"FORWARD"}}
+
+func (f Forward) rules(six bool) ruleset {
+	s := ruleset{six: six, table: "filter", chains: []string{chainForward, f.admin()}}
+	jump := func(in, text, to string) rule {
+		return rule{chain: in, words: append(comment("CNI firewall plugin "+text), "-j", to), first: true}
 	}
-	return b
+	for _, a := range f.Addrs {
+		if a.Is6() != six {
+			continue
+		}
+		s.rules = append(s.rules,
+			rule{chain: chainForward, words: []string{"-d", a.String(), "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"}},
+			rule{chain: chainForward, words: []string{"-s", a.String(), "-j", "ACCEPT"}})
+	}
+	if len(s.rules) > 0 {
+		s.rules = append([]rule{jump("FORWARD", "rules", chainForward), jump(chainForward, "admin overrides", f.admin())}, s.rules...)
+	}
+	return s
 }
 
-// Add claims the record, which a second ADD of the same attachment finds taken,
-// and then puts the rules in.
+// Add inserts the rules.
 func (f Forward) Add(k *kernel.Kernel) error {
 	if f.Idle() {
 		return nil
 	}
-	before, rerr := f.record().read()
-	again, err := f.record().claim(k)
-	if err != nil {
-		return err
-	}
-	if again && rerr == nil { // the pod is gone, and was never detached
-		err = before.release(before.Addrs)
-	}
-	var done []netip.Addr
-	for _, six := range families {
-		b := f.batch(six)
-		if err != nil || len(b.rules) == 0 {
-			continue
-		}
-		if err = b.add(); err == nil {
-			done = append(done, lists.Without(f.Addrs, func(a netip.Addr) bool { return a.Is6() != six })...)
-			err = stagesFirst(six)
-		}
-	}
-	if err != nil {
-		return errors.Join(err, f.record().release(done), f.record().remove())
-	}
-	return nil
+	want := func([]record) (record, error) { return record{Addrs: f.Addrs}, nil }
+	return attach(k, KindForward, f.Owner, want, f.rules, f.remove)
 }
 
-// Del takes away the attachment's own rules. What upstream's plugin made for the
-// pod goes too, as far as no attachment of ours has the address.
+// Del removes the rules of the addresses that are recorded. Without a record it
+// removes what upstream's plugin made for the pod.
 func (f Forward) Del(*kernel.Kernel) error {
-	mine, err := f.record().read()
-	if errors.Is(err, fs.ErrNotExist) {
-		return f.releaseUnclaimed()
-	}
-	if err != nil {
-		return errors.Join(err, f.record().remove())
-	}
-	if err := mine.release(mine.Addrs); err != nil {
-		return err
-	}
-	return mine.remove()
-}
-
-// releaseUnclaimed takes rules away that no record speaks of.
-func (f Forward) releaseUnclaimed() error {
 	if len(f.Known) == 0 {
-		return nil
+		return detach(KindForward, f.Owner, f.remove)
 	}
-	others, err := all(chainForward + ".")
+	return detach(KindForward, f.Owner, f.remove, forwarding)
+}
+
+func (f Forward) remove() error {
+	others, err := others(KindForward, f.Owner)
 	if err != nil {
 		return err
 	}
-	free := lists.Without(f.Known, func(a netip.Addr) bool {
-		return slices.ContainsFunc(others, func(r record) bool { return slices.Contains(r.Addrs, a) })
-	})
-	if len(free) == 0 {
-		return nil
+	addrs := f.Known
+	if mine, err := records(KindForward).Read(f.Owner); err == nil {
+		addrs = mine.Addrs
 	}
-	return f.record().release(free)
-}
-
-// release takes one pair of rules away for each of the addresses, and the chain
-// with the last.
-func (r record) release(addrs []netip.Addr) error {
-	_, err := amend("filter", chainForward, func(v view) (edits, error) { return pairs(v, addrs) })
+	_, err = forwarding.wherever(func(ipt *goiptables.IPTables) error { return release(ipt, addrs, others) })
 	return err
 }
 
-// pairs finds the first two rules for each address, which are one pair. Where
-// nothing is left but the jump to the administrator's chain, the chain goes.
-func pairs(v view, addrs []netip.Addr) (e edits, err error) {
-	rules, err := v.rules(chainForward)
-	if err != nil {
-		return e, err
-	}
-	stays := false
-	taken := map[netip.Addr]int{}
-	for _, f := range rules {
-		i := slices.IndexFunc(addrs, f.address)
-		switch {
-		case !accepts(f):
-		case i >= 0 && taken[addrs[i]] < 2:
-			taken[addrs[i]]++
-			e.rules = append(e.rules, placed{chainForward, f})
-		default:
-			stays = true
+// release removes of each address the first two rules that no other record needs,
+// which may be one where an ADD was killed between the two. Where nothing is left
+// but the jump to the administrator's chain, the chain goes.
+func release(ipt *goiptables.IPTables, addrs []netip.Addr, others []record) error {
+	rules, err := accepting(ipt)
+	left := len(rules)
+	for _, a := range addrs {
+		its := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return !r.names(a) })
+		spare := len(its)
+		for _, o := range others {
+			if slices.Contains(o.Addrs, a) {
+				spare -= 2
+			}
+		}
+		for _, r := range its[:max(0, min(2, spare))] {
+			err = errors.Join(err, said(ipt.Delete("filter", r.chain, r.words...)))
+			left--
 		}
 	}
-	if stays {
-		return e, nil
+	if err != nil || left > 0 {
+		return err
 	}
-	return e, e.takeAway(v, common{chainForward, []string{"FORWARD"}})
+	return forwarding.removeFrom(ipt)
 }
 
-// accepts reports whether a rule leads to no other chain. The chain's rules
-// accept, which the tables of nftables write without a jump.
-func accepts(f found) bool { return f.jump() == "" || f.jump() == "ACCEPT" }
+// accepting are the rules of the pods' addresses.
+func accepting(ipt *goiptables.IPTables) ([]rule, error) {
+	rules, err := list(ipt, "filter", chainForward)
+	return slices.DeleteFunc(rules, func(r rule) bool { return r.jump() != "ACCEPT" }), err
+}
 
 // Check looks for every rule, those that are shared too.
-func (f Forward) Check(*kernel.Kernel) error {
-	return checkEach(f.batch)
-}
+func (f Forward) Check(*kernel.Kernel) error { return checkBoth(f.rules) }
 
 // Forwards reports whether every one of the addresses has a pair of rules, of
 // whichever suite's.
 func Forwards(addrs []netip.Addr) (bool, error) {
-	rules := map[netip.Addr]int{}
-	_, err := amend("filter", chainForward, func(v view) (none edits, err error) {
-		have, err := v.rules(chainForward)
-		for _, f := range have {
-			if i := slices.IndexFunc(addrs, f.address); i >= 0 && accepts(f) {
-				rules[addrs[i]]++
+	pairs := map[netip.Addr]int{}
+	_, err := forwarding.wherever(func(ipt *goiptables.IPTables) error {
+		rules, err := accepting(ipt)
+		for _, r := range rules {
+			if i := slices.IndexFunc(addrs, r.names); i >= 0 {
+				pairs[addrs[i]]++
 			}
 		}
-		return none, err
+		return err
 	})
-	for _, a := range addrs {
-		if rules[a] < 2 {
-			return false, err
-		}
-	}
-	return len(addrs) > 0, err
-}
-
-// Forwarded lists the attachments with a record of Forward or Apart.
-func Forwarded() ([]name.Attachment, error) {
-	forward, err := all(chainForward + ".")
-	apart, aerr := all(chainStage1 + ".")
-	return owners(append(forward, apart...)), errors.Join(err, aerr)
+	lacking := func(a netip.Addr) bool { return pairs[a] < 2 }
+	return len(addrs) > 0 && !slices.ContainsFunc(addrs, lacking), err
 }

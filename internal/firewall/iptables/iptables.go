@@ -1,25 +1,28 @@
-// Package iptables is the facts of the explicit iptables backends: upstream's
+// Package iptables is the facts of the explicit iptables backend: upstream's
 // chains, rules and comments, so that either suite's DEL finds what the other
 // has made.
 //
-// Rules are put in by iptables-restore, all of an attachment's in one run, which
-// coreos/go-iptables cannot: it starts a program for every rule and chain, and is
-// a tenth of a plugin's size. They are found and taken out by name: those of the
-// newer iptables, which are nftables', over netlink and without a program; those
-// of the older one by its programs, once the kernel has said that there is
-// something to take out. So Del costs next to nothing where iptables is not used,
-// and cleans up where it once was.
+// It stands on go-iptables, which runs a program for each rule. Whether there is
+// something to remove the kernel is asked without a program, so a Del runs none
+// where iptables was never used.
 package iptables
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
-	"unicode"
 
+	goiptables "github.com/coreos/go-iptables/iptables"
+
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Names that upstream's plugins have given once and for all.
+// Chains that upstream's plugins make, and prefixes of those of one attachment.
 const (
 	prefixMasquerade = "CNI-"
 	prefixPorts      = "CNI-DN-"
@@ -29,97 +32,79 @@ const (
 	chainSetMark = "CNI-HOSTPORT-SETMARK"
 	chainMasq    = "CNI-HOSTPORT-MASQ"
 	chainOldSNAT = "CNI-HOSTPORT-SNAT"
+	chainForward = "CNI-FORWARD"
+	chainStage1  = "CNI-ISOLATION-STAGE-1"
+	chainStage2  = "CNI-ISOLATION-STAGE-2"
 )
 
-// commentMax is what iptables takes as a comment (XT_MAX_COMMENT_LEN less its
-// final zero byte).
+// label is what an attachment's comments say: all of a network's begin alike.
+func label(at name.Attachment) string {
+	return networkLabel(at.Network) + fmt.Sprintf(" id: %q", at.ContainerID)
+}
+
+func networkLabel(network string) string { return fmt.Sprintf("name: %q", network) }
+
+// commentMax is the longest comment of a rule (XT_MAX_COMMENT_LEN less its final
+// zero byte).
 const commentMax = 255
 
-// label is the text by which rules name their attachment, and that all of a
-// network's begin with.
-func label(at name.Attachment) string {
-	return labelOf(at.Network) + fmt.Sprintf(" id: %q", at.ContainerID)
-}
-
-func labelOf(network string) string { return fmt.Sprintf("name: %q", network) }
-
-// families are IPv4 and IPv6.
-var families = []bool{false, true}
-
-// program is the name of a program of iptables for a family.
-func program(six bool, name string) string {
-	if six {
-		return "ip6tables" + name
-	}
-	return "iptables" + name
-}
-
-// rule is a rule in a chain, in iptables' words.
-type rule struct {
-	chain string
-	words []string
-}
-
-func in(chain string, words ...string) rule { return rule{chain, words} }
-
-func commented(text string) []string {
+func comment(text string) []string {
 	if len(text) > commentMax {
 		text = text[:commentMax-2] + "..." // which makes it upstream's 256
 	}
 	return []string{"-m", "comment", "--comment", text}
 }
 
-// line is a command of iptables-restore.
-func line(words ...string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = quote(w)
-	}
-	return strings.Join(quoted, " ")
-}
+// families are IPv4 and IPv6.
+var families = []bool{false, true}
 
-// quote writes a word so that iptables-restore reads it as one. What it has no
-// words for, such as the end of a line, becomes a blank: validation refuses it
-// before.
-func quote(word string) string {
-	word = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, word)
-	if word != "" && !strings.ContainsAny(word, " \"'\\#") {
-		return word
-	}
-	return `"` + strings.ReplaceAll(strings.ReplaceAll(word, `\`, `\\`), `"`, `\"`) + `"`
-}
+// lockWait is how many seconds a program waits for the lock that all programs of
+// iptables-legacy share.
+const lockWait = 30
 
-// unquote splits a line as iptables-save writes it.
-func unquote(line string) (words []string) {
-	var word strings.Builder
-	started, quoted, escaped := false, false, false
-	for _, c := range line {
-		switch {
-		case escaped:
-			word.WriteRune(c)
-			escaped = false
-		case c == '\\':
-			escaped = true
-		case c == '"':
-			quoted, started = !quoted, true
-		case c == ' ' && !quoted:
-			if started {
-				words = append(words, word.String())
-			}
-			word.Reset()
-			started = false
-		default:
-			word.WriteRune(c)
-			started = true
+// open gives go-iptables the first of a family's programs that PATH has, such as
+// ip6tables-nft. Where it has none, the error is fs.ErrNotExist.
+func open(six bool, kinds ...string) (*goiptables.IPTables, error) {
+	program, family := "iptables", goiptables.ProtocolIPv4
+	if six {
+		program, family = "ip6tables", goiptables.ProtocolIPv6
+	}
+	for _, kind := range append(kinds, "") {
+		if path := find(program + kind); path != "" {
+			return goiptables.New(goiptables.Path(path), goiptables.IPFamily(family), goiptables.Timeout(lockWait))
 		}
 	}
-	if started {
-		words = append(words, word.String())
+	err := cni.Errorf(cni.CodeMissing, "backend iptables: no folder of PATH has the program %s: %w", program, fs.ErrNotExist)
+	return nil, cni.Hint(err, "install the package iptables (Debian and Ubuntu: apt-get install iptables), or use the backend nftables, which needs no program")
+}
+
+// find looks a program up in PATH. Entries that are empty or relative name a
+// folder that could be anybody's: they are passed over.
+func find(program string) string {
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if !filepath.IsAbs(dir) {
+			continue
+		}
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path
+		}
 	}
-	return words
+	return ""
+}
+
+// said is go-iptables' error in one line: the command, and what the program said.
+func said(err error) error {
+	var failed *goiptables.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	text, _, _ := strings.Cut(failed.Error(), "\nTry `")
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// Ready looks whether the programs are there that the facts need.
+func Ready() error {
+	_, err := open(false)
+	_, err6 := open(true)
+	return errors.Join(err, err6)
 }

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -48,8 +49,8 @@ func forward(id string) Forward {
 	return Forward{Owner: owner(id), Addrs: addresses("10.1.2.3", "fd00:1:2::3")}
 }
 
-func apart(id string) Apart {
-	return Apart{Owner: owner(id), Bridge: "br0", Isolated: true, Four: true, Six: true}
+func isolation(id string) Isolation {
+	return Isolation{Owner: owner(id), Bridge: "br0", Ports: true, Four: true, Six: true}
 }
 
 // builtin makes iptables' own chains, which stay once they were used, and those
@@ -105,8 +106,8 @@ func laws(t *testing.T) {
 			Plan: fact.Plan{forward("c1")}, Other: fact.Plan{forward("c0")},
 			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "iptables -D CNI-FORWARD -s 10.1.2.3 -j ACCEPT"}},
 		},
-		"apart": {
-			Plan: fact.Plan{apart("c1")}, Other: fact.Plan{apart("c0")},
+		"isolation": {
+			Plan: fact.Plan{isolation("c1")}, Other: fact.Plan{isolation("c0")},
 			Undo: []kerneltest.Undo{{Fact: "^ipt", Command: "ip6tables -D CNI-ISOLATION-STAGE-1 -i br0 -o br0 -m comment --comment 'CNI firewall plugin rules (ingressPolicy: isolated)' -j DROP"}},
 		},
 	} {
@@ -130,16 +131,16 @@ func TestLawsOfTheOlder(t *testing.T) {
 func TestMissingProgram(t *testing.T) {
 	s := kerneltest.New(t)
 	t.Setenv("PATH", "/nonexistent")
-	for _, f := range []fact.Fact{Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}, ports("c1"), forward("c1"), apart("c1")} {
+	for _, f := range []fact.Fact{Masquerade{Owner: owner("c1"), Pods: prefixes("10.1.2.3/24")}, ports("c1"), forward("c1"), isolation("c1")} {
 		err := f.Add(s.Kernel())
-		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "iptables-restore") {
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no folder of PATH has the program iptables") {
 			t.Errorf("%v: %v", f, err)
 		}
 		if err := f.Del(s.Kernel()); err != nil {
 			t.Errorf("%v: DEL: %v", f, err)
 		}
 	}
-	if entries, _ := os.ReadDir(string(records)); len(entries) > 0 {
+	if entries, _ := os.ReadDir(string(folder)); len(entries) > 0 {
 		t.Errorf("left %v", entries)
 	}
 	if err := Ready(); err == nil {
@@ -171,19 +172,33 @@ func refused(t *testing.T) {
 			}
 			s.Same(f.String(), before, s.Run(look)+s.Text())
 		}
-		if _, err := killed.record().claim(s.Kernel()); err != nil {
-			t.Fatal(err)
-		}
-		b := killed.batch(false)
-		for _, p := range b.on {
-			if err := b.establish(p); err != nil {
+		killedAt(t, s, killed, before)
+	}
+}
+
+// killedAt kills ADD after each of its steps: the record, the chains, the rules.
+func killedAt(t *testing.T, s *kerneltest.Sandbox, p Ports, before string) {
+	t.Helper()
+	whole := p.rules(false)
+	for chains := range len(whole.chains) + 1 {
+		for rules := range len(whole.rules) + 1 {
+			if rules > 0 && chains < len(whole.chains) {
+				continue
+			}
+			if err := records(KindPorts).Claim(record{Owner: p.Owner, NetnsRef: s.Kernel().NetnsRef(), Chain: p.own().upstreams().name}); err != nil {
 				t.Fatal(err)
 			}
+			for _, c := range whole.chains[:chains] {
+				s.Run("iptables -t nat -N " + c + " 2>/dev/null || true")
+			}
+			if err := (ruleset{table: whole.table, rules: whole.rules[:rules]}).add(); err != nil {
+				t.Fatal(err)
+			}
+			if err := (Ports{Owner: p.Owner}).Del(s.Kernel()); err != nil {
+				t.Fatal(err)
+			}
+			s.Same(fmt.Sprintf("DEL of an ADD killed after %d chains and %d rules", chains, rules), before, s.Run(look)+s.Text())
 		}
-		if err := killed.Del(s.Kernel()); err != nil {
-			t.Fatal(err)
-		}
-		s.Same("DEL of a killed ADD", before, s.Run(look)+s.Text())
 	}
 }
 

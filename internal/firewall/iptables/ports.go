@@ -1,12 +1,13 @@
 package iptables
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft"
@@ -24,9 +25,9 @@ import (
 //	POSTROUTING          -j CNI-HOSTPORT-MASQ, which masquerades what has it
 //
 // What is shared goes with the last port. The attachment's chain has upstream's
-// name, in which a container's interfaces in a network are alike: another one's
-// has a name of its own. Of the attachments of a container the first has the
-// ports, and the next one's rules are behind it.
+// name, which all interfaces of a container in a network would share: the second
+// interface's has a name of its own. Of the attachments of a container the first
+// has the ports, and the next one's rules are behind it.
 type Ports struct {
 	Owner    name.Attachment
 	Mappings []nft.Mapping
@@ -37,12 +38,13 @@ type Ports struct {
 	SetMarkChain string
 	// V4 and V6 are conditions in iptables' words.
 	V4, V6 []string
-
-	own bool // the chain is the attachment's own
 }
 
+// shown is how many ports a text names.
+const shown = 16
+
 func (p Ports) String() string {
-	words := []string{"ipt  ports", p.chain()}
+	words := []string{p.Short()}
 	for _, m := range p.Mappings[:min(shown, len(p.Mappings))] {
 		words = append(words, fmt.Sprintf("{ %v : %v }", m, netip.AddrPortFrom(m.Pod.Addr(), m.PodPort)))
 	}
@@ -62,236 +64,108 @@ func (p Ports) String() string {
 	return strings.Join(words, " ")
 }
 
-// shown is how many ports a text names.
-const shown = 16
-
-func (p Ports) conditions() string {
-	return strings.TrimSpace(strings.Join(slices.Concat(p.V4, p.V6), " "))
-}
+func (p Ports) conditions() string { return strings.Join(slices.Concat(p.V4, p.V6), " ") }
 
 // Short is what errors call them.
-func (p Ports) Short() string { return "ipt ports " + p.chain() }
+func (p Ports) Short() string { return "ipt  ports " + p.own().upstreams().name }
 
 // Idle says that nothing is asked for.
 func (p Ports) Idle() bool { return len(p.Mappings) == 0 }
 
 // Made reports whether the attachment has ports.
-func (p Ports) Made(*kernel.Kernel) (bool, error) {
-	_, made := p.known()
-	return made, nil
+func (p Ports) Made(*kernel.Kernel) (bool, error) { return records(KindPorts).Has(p.Owner), nil }
+
+func (p Ports) own() own { return own{p.Owner, KindPorts, prefixPorts, chainPorts} }
+
+// old is the chain that old versions of upstream's plugin made besides.
+func (p Ports) old() chain {
+	return chain{"nat", p.Owner.UpstreamChain(prefixOldSNAT), []string{chainOldSNAT}}
 }
 
-func (p Ports) chain() string {
-	if p.own {
-		h := name.Hash("chain\x00" + p.Owner.String())
-		return (prefixPorts + hex.EncodeToString(h[:]))[:chainMax]
-	}
-	return p.Owner.UpstreamChain(prefixPorts)
-}
-
-func (p Ports) record() record {
-	return record{Owner: p.Owner, chain: p.chain(), Ports: p.Mappings, Conditions: p.conditions()}
-}
-
-// traces are the chain, and that of old versions of upstream's.
-func (p Ports) traces() []trace {
-	return []trace{
-		{table: "nat", chain: p.chain(), from: []string{chainPorts}},
-		{table: "nat", chain: p.Owner.UpstreamChain(prefixOldSNAT), from: []string{chainOldSNAT}},
-	}
-}
-
-// Add claims the record, looks whether another pod has one of the ports, and then
-// puts the rules in. Behind those of the container's other attachments they wait.
+// Add looks whether another pod has one of the ports, and inserts the rules.
 func (p Ports) Add(k *kernel.Kernel) error {
 	if p.Idle() {
 		return nil
 	}
-	p, err := p.claim(k)
-	if err != nil {
-		return err
-	}
-	if err := p.insert(k); err != nil {
-		return errors.Join(err, p.Del(k))
-	}
-	return nil
+	return attach(k, KindPorts, p.Owner, p.want, p.rules, p.remove)
 }
 
-// claim settles the chain. As this looks at others once its own record is there,
-// of two interfaces that come at the same time one at least sees the other.
-func (p Ports) claim(k *kernel.Kernel) (Ports, error) {
-	p, _ = p.known()
-	if _, err := p.record().claim(k); err != nil || p.own {
-		return p, err
-	}
-	siblings, err := p.record().siblings()
-	for _, key := range siblings {
-		if other, rerr := readRecord(key); rerr != nil || other.Abandoned() {
-			err = errors.Join(err, records.Remove(key))
+// want refuses a port that another pod has. One whose pod is provably gone gives
+// way.
+func (p Ports) want(others []record) (record, error) {
+	r := record{Chain: p.own().free(others)[0].name, Ports: p.Mappings, Conditions: p.conditions()}
+	for _, o := range others {
+		i := slices.IndexFunc(p.Mappings, func(m nft.Mapping) bool { return p.taken(m, o) })
+		if i < 0 {
 			continue
 		}
-		err = errors.Join(err, p.record().remove())
-		p.own = true
-		_, cerr := p.record().claim(k)
-		return p, errors.Join(err, cerr)
-	}
-	return p, err
-}
-
-// known is the ports with the chain that the attachment has by its record.
-func (p Ports) known() (known Ports, there bool) {
-	for _, p.own = range []bool{true, false} {
-		if there, _ := p.record().made(); there {
-			return p, true
+		if !o.Abandoned() {
+			m := p.Mappings[i]
+			err := cni.Taken("%s is held by %s", m.HostPortName(), o.Owner)
+			return r, cni.Hint(err, fmt.Sprintf("detach (DEL) %s first, or give one of the two another host port or hostIP", o.Owner))
+		}
+		if err := takeBack(KindPorts, o.Owner, Ports{Owner: o.Owner}.remove); err != nil {
+			return r, err
 		}
 	}
-	return p, false
+	return r, nil
 }
 
-func (p Ports) insert(k *kernel.Kernel) error {
-	if err := p.free(k); err != nil {
-		return err
-	}
-	if _, err := p.clear(); err != nil { // of one that was never taken away
-		return err
-	}
-	for _, six := range families {
-		if b := p.batch(six); len(b.rules) > 0 {
-			if err := b.add(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// taken reports whether another container has the port, at the same address and
+// under the same conditions.
+func (p Ports) taken(m nft.Mapping, by record) bool {
+	return by.Owner.ContainerID != p.Owner.ContainerID && by.Conditions == p.conditions() && slices.ContainsFunc(by.Ports, func(o nft.Mapping) bool {
+		return o.Protocol == m.Protocol && o.HostPort == m.HostPort && o.Host.Is6() == m.Host.Is6() &&
+			(o.Host == m.Host || o.Host.IsUnspecified() || m.Host.IsUnspecified())
+	})
 }
 
-// free refuses a port that another pod has, unless that pod is provably gone. As
-// this looks once its own record is there, of two pods that come at the same
-// time one at least sees the other.
-func (p Ports) free(k *kernel.Kernel) error {
-	others, err := all(prefixPorts)
-	if err != nil {
-		return err
-	}
-	for _, o := range others {
-		held := p.overlap(o)
-		switch {
-		case held == nil:
-		case o.Abandoned():
-			if err := (Ports{Owner: o.Owner}).Del(k); err != nil {
-				return err
-			}
-		default:
-			err := cni.Taken("%s is held by %s", held.HostPortName(), o.Owner)
-			return cni.Hint(err, fmt.Sprintf("detach (DEL) %s first, or give one of the two another host port or hostIP", o.Owner))
-		}
-	}
-	return nil
-}
-
-// overlap is the first of the ports that the other's record has too, at the same
-// address and under the same conditions.
-func (p Ports) overlap(o record) *nft.Mapping {
-	if o.Owner.ContainerID == p.Owner.ContainerID || o.Conditions != p.conditions() {
-		return nil
-	}
-	type place struct {
-		protocol uint8
-		six      bool
-		port     uint16
-	}
-	at := func(m nft.Mapping) place { return place{m.Protocol, m.Host.Is6(), m.HostPort} }
-	held := map[place][]netip.Addr{}
-	for _, m := range o.Ports {
-		held[at(m)] = append(held[at(m)], m.Host)
-	}
-	for _, m := range p.Mappings {
-		for _, host := range held[at(m)] {
-			if host == m.Host || host.IsUnspecified() || m.Host.IsUnspecified() {
-				return &m
-			}
-		}
-	}
-	return nil
-}
-
-// Del takes away all that has the name of the container and the network, unless
-// it is another interface's, and with the begun port what is shared. A record
-// without a chain is of an ADD that came no further than to what is shared.
+// Del removes the rules, and upstream's of the same name, and what is shared with
+// the last port.
 func (p Ports) Del(*kernel.Kernel) error {
-	p, begun := p.known()
-	siblings, err := p.record().siblings()
-	if err != nil {
-		return err
-	}
-	if len(siblings) == 0 {
-		cleared, err := p.clear()
-		if err != nil {
-			return err
-		}
-		begun = begun || cleared
-	}
-	if begun {
-		if err := sweepPorts(); err != nil {
-			return err
-		}
-	}
-	return p.record().remove()
+	return detach(KindPorts, p.Owner, p.remove, append(p.own().free(nil), p.old())...)
 }
 
-// clear takes the chains away, whoever made them, and says whether there were any.
-func (p Ports) clear() (cleared bool, err error) {
-	for _, t := range p.traces() {
-		removed, err := t.remove()
-		if err != nil {
-			return cleared, err
-		}
-		cleared = cleared || removed
+func (p Ports) remove() error {
+	_, err := p.old().remove()
+	begun := records(KindPorts).Has(p.Owner)
+	removed, rerr := p.own().remove()
+	if err = errors.Join(err, rerr); begun || removed {
+		err = errors.Join(err, removeUnusedPorts())
 	}
-	return cleared, nil
+	return err
 }
 
-// sweepPorts takes away what is shared where no port needs it.
-func sweepPorts() error {
-	return sweep("nat",
-		common{chainPorts, []string{"PREROUTING", "OUTPUT"}},
-		common{chainMasq, []string{"POSTROUTING"}},
-		common{chainSetMark, nil},
-		common{chainOldSNAT, []string{"POSTROUTING", "OUTPUT"}},
+// removeUnusedPorts removes what is shared where no port needs it.
+func removeUnusedPorts() error {
+	return removeUnused(
+		chain{"nat", chainPorts, []string{"PREROUTING", "OUTPUT"}},
+		chain{"nat", chainMasq, []string{"POSTROUTING"}},
+		chain{"nat", chainSetMark, nil},
+		chain{"nat", chainOldSNAT, []string{"POSTROUTING", "OUTPUT"}},
 	)
 }
 
 // Check looks for every rule, those that are shared too.
-func (p Ports) Check(*kernel.Kernel) error {
-	p, _ = p.known()
-	return checkEach(p.batch)
-}
+func (p Ports) Check(*kernel.Kernel) error { return checkBoth(p.rules) }
 
 // Mapped reports whether the attachment has ports by rules of iptables, whoever
-// made them. No program is needed, and the rules are not looked at closer. A
-// chain that another interface of the container has is not looked at.
-func Mapped(owner name.Attachment) (bool, error) {
-	p := Ports{Owner: owner}
-	if siblings, err := p.record().siblings(); err != nil || len(siblings) > 0 {
-		return false, err
-	}
-	return p.traces()[0].there()
-}
-
-// MappedOnes lists the attachments with a record of ports.
-func MappedOnes() ([]name.Attachment, error) {
-	records, err := all(prefixPorts)
-	return owners(records), err
+// made them. It does not look at the rules closer, nor at a chain that another
+// interface of the container has.
+func Mapped(owner name.Attachment) (mapped bool, err error) {
+	others, err := others(KindPorts, owner)
+	c := Ports{Owner: owner}.own().free(others)[0]
+	_, lerr := c.wherever(func(ipt *goiptables.IPTables) error {
+		jumps, err := c.jumps(ipt)
+		mapped = mapped || len(jumps) > 0
+		return err
+	})
+	return mapped, errors.Join(err, lerr)
 }
 
 // CollectPorts is GC for ports that no record speaks of: it removes what carries
 // the network's name and is of none of the valid attachments.
 func CollectPorts(network string, valid []name.Attachment) error {
-	like := trace{table: "nat", from: []string{chainPorts}}
-	keep := chains(prefixPorts, valid)
-	for _, at := range valid {
-		keep = append(keep, Ports{Owner: at, own: true}.chain())
-	}
-	err := collect(like, prefixPorts, "dnat "+labelOf(network), keep)
-	return errors.Join(err, sweepPorts())
+	err := Ports{}.own().collect("dnat "+networkLabel(network), valid)
+	return errors.Join(err, removeUnusedPorts())
 }

@@ -2,48 +2,54 @@ package iptables
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/firewall/nft"
-	"github.com/catena-cni/catena/internal/lists"
 )
 
-// batch is the rules of one family.
-func (p Ports) batch(six bool) batch {
-	b := batch{six: six, table: "nat", fresh: p.chain()}
-	mine := lists.Without(p.Mappings, func(m nft.Mapping) bool { return m.Pod.Addr().Is6() != six })
+// rules are those of one family: what all ports share, then the attachment's
+// chain, in which ports of one of the host's addresses come before those of all,
+// and at last what leads to it.
+func (p Ports) rules(six bool) ruleset {
+	mine := slices.DeleteFunc(slices.Clone(p.Mappings), func(m nft.Mapping) bool { return m.Pod.Addr().Is6() != six })
 	if len(mine) == 0 {
-		return b
+		return ruleset{}
 	}
-	b.on = p.foundation()
-	everywhere := func(m nft.Mapping) bool { return m.Host.IsUnspecified() }
-	atOne := func(m nft.Mapping) bool { return !everywhere(m) }
-	for _, m := range slices.Concat(lists.Without(mine, everywhere), lists.Without(mine, atOne)) {
-		b.rules = append(b.rules, p.lead(m)...)
-	}
-	b.rules = append(b.rules, p.entries(six, mine)...)
-	return b
-}
-
-// foundation is what all ports share.
-func (p Ports) foundation() (on []part) {
-	local := []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts}
+	own := p.own().chain().name
+	s := ruleset{six: six, table: "nat", chains: []string{chainPorts, own}}
 	if p.From != nft.NoSources && p.SetMarkChain == "" {
-		masquerade := append(commented("CNI portfwd requiring masquerade"), "-j", chainMasq)
-		on = append(on,
-			part{chain: chainMasq, rule: in(chainMasq, "-m", "mark", "--mark", p.mark(), "-j", "MASQUERADE")},
-			// Before the rules of bridge and ptp, which let the pods' subnets pass.
-			part{rule: in("POSTROUTING", masquerade...), first: true},
-		)
-		if p.MarkBit == nft.DefaultMarkBit {
-			set := append(commented("CNI portfwd masquerade mark"), p.setMark()...)
-			on = append(on, part{chain: chainSetMark, rule: in(chainSetMark, set...)})
+		s.chains = append(s.chains, chainMasq, chainSetMark)
+		s.rules = p.masquerade()
+	}
+	local := []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts}
+	s.rules = append(s.rules, rule{chain: "PREROUTING", words: local, shared: true}, rule{chain: "OUTPUT", words: local, shared: true})
+	for _, everywhere := range []bool{false, true} {
+		for _, m := range mine {
+			if m.Host.IsUnspecified() == everywhere {
+				s.rules = append(s.rules, p.lead(own, m)...)
+			}
 		}
 	}
-	return append(on, part{chain: chainPorts, rule: in("PREROUTING", local...)}, part{rule: in("OUTPUT", local...)})
+	s.rules = append(s.rules, p.entries(own, six, mine)...)
+	return s
+}
+
+// masquerade is what all ports share that are masqueraded. The rule in
+// POSTROUTING is before those of bridge and ptp, which let the pods' subnets pass.
+func (p Ports) masquerade() []rule {
+	rules := []rule{
+		{chain: chainMasq, words: []string{"-m", "mark", "--mark", p.mark(), "-j", "MASQUERADE"}, shared: true},
+		{chain: "POSTROUTING", words: append(comment("CNI portfwd requiring masquerade"), "-j", chainMasq), first: true},
+	}
+	if p.MarkBit == nft.DefaultMarkBit {
+		set := append(comment("CNI portfwd masquerade mark"), p.setMark()...)
+		rules = append(rules, rule{chain: chainSetMark, words: set, shared: true})
+	}
+	return rules
 }
 
 func (p Ports) mark() string { return fmt.Sprintf("%#[1]x/%#[1]x", uint32(1)<<p.MarkBit) }
@@ -63,16 +69,16 @@ func (p Ports) ask() []string {
 }
 
 // lead is the rules that lead one port.
-func (p Ports) lead(m nft.Mapping) (out []rule) {
+func (p Ports) lead(own string, m nft.Mapping) (rules []rule) {
 	match := []string{"-p", protocol(m.Protocol), "--dport", strconv.Itoa(int(m.HostPort))}
 	if !m.Host.IsUnspecified() {
 		match = append(match, "-d", m.Host.String())
 	}
 	for _, source := range p.sources(m.Pod) {
-		out = append(out, in(p.chain(), slices.Concat(match, []string{"-s", source}, p.ask())...))
+		rules = append(rules, rule{chain: own, words: slices.Concat(match, []string{"-s", source}, p.ask())})
 	}
 	to := netip.AddrPortFrom(m.Pod.Addr(), m.PodPort).String()
-	return append(out, in(p.chain(), slices.Concat(match, []string{"-j", "DNAT", "--to-destination", to})...))
+	return append(rules, rule{chain: own, words: slices.Concat(match, []string{"-j", "DNAT", "--to-destination", to})})
 }
 
 // sources are those whose connections are masqueraded.
@@ -93,23 +99,19 @@ func (p Ports) sources(pod netip.Prefix) []string {
 const portsMax = 15
 
 // entries are the rules that lead the attachment's ports to its chain.
-func (p Ports) entries(six bool, mine []nft.Mapping) (out []rule) {
-	conditions := p.V4
-	if six {
-		conditions = p.V6
-	}
+func (p Ports) entries(own string, six bool, mine []nft.Mapping) (rules []rule) {
+	conditions := map[bool][]string{false: p.V4, true: p.V6}[six]
 	ports := map[string][]string{}
 	for _, m := range mine {
-		name := protocol(m.Protocol)
-		ports[name] = append(ports[name], strconv.Itoa(int(m.HostPort)))
+		ports[protocol(m.Protocol)] = append(ports[protocol(m.Protocol)], strconv.Itoa(int(m.HostPort)))
 	}
-	for _, name := range []string{"sctp", "tcp", "udp"} {
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
 		for some := range slices.Chunk(ports[name], portsMax) {
 			match := []string{"-m", "multiport", "-p", name, "--destination-ports", strings.Join(some, ",")}
-			out = append(out, in(chainPorts, slices.Concat(commented("dnat "+label(p.Owner)), match, conditions, []string{"-j", p.chain()})...))
+			rules = append(rules, rule{chain: chainPorts, words: slices.Concat(comment("dnat "+label(p.Owner)), match, conditions, []string{"-j", own})})
 		}
 	}
-	return out
+	return rules
 }
 
 func protocol(number uint8) string {

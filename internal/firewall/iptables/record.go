@@ -1,136 +1,160 @@
 package iptables
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
-	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Upstream's chains have no room for the interface, and its accepting rules for
-// any owner at all. So what an attachment has is recorded in files that die,
-// like the rules, with the boot:
+// What an attachment has in iptables is recorded in files that die, like the
+// rules, with the boot: upstream's chains have no room for the interface, and its
+// accepting rules for any owner at all.
 //
-//	/run/catena/iptables/<chain>.<key>    a JSON object: owner, netns, addresses,
-//	                                      ports
+//	/run/catena/iptables/<key>.<kind>   owner, netns and what of it is below
 //
-// <chain> is the chain that the rules are in, <key> a hash of the attachment.
-const records = state.Folder("/run/catena/iptables")
+// <key> is a hash of the attachment.
+const folder = state.Folder("/run/catena/iptables")
 
-// record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
 	kernel.NetnsRef
+	// Chain is the attachment's own.
+	Chain string `json:"chain,omitempty"`
 	// Addrs are the pod's.
 	Addrs []netip.Addr `json:"addrs,omitempty"`
 	// Ports are those that lead to the pod, under the conditions.
 	Ports      []nft.Mapping `json:"ports,omitempty"`
 	Conditions string        `json:"conditions,omitempty"`
-	// Bridge is the one that is kept apart from others, or in itself. Its rules
-	// stay where upstream's plugin had made them before.
-	Bridge   string `json:"bridge,omitempty"`
-	Isolated bool   `json:"isolated,omitempty"`
-	Stays    bool   `json:"stays,omitempty"`
-
-	chain string
+	// Bridge is the one that is isolated. Its rules stay where they are older than
+	// the first attachment that has asked for them.
+	Bridge      string `json:"bridge,omitempty"`
+	Preexisting bool   `json:"preexisting,omitempty"`
 }
 
-func (r record) key() string { return r.chain + "." + r.Owner.Key() }
+// Of is the attachment.
+func (r record) Of() name.Attachment { return r.Owner }
 
-// read gives the attachment's record, or os.ErrNotExist.
-func (r record) read() (record, error) { return readRecord(r.key()) }
+// Kinds of records, one for each fact.
+const (
+	KindMasquerade = "masquerade"
+	KindPorts      = "ports"
+	KindForward    = "forward"
+	KindIsolation  = "isolation"
+)
 
-// made reports whether the attachment has a record.
-func (r record) made() (bool, error) {
-	_, err := r.read()
-	return !errors.Is(err, fs.ErrNotExist), nil
+func records(kind string) state.Records[record] {
+	return state.Records[record]{Folder: folder, Kind: kind}
 }
 
-func readRecord(key string) (r record, err error) {
-	r.chain, _, _ = strings.Cut(key, ".")
-	b, err := records.Read(key)
-	if err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s/%s: %w", records, key, err)
-	}
-	return r, nil
+// Attachments lists those with a record of one of the kinds.
+func Attachments(kinds ...string) ([]name.Attachment, error) {
+	return attachments(kinds, state.Records[record].Owners)
 }
 
-func (r record) remove() error { return records.Remove(r.key()) }
-
-// claim writes the record of an attachment that has none. One that is of a pod
-// that is gone, for which nobody said DEL, is replaced: again says so, and what
-// it speaks of is to be taken away first.
-func (r record) claim(k *kernel.Kernel) (again bool, err error) {
-	r.NetnsRef = k.NetnsRef()
-	content, err := json.Marshal(r)
-	if err != nil {
-		return false, err
-	}
-	err = records.Claim(r.key(), content)
-	if !errors.Is(err, fs.ErrExist) {
-		return false, err
-	}
-	before, err := r.read()
-	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
-		err := cni.Taken("%s has its rules of iptables in %s already", r.Owner, r.chain)
-		return false, cni.Hint(err, "a container is detached (DEL) before it is attached again")
-	}
-	return true, records.Replace(r.key(), content)
-}
-
-// siblings are the other records of the same chain.
-func (r record) siblings() ([]string, error) {
-	keys, err := records.Keys()
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, key := range keys {
-		if strings.HasPrefix(key, r.chain+".") && key != r.key() {
-			out = append(out, key)
-		}
-	}
-	return out, nil
-}
-
-// all reads the records whose chain begins with a prefix. One that cannot be
-// read speaks for nobody.
-func all(prefix string) (out []record, err error) {
-	keys, err := records.Keys()
-	for _, key := range keys {
-		if !strings.HasPrefix(key, prefix) {
-			continue
-		}
-		if r, err := readRecord(key); err == nil {
-			out = append(out, r)
-		}
-	}
-	return out, err
-}
-
-// Abandoned lists the attachments that have rules and whose pods are provably
-// gone, for GC.
+// Abandoned lists the attachments with records whose pods are provably gone.
 func Abandoned() ([]name.Attachment, error) {
-	list, err := all("")
-	list = slices.DeleteFunc(list, func(r record) bool { return !r.NetnsRef.Abandoned() })
-	return owners(list), err
+	return attachments([]string{KindMasquerade, KindPorts, KindForward, KindIsolation}, state.Records[record].Abandoned)
 }
 
-func owners(of []record) (out []name.Attachment) {
-	for _, r := range of {
-		out = append(out, r.Owner)
+func attachments(kinds []string, of func(state.Records[record]) ([]name.Attachment, error)) (all []name.Attachment, err error) {
+	for _, kind := range kinds {
+		some, serr := of(records(kind))
+		all, err = append(all, some...), errors.Join(err, serr)
 	}
-	return out
+	return all, err
+}
+
+// others are the records of a kind that other attachments have.
+func others(kind string, owner name.Attachment) (out []record, err error) {
+	all, _, err := records(kind).All()
+	return slices.DeleteFunc(all, func(r record) bool { return r.Owner == owner }), err
+}
+
+// attach is the Add of every fact: it records what is wanted, and inserts the
+// rules. It removes what is left of them when it fails, and before it begins: a
+// pod may be gone that was never detached.
+func attach(k *kernel.Kernel, kind string, owner name.Attachment, want func(others []record) (record, error), rules func(six bool) ruleset, remove func() error) error {
+	return locked(func() error {
+		before, err := records(kind).Read(owner)
+		if err == nil && before.NetnsID == k.NetnsRef().NetnsID && !before.Abandoned() {
+			err := cni.Taken("%s has its rules of iptables (%s) already", owner, kind)
+			return cni.Hint(err, "a container is detached (DEL) before it is attached again")
+		}
+		if err := takeBack(kind, owner, remove); err != nil {
+			return err
+		}
+		others, err := others(kind, owner)
+		if err != nil {
+			return err
+		}
+		r, err := want(others)
+		if err != nil {
+			return err
+		}
+		r.Owner, r.NetnsRef = owner, k.NetnsRef()
+		err = records(kind).Claim(r)
+		for _, six := range families {
+			if err == nil {
+				err = rules(six).add()
+			}
+		}
+		if err != nil {
+			return errors.Join(err, takeBack(kind, owner, remove))
+		}
+		return nil
+	})
+}
+
+// detach is the Del of every fact: it removes what there is, if there is a record
+// or one of the chains.
+func detach(kind string, owner name.Attachment, remove func() error, chains ...chain) error {
+	needed, errs := records(kind).Has(owner), []error{}
+	for _, c := range chains {
+		there, err := c.there()
+		needed, errs = needed || there, append(errs, err)
+	}
+	if needed {
+		errs = append(errs, locked(func() error { return takeBack(kind, owner, remove) }))
+	}
+	return errors.Join(errs...)
+}
+
+func takeBack(kind string, owner name.Attachment, remove func() error) error {
+	if err := remove(); err != nil {
+		return err // the record stays: the next DEL tries again
+	}
+	return records(kind).Remove(owner)
+}
+
+// checkBoth checks the rules of both families.
+func checkBoth(rules func(six bool) ruleset) error {
+	return errors.Join(rules(false).check(), rules(true).check())
+}
+
+// locked keeps other plugins from changing rules meanwhile: programs of iptables
+// put them in one by one, and what one ADD stands on another pod's DEL may remove.
+func locked(change func() error) error {
+	if err := os.MkdirAll(string(folder), 0o700); err != nil {
+		return err
+	}
+	f, err := os.Open(string(folder))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := retry.Do(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX) }); err != nil {
+		return fmt.Errorf("lock %s: %w", folder, err)
+	}
+	return change()
 }

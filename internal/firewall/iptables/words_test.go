@@ -1,19 +1,18 @@
 package iptables
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
-func TestQuote(t *testing.T) {
+// TestSplit: words are as iptables writes them, in quotes where it must.
+func TestSplit(t *testing.T) {
 	t.Parallel()
-	for _, word := range []string{"a", "", `name: "n" id: "c"`, `back\slash`, "it's", "#"} {
-		if got := unquote(quote(word) + " x"); len(got) != 2 || got[0] != word {
-			t.Errorf("%q became %q", word, got)
-		}
-	}
-	if got := quote("a\nCOMMIT"); strings.Contains(got, "\n") {
-		t.Errorf("%q ends the line", got)
+	line := `-A X -m comment --comment "name: \"n\" id: \"c\"" --comment "" -s 10.1.2.3/32 --comment "it\'s back\\slash" -j  Y`
+	want := []string{"-A", "X", "-m", "comment", "--comment", `name: "n" id: "c"`, "--comment", "", "-s", "10.1.2.3/32", "--comment", `it's back\slash`, "-j", "Y"}
+	if got := split(line); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 

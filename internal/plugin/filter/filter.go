@@ -99,7 +99,7 @@ func MasqueradeReady(wanted bool, backend *string) error {
 func ByLink(k *kernel.Kernel) (t plugin.Traces, err error) {
 	links, err := link.Attachments(k)
 	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
-	rules, rerr := iptables.Masqueraded()
+	rules, rerr := iptables.Attachments(iptables.KindMasquerade)
 	t.All = slices.Concat(links, members, rules)
 	gone, gerr := Gone()
 	t.Gone = gone

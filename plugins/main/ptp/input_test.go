@@ -22,7 +22,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "IPAM refuses", Conf: `,"ipam":{"type":"host-local","subnet":"10.1.2.0/33"}`, Code: 7, Words: "10.1.2.0/33"},
 			{Name: "wrong type", Conf: `,"ipMasq":"yes"` + ipam, Code: 6, Words: "ipMasq|true or false"},
 			{Name: "unknown backend", Conf: `,"ipMasqBackend":"pf"` + ipam, Code: 7, Words: "ipMasqBackend|pf|nftables"},
-			{Name: "iptables without its program", Conf: `,"ipMasq":true,"ipMasqBackend":"iptables"` + ipam, Setup: asked, Code: 102, Words: "iptables-restore|PATH"},
+			{Name: "iptables without its program", Conf: `,"ipMasq":true,"ipMasqBackend":"iptables"` + ipam, Setup: asked, Code: 102, Words: "backend iptables|PATH"},
 			{Name: "negative mtu", Conf: `,"mtu":-1` + ipam, Code: 7, Words: "mtu is -1"},
 			{Name: "mtu auto without a default route", Conf: `,"mtu":"auto"` + ipam, Setup: asked, Code: 100, Words: "mtu auto|no default route"},
 			{Name: "mtu too small", Conf: `,"mtu":67` + ipam, Code: 7, Words: "mtu is 67|68"},

@@ -46,16 +46,16 @@ func want(call plugin.Call, c Conf) fact.Plan {
 func policy(call plugin.Call, c Conf) fact.Plan {
 	bridge, links := hostSide(call)
 	pods := addresses(call)
-	apart := iptables.Apart{Owner: call.Attachment}
+	isolation := iptables.Isolation{Owner: call.Attachment}
 	between := nft.NewBridgePolicy(call.Attachment)
 	isolatedLinks := nft.IsolatedLinks(call.Attachment)
 	isolated := c.IngressPolicy == "isolated"
 	switch {
 	case c.IngressPolicy == "" || c.IngressPolicy == "open":
 	case c.backend() == backendIPTables:
-		apart.Bridge, apart.Isolated = bridge, isolated
-		apart.Four = slices.ContainsFunc(pods, netip.Addr.Is4)
-		apart.Six = slices.ContainsFunc(pods, netip.Addr.Is6)
+		isolation.Bridge, isolation.Ports = bridge, isolated
+		isolation.Four = slices.ContainsFunc(pods, netip.Addr.Is4)
+		isolation.Six = slices.ContainsFunc(pods, netip.Addr.Is6)
 	default:
 		between.Bridge, between.Isolated = bridge, isolated
 		if isolated {
@@ -65,7 +65,7 @@ func policy(call plugin.Call, c Conf) fact.Plan {
 			between.Pod = pods[0]
 		}
 	}
-	return fact.Plan{apart, between, isolatedLinks}
+	return fact.Plan{isolation, between, isolatedLinks}
 }
 
 // addresses are the pod's.
@@ -120,7 +120,7 @@ func ready(_ *kernel.Kernel, c Conf) error {
 func traces(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
 	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated)
 	sources, serr := firewalld.Attachments()
-	ruled, rerr := iptables.Forwarded()
+	ruled, rerr := iptables.Attachments(iptables.KindForward, iptables.KindIsolation)
 	gone, gerr := filter.Gone()
 	unbound, uerr := firewalld.Abandoned()
 	t.All, t.Gone = slices.Concat(members, sources, ruled), slices.Concat(gone, unbound)

@@ -267,7 +267,7 @@ func TestUpstream(t *testing.T) {
 			s.Must(kerneltest.Call{Bin: theirs, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Conf: conf("", "3")})
 			s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "CHECK", Conf: conf(later, "3")})
 			for range 2 {
-				s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Verb: "DEL", Conf: conf(later, "3")})
+				s.Must(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "DEL", Conf: conf(later, "3")})
 				s.Same("DEL", before, s.Text())
 			}
 			if a := s.Call(kerneltest.Call{Bin: bin, Plugin: "firewall", Programs: "/usr/sbin:/sbin", Verb: "CHECK", Conf: conf(later, "3")}); a.Code != cni.CodeDrift {

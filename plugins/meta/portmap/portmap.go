@@ -29,7 +29,7 @@ var portmap = plugin.Plugin[Conf]{
 	},
 	Traces: func(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
 		members, err := nft.Attachments(nft.KindPorts, nft.KindLocalnet)
-		rules, rerr := iptables.MappedOnes()
+		rules, rerr := iptables.Attachments(iptables.KindPorts)
 		gone, gerr := filter.Gone()
 		t.All, t.Gone = slices.Concat(members, rules), gone
 		return t, errors.Join(err, rerr, gerr)

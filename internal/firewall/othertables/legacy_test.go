@@ -1,4 +1,4 @@
-package xtables
+package othertables
 
 import (
 	"bytes"
@@ -7,21 +7,21 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-// TestRead: a table is there once it was used, and reading brings none into
+// TestLegacy: a table is there once it was used, and reading brings none into
 // being.
-func TestRead(t *testing.T) {
+func TestLegacy(t *testing.T) {
 	t.Parallel()
 	kerneltest.Needs(t, "older iptables")
 	s := kerneltest.New(t)
 	for six, program := range map[bool]string{false: "iptables-legacy", true: "ip6tables-legacy"} {
-		if Present(six, "nat") {
-			t.Errorf("%s has a table before it was used", program)
+		if image, err := ReadLegacy(six, "nat"); err != nil || image.Entries != nil {
+			t.Errorf("%s has a table before it was used: %v", program, err)
 		}
 		s.Run(program + ` -t nat -N CNI-SOMETHING; ` + program + ` -t nat -A CNI-SOMETHING -m comment --comment 'a comment' -j RETURN`)
-		if !Present(six, "nat") || Present(six, "raw") {
-			t.Errorf("%s: nat is there: %t, raw is there: %t", program, Present(six, "nat"), Present(six, "raw"))
+		if image, err := ReadLegacy(six, "raw"); err != nil || image.Entries != nil {
+			t.Errorf("%s has a table that nobody has used: %v", program, err)
 		}
-		image, err := Read(six, "nat")
+		image, err := ReadLegacy(six, "nat")
 		if err != nil {
 			t.Fatal(err)
 		}
