@@ -3,6 +3,7 @@ package plugintest
 import (
 	"testing"
 
+	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
@@ -18,6 +19,7 @@ func Plan[C any](t testing.TB, p plugin.Plugin[C], id string, c C, addresses ...
 // PlanAt is Plan for any attachment.
 func PlanAt[C any](t testing.TB, p plugin.Plugin[C], call plugin.Call, c C) fact.Plan {
 	t.Helper()
+	conf.Defaults(&c)
 	if p.Validate != nil {
 		if err := p.Validate(&call, &c); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package conf
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -118,7 +119,9 @@ func TestEmptyIsAbsent(t *testing.T) {
 		{`{"name":"a,\"b","count":""}`, `{"name":"a,\"b"}`},
 	} {
 		var got, want sample
-		if err := errors.Join(Decode([]byte(row.in), &got), json.Unmarshal([]byte(row.as), &want)); err != nil {
+		err := errors.Join(Decode([]byte(row.in), &got), json.Unmarshal([]byte(row.as), &want))
+		Defaults(&want)
+		if err != nil {
 			t.Errorf("%s: %v", row.in, err)
 		}
 		if !reflect.DeepEqual(got, want) {
@@ -208,4 +211,32 @@ func FuzzLint(f *testing.F) {
 		_, _ = Parse(in).Lint(new(sample))
 		_ = Validate(&s)
 	})
+}
+
+// TestDefaults: a text that no key gives is as its tag says, wherever it stands
+// and whatever is wrong elsewhere.
+func TestDefaults(t *testing.T) {
+	type inner struct {
+		Protocol string `json:"protocol" default:"tcp"`
+	}
+	type shape struct {
+		inner
+		Name  string  `json:"name" default:"cni0"`
+		Other *string `json:"other" default:"x"`
+		List  []inner `json:"list"`
+		N     int     `json:"n"`
+	}
+	for text, want := range map[string]string{
+		`{}`:                                  "tcp cni0 <nil> []",
+		`{"name":"","list":[{}]}`:             "tcp cni0 <nil> [{tcp}]",
+		`{"name":"a","protocol":"b","n":[1]}`: "b a <nil> []",
+		`{"list":[{"protocol":"udp"},null]}`:  "tcp cni0 <nil> [{udp} {tcp}]",
+		`{`:                                   "tcp cni0 <nil> []",
+	} {
+		var s shape
+		_ = Decode([]byte(text), &s)
+		if got := fmt.Sprint(s.Protocol, " ", s.Name, " ", s.Other, " ", s.List); got != want {
+			t.Errorf("%s: %s, not %s", text, got, want)
+		}
+	}
 }

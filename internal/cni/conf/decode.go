@@ -6,7 +6,7 @@
 //
 //	doc:"what the key does"   enum:"a,b"   min:"0"   max:"4094"   default:"cni0"
 //
-// and lint:"-" where keys below are not the configuration's author's.
+// of which default counts for texts (Defaults), and lint:"-" where keys below are not the configuration's author's.
 package conf
 
 import (

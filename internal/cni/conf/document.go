@@ -49,8 +49,10 @@ func (d *Document) Err() error { return d.err }
 // Into reads the configuration into a struct. Keys match whatever their case, as
 // runtimes rely on, and one whose value is empty or null is taken as absent. Of
 // several wrong types the first is reported and the rest of the configuration is
-// read all the same.
+// read all the same. What no key says is as the tag default says, also beside an
+// error.
 func (d *Document) Into(v any) error {
+	defer Defaults(v)
 	if d.err != nil {
 		return d.err
 	}

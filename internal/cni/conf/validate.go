@@ -9,6 +9,28 @@ import (
 	"strings"
 )
 
+// Defaults gives the texts of a struct that are empty what the tag default says.
+// Fields of other types tell by a pointer that a key is not there.
+func Defaults(v any) { setDefaults(reflect.ValueOf(v).Elem()) }
+
+func setDefaults(v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			setDefaults(v.Index(i))
+		}
+	case v.Kind() == reflect.Struct && !opaque(v.Type()) && !textual(v.Type()):
+		for _, f := range fields(v.Type()) {
+			value, err := v.FieldByIndexErr(f.index)
+			if standIn := f.tag.Get("default"); standIn != "" && err == nil && value.Kind() == reflect.String && value.Len() == 0 {
+				value.SetString(standIn)
+			} else if err == nil {
+				setDefaults(value)
+			}
+		}
+	}
+}
+
 // Validate holds the values of a decoded struct against its fields' tags.
 func Validate(v any) error {
 	return validate("", reflect.ValueOf(v))

@@ -64,16 +64,10 @@ type Args struct {
 	} `json:"cni"`
 }
 
-const defaultDataDir = "/var/lib/cni/networks"
-
 // store is where the network's leases are. It needs no more of the
 // configuration than dataDir, and so it serves a DEL when the rest is wrong.
 func (c *Conf) store(network string) (*lease.Store, error) {
-	dir := c.IPAM.DataDir
-	if dir == "" {
-		dir = defaultDataDir
-	}
-	s, err := lease.Open(dir, network)
+	s, err := lease.Open(c.IPAM.DataDir, network)
 	return s, cni.WithCode(cni.CodeConfig, err)
 }
 
@@ -86,7 +80,7 @@ func (c *Conf) Validate(call ipam.Call) error {
 	c.routes, errs[1] = ipam.ReadRoutes(c.IPAM.Routes)
 	c.requested, errs[2] = c.readRequested(call.Args)
 	c.identity, errs[3] = c.readIdentity(call)
-	if dir := c.IPAM.DataDir; dir != "" && !filepath.IsAbs(dir) {
+	if dir := c.IPAM.DataDir; !filepath.IsAbs(dir) {
 		errs[4] = fmt.Errorf("ipam.dataDir is %q, and must begin with a slash", dir)
 	}
 	return errors.Join(errs[:]...)

@@ -168,11 +168,7 @@ func (c *Conf) call(wait time.Duration, method string, args daemon.Args, reply a
 var errNoDaemon = errors.New("the DHCP daemon is not running")
 
 func (c *Conf) dial(wait time.Duration) (net.Conn, error) {
-	path := c.IPAM.SocketPath
-	if path == "" {
-		path = daemon.SocketPath
-	}
-	conn, err := net.DialTimeout("unix", path, statusWait)
+	conn, err := net.DialTimeout("unix", c.IPAM.SocketPath, statusWait)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		err = fmt.Errorf("%w: %w", errNoDaemon, err)
 	}

@@ -43,9 +43,6 @@ type Trunk struct {
 
 // validate merges and refuses before anything is touched.
 func validate(call *plugin.Call, c *Conf) (err error) {
-	if c.Bridge == "" {
-		c.Bridge = "cni0"
-	}
 	c.IsGateway = c.IsGateway || c.IsDefaultGateway
 	c.mac, err = c.FirstMAC(call, "")
 	trunks, trunkErr := c.vlanTrunk()

@@ -27,9 +27,6 @@ var ipvlan = plugin.Plugin[Conf]{
 }
 
 func validate(call *plugin.Call, c *Conf) error {
-	if c.Mode == "" {
-		c.Mode = "l2"
-	}
 	if c.Master != "" {
 		return nil
 	}

@@ -28,9 +28,6 @@ var macvlan = plugin.Plugin[Conf]{
 }
 
 func validate(call *plugin.Call, c *Conf) (err error) {
-	if c.Mode == "" {
-		c.Mode = "bridge"
-	}
 	c.mac, err = c.FirstMAC(call, c.MAC)
 	if c.mac == nil && c.Mode != "passthru" { // there it is the master's own
 		c.mac = call.MAC("pod")

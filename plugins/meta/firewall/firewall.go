@@ -51,7 +51,7 @@ func policy(call plugin.Call, c Conf) fact.Plan {
 	isolatedLinks := nft.IsolatedLinks(call.Attachment)
 	isolated := c.IngressPolicy == "isolated"
 	switch {
-	case c.IngressPolicy == "" || c.IngressPolicy == "open":
+	case c.IngressPolicy == "open":
 	case c.backend() == backendIPTables:
 		isolation.Bridge, isolation.Ports = bridge, isolated
 		isolation.Four = slices.ContainsFunc(pods, netip.Addr.Is4)
@@ -97,7 +97,7 @@ func hostSide(call plugin.Call) (bridge string, links []string) {
 // one of the plugin before.
 func complete(call plugin.Call, c Conf) error {
 	bridge, _ := hostSide(call)
-	if c.IngressPolicy == "" || c.IngressPolicy == "open" || bridge != "" {
+	if c.IngressPolicy == "open" || bridge != "" {
 		return nil
 	}
 	err := fmt.Errorf("ingressPolicy is %q, and the first interface of prevResult is no bridge of the host", c.IngressPolicy)

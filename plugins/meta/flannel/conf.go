@@ -21,16 +21,11 @@ type Conf struct {
 	IPAM       delegated.Conf `json:"ipam" doc:"its ipam; {\"type\": \"host-local\"} where it is not given, whose ranges are the node's subnets; routes stand before those to the cluster"`
 }
 
-const (
-	defaultSubnetFile = "/run/flannel/subnet.env"
-	defaultDataDir    = "/var/lib/cni/flannel"
-)
-
 // validate refuses what cannot be composed, before anything is touched.
 func validate(_ *plugin.Call, c *Conf) error {
 	var errs []error
 	for key, path := range map[string]string{"subnetFile": c.SubnetFile, "dataDir": c.DataDir} {
-		if path != "" && !filepath.IsAbs(path) {
+		if !filepath.IsAbs(path) {
 			errs = append(errs, fmt.Errorf("%s is %q, and must begin with a slash", key, path))
 		}
 	}
@@ -63,18 +58,11 @@ func (c Conf) routes() (written []json.RawMessage, err error) {
 	return written, err
 }
 
-func (c Conf) subnetFile() string {
-	if c.SubnetFile == "" {
-		return defaultSubnetFile
-	}
-	return c.SubnetFile
-}
-
 // folder is where is kept what attachments were made with, for a DEL with a
 // broken configuration too.
 func folder(c Conf) state.Folder {
 	if !filepath.IsAbs(c.DataDir) {
-		return defaultDataDir
+		return "/var/lib/cni/flannel"
 	}
 	return state.Folder(c.DataDir)
 }

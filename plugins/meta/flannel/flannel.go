@@ -20,7 +20,7 @@ var flannel = plugin.Delegator[Conf]{Name: title, Validate: validate, Compose: c
 // configuration's delegate and ipam and of flanneld's lease. Where there is no
 // lease, it is what the configuration says.
 func compose(r *cni.Request, c Conf) (delegated.Conf, error) {
-	l, leaseErr := readLease(c.subnetFile())
+	l, leaseErr := readLease(c.SubnetFile)
 	if leaseErr != nil {
 		l = lease{}
 	}
@@ -82,7 +82,7 @@ func (c Conf) ipam(l lease) (delegated.Conf, error) {
 // are of: packets for others go to another node. A lease that is not there for
 // the moment says nothing.
 func holds(c Conf, made delegated.Conf) error {
-	l, err := readLease(c.subnetFile())
+	l, err := readLease(c.SubnetFile)
 	if err != nil {
 		return nil
 	}
@@ -92,7 +92,7 @@ func holds(c Conf, made delegated.Conf) error {
 		return err
 	}
 	if before, after := was.Get("ranges"), now.Get("ranges"); before != nil && after != nil && !bytes.Equal(before, after) {
-		err := fmt.Errorf("the pod was attached when the node had the subnets %s, and %s has %s now", before, c.subnetFile(), after)
+		err := fmt.Errorf("the pod was attached when the node had the subnets %s, and %s has %s now", before, c.SubnetFile, after)
 		return cni.Hint(err, "flanneld has got another lease, and packets for the pod go elsewhere: start the pod anew")
 	}
 	return nil

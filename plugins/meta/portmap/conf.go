@@ -166,11 +166,7 @@ func (c *Conf) masquerades() nft.Sources {
 }
 
 func (m PortMapping) read(where string) (port, error) {
-	word := strings.ToLower(m.Protocol)
-	if word == "" {
-		word = "tcp"
-	}
-	protocol, known := nft.Protocols[word]
+	protocol, known := nft.Protocols[strings.ToLower(m.Protocol)]
 	if !known {
 		return port{}, fmt.Errorf("%s.protocol is %q, and can be tcp, udp or sctp", where, m.Protocol)
 	}

@@ -49,7 +49,7 @@ type Args struct {
 // validate merges the places that a value can come from and refuses what cannot
 // be, before anything is touched.
 func validate(call *plugin.Call, c *Conf) (err error) {
-	if c.DataDir != "" && !filepath.IsAbs(c.DataDir) {
+	if !filepath.IsAbs(c.DataDir) {
 		err = fmt.Errorf("dataDir is %q, and must begin with a slash", c.DataDir)
 	}
 	args := c.CNIArgs.CNI

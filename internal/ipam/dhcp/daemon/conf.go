@@ -48,9 +48,6 @@ const SocketPath = "/run/cni/dhcp.sock"
 
 // Validate reads the options. Those of CNI_ARGS are looked up in args.
 func (c *Conf) Validate(args map[string]string) error {
-	if c.IPAM.SocketPath == "" {
-		c.IPAM.SocketPath = SocketPath
-	}
 	return errors.Join(c.readProvide(args), c.readRequest(), c.readFamilies())
 }
 
