@@ -72,20 +72,6 @@ func OwnNetns(path string) bool {
 	return id != NetnsID{} && id == Netns("/proc/thread-self/ns/net")
 }
 
-// NetnsRef is a pod's namespace in a record: the path that it was named by, and
-// the namespace that was there.
-type NetnsRef struct {
-	Netns   string  `json:"netns"`
-	NetnsID NetnsID `json:"netnsID"`
-}
-
-// NetnsRef refers to the namespace of this call's pod.
-func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, Netns(k.podPath)} }
-
-// Abandoned reports whether the pod is provably gone: its namespace is not at
-// its path any more.
-func (r NetnsRef) Abandoned() bool { return r.Netns != "" && Netns(r.Netns) != r.NetnsID }
-
 // PodID tells one pod's namespace from every other. A number of an inode is
 // given again as soon as it is free, a cookie is not; kernels before 5.14 have
 // none.
@@ -111,6 +97,21 @@ func (k *Kernel) PodID() (id PodID) {
 func (id PodID) Is(other PodID) bool {
 	return id.NetnsID == other.NetnsID && (id.Cookie == other.Cookie || id.Cookie == 0 || other.Cookie == 0)
 }
+
+// NetnsRef is a pod's namespace in a record: the path that it was named by, and
+// the namespace that was there.
+type NetnsRef struct {
+	Netns string `json:"netns"`
+	PodID
+}
+
+// NetnsRef refers to the namespace at the path of this call's pod. It opens
+// nothing, so it has no cookie.
+func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, PodID{NetnsID: Netns(k.podPath)}} }
+
+// Abandoned reports whether the pod is provably gone: its namespace is not at
+// its path any more.
+func (r NetnsRef) Abandoned() bool { return r.Netns != "" && Netns(r.Netns) != r.NetnsID }
 
 // BootID is the kernel's name for the time since it was started. What was
 // recorded under another one describes a kernel that is gone.

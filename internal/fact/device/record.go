@@ -24,10 +24,7 @@ var records = state.Records[record]{Folder: "/run/catena/device"}
 // record is the content of such a file.
 type record struct {
 	Owner name.Attachment `json:"owner"`
-	// Netns is the path of the pod's namespace, and PodID the namespace that was
-	// there.
-	Netns string `json:"netns"`
-	kernel.PodID
+	kernel.NetnsRef
 
 	Name    string `json:"name"`
 	Alias   string `json:"alias,omitempty"`
@@ -47,10 +44,6 @@ type record struct {
 // Of is the attachment that has the device.
 func (r record) Of() name.Attachment { return r.Owner }
 
-// Abandoned reports whether the pod that the device went to is provably gone:
-// its namespace is not at its path any more.
-func (r record) Abandoned() bool { return kernel.Netns(r.Netns) != r.NetnsID }
-
 // Attachments lists those that have a device, for GC.
 func Attachments(*kernel.Kernel) ([]name.Attachment, error) { return records.Owners() }
 
@@ -60,7 +53,7 @@ func Abandoned() ([]name.Attachment, error) { return records.Abandoned() }
 // describe writes down what a host's link is, on its way into the pod.
 func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record, err error) {
 	r = record{
-		Owner: owner, Netns: k.PodPath(), PodID: k.PodID(),
+		Owner: owner, NetnsRef: kernel.NetnsRef{Netns: k.PodPath(), PodID: k.PodID()},
 		Name: l.Name, Alias: l.Alias, Kind: l.Kind, MAC: l.MAC.String(), PermMAC: l.PermMAC.String(), MTU: l.MTU, Up: l.Up(),
 	}
 	if l.Master != 0 {

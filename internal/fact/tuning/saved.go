@@ -57,7 +57,7 @@ func (r record) Of() name.Attachment {
 
 // Abandoned reports whether the pod is provably gone.
 func (r record) Abandoned() bool {
-	return (kernel.NetnsRef{Netns: r.Netns, NetnsID: r.NetnsID}).Abandoned()
+	return (kernel.NetnsRef{Netns: r.Netns, PodID: r.PodID}).Abandoned()
 }
 
 func (s Saved) key() string { return s.Owner.ContainerID + "_" + s.Owner.IfName + ".json" }
