@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -31,36 +32,25 @@ func (g Guard) Holds() (bool, error) {
 	return c.have(func(r othertables.Rule) bool { return r.Jump == g.chain()+"-mac" })
 }
 
-// Remove takes the jump and the chains away, and the table with the last of them.
+// Remove removes the jump and the chains, and the table with the last of them.
 func (g Guard) Remove() error { return removeGuard(g.chain()) }
 
 func removeGuard(chain string) error {
 	c := chains{table: bridgeNAT, names: []string{chain, chain + "-mac"}, static: []string{guardHook}}
 	return c.open(func(o othertables.Conn) error {
-		return o.Change(func() (edits []wire.Message, err error) {
-			rules, err := o.Rules(bridgeNAT, guardHook)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range rules {
-				if r.Jump == chain {
-					edits = append(edits, othertables.DeleteRule(bridgeNAT, guardHook, r))
-				}
-			}
-			others := len(rules) - len(edits)
+		return o.Change(func() ([]wire.Message, error) {
+			edits, left, err := c.deleteRules(o, c.static, func(r othertables.Rule) bool { return r.Jump == chain })
 			for _, name := range c.names {
-				there, err := o.HasChain(bridgeNAT, name)
-				if err != nil {
-					return nil, err
-				}
+				there, herr := o.HasChain(bridgeNAT, name)
 				if there {
 					edits = append(edits, othertables.DeleteChain(bridgeNAT, name)...)
 				}
+				err = errors.Join(err, herr)
 			}
-			if others > 0 {
-				return edits, nil
+			if err != nil || left > 0 {
+				return edits, err
 			}
-			return c.whole(o, edits)
+			return c.deleteTableIfEmpty(o, edits)
 		})
 	})
 }
@@ -72,31 +62,22 @@ func CollectGuards(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	var stale []string
 	c := chains{table: bridgeNAT, names: []string{guardHook}}
-	err = c.open(func(o othertables.Conn) error {
+	return c.open(func(o othertables.Conn) error {
 		rules, err := o.Rules(bridgeNAT, guardHook)
 		for _, r := range rules {
 			if strings.HasPrefix(r.Jump, guardPrefix) && !guardsOneOf(r, links) {
-				stale = append(stale, r.Jump)
+				err = errors.Join(err, removeGuard(r.Jump))
 			}
 		}
 		return err
 	})
-	errs := []error{err}
-	for _, chain := range stale {
-		errs = append(errs, removeGuard(chain))
-	}
-	return errors.Join(errs...)
 }
 
 func guardsOneOf(r othertables.Rule, links []*kernel.Link) bool {
-	for _, l := range links {
+	return slices.ContainsFunc(links, func(l *kernel.Link) bool {
 		padded := make([]byte, unix.IFNAMSIZ)
 		copy(padded, l.Name)
-		if r.Names(padded) {
-			return true
-		}
-	}
-	return false
+		return r.Names(padded)
+	})
 }

@@ -57,3 +57,13 @@ func CollectMasquerade(network string, valid []name.Attachment) error {
 			!slices.ContainsFunc(alive, func(instance string) bool { return strings.HasPrefix(r.Comment, instance) })
 	})
 }
+
+// Forward is what lets a pod through by upstream's firewall: rules of iptables.
+// The Del of iptables.Forward takes them away, which knows whose else they are.
+type Forward struct{ Addrs []netip.Addr }
+
+// Holds looks for the rules of each address.
+func (f Forward) Holds() (bool, error) { return iptables.Forwards(f.Addrs) }
+
+// Remove does nothing: see Forward.
+func (f Forward) Remove() error { return nil }

@@ -27,48 +27,52 @@ type Trace interface {
 	Remove() error
 }
 
-// Beside is a fact that has no counterpart in what upstream's plugin makes: CHECK
-// does not miss it where that is there.
-type Beside struct {
+// Optional is a fact that has no counterpart in what upstream's plugin makes:
+// CHECK does not miss it where that is there.
+type Optional struct {
 	fact.Fact
 	Theirs Trace
 }
 
 // Unwrap is the fact.
-func (b Beside) Unwrap() fact.Fact { return b.Fact }
+func (o Optional) Unwrap() fact.Fact { return o.Fact }
 
 // Idle is the fact's.
-func (b Beside) Idle() bool { return fact.Idle(b.Fact) }
+func (o Optional) Idle() bool { return fact.Idle(o.Fact) }
 
 // Short is the fact's.
-func (b Beside) Short() string { return fact.Short(b.Fact) }
+func (o Optional) Short() string { return fact.Short(o.Fact) }
 
 // Made is the fact's.
-func (b Beside) Made(k *kernel.Kernel) (bool, error) { return fact.Made(b.Fact, k) }
+func (o Optional) Made(k *kernel.Kernel) (bool, error) { return fact.Made(o.Fact, k) }
 
 // Check looks for what is ours and, where that is not as it should be, for
 // upstream's.
-func (b Beside) Check(k *kernel.Kernel) error {
-	err := b.Fact.Check(k)
-	if err == nil || b.Idle() {
+func (o Optional) Check(k *kernel.Kernel) error {
+	err := o.Fact.Check(k)
+	if err == nil || o.Idle() {
 		return err
 	}
-	holds, herr := b.Theirs.Holds()
+	holds, herr := o.Theirs.Holds()
 	if holds {
 		return nil
 	}
 	return errors.Join(err, herr)
 }
 
-// Or is a fact that upstream's plugin may have made true in its own way: CHECK is
-// content with either, and DEL takes both away.
-type Or struct{ Beside }
+// OursOrUpstreams is a fact that upstream's plugin may have made true in its own
+// way: CHECK is content with either, and DEL removes both.
+type OursOrUpstreams struct{ Optional }
 
-// Either makes an Or.
-func Either(ours fact.Fact, theirs Trace) Or { return Or{Beside{ours, theirs}} }
+// OrUpstreams makes such a fact of ours.
+func OrUpstreams(ours fact.Fact, theirs Trace) OursOrUpstreams {
+	return OursOrUpstreams{Optional{ours, theirs}}
+}
 
-// Del takes away what is ours and what is upstream's.
-func (o Or) Del(k *kernel.Kernel) error { return errors.Join(o.Fact.Del(k), o.Theirs.Remove()) }
+// Del removes what is ours and what is upstream's.
+func (o OursOrUpstreams) Del(k *kernel.Kernel) error {
+	return errors.Join(o.Fact.Del(k), o.Theirs.Remove())
+}
 
 // chains are chains of one of upstream's tables that rules of attachments are in.
 type chains struct {
@@ -78,42 +82,44 @@ type chains struct {
 	static []string
 }
 
-// remove takes rules out of the chains, and the table with the last of them.
+// remove removes rules from the chains, and the table with the last of them.
 func (c chains) remove(mine func(othertables.Rule) bool) error {
 	return c.open(func(o othertables.Conn) error {
-		return o.Change(func() (edits []wire.Message, err error) {
-			left := 0
-			for _, chain := range c.names {
-				rules, err := o.Rules(c.table, chain)
-				if err != nil {
-					return nil, err
-				}
-				for _, r := range rules {
-					if mine(r) {
-						edits = append(edits, othertables.DeleteRule(c.table, chain, r))
-					} else {
-						left++
-					}
-				}
+		return o.Change(func() ([]wire.Message, error) {
+			edits, left, err := c.deleteRules(o, c.names, mine)
+			if err != nil || left > 0 {
+				return edits, err
 			}
-			if left > 0 {
-				return edits, nil
-			}
-			return c.whole(o, edits)
+			return c.deleteTableIfEmpty(o, edits)
 		})
 	})
 }
 
-// whole is the table's end, unless somebody else has chains there.
-func (c chains) whole(o othertables.Conn, edits []wire.Message) ([]wire.Message, error) {
-	all, err := o.Chains(c.table)
-	if err != nil || len(all) == 0 {
-		return edits, err
-	}
-	for _, chain := range all {
-		if !slices.Contains(c.names, chain) && !slices.Contains(c.static, chain) {
-			return edits, nil
+// deleteRules deletes rules from some chains, and says how many others are left.
+func (c chains) deleteRules(o othertables.Conn, names []string, mine func(othertables.Rule) bool) (edits []wire.Message, left int, err error) {
+	for _, chain := range names {
+		rules, err := o.Rules(c.table, chain)
+		if err != nil {
+			return nil, 0, err
 		}
+		for _, r := range rules {
+			if mine(r) {
+				edits = append(edits, othertables.DeleteRule(c.table, chain, r))
+			} else {
+				left++
+			}
+		}
+	}
+	return edits, left, nil
+}
+
+// deleteTableIfEmpty deletes the table in place of the edits, unless somebody else
+// has chains there.
+func (c chains) deleteTableIfEmpty(o othertables.Conn, edits []wire.Message) ([]wire.Message, error) {
+	all, err := o.Chains(c.table)
+	foreign := func(chain string) bool { return !slices.Contains(c.names, chain) && !slices.Contains(c.static, chain) }
+	if err != nil || len(all) == 0 || slices.ContainsFunc(all, foreign) {
+		return edits, err
 	}
 	return []wire.Message{othertables.DeleteTable(c.table)}, nil
 }

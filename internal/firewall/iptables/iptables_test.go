@@ -345,3 +345,81 @@ func collects(t *testing.T) {
 		t.Errorf("GC of all has left\n%s", rules)
 	}
 }
+
+// TestFind: folders of PATH that are relative, and files that are no programs, are
+// passed over.
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for file, mode := range map[string]os.FileMode{"here/iptables": 0o755, "iptables": 0o755, "plain/iptables": 0o644, "real/iptables": 0o755} {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("#!/bin/sh\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		"": "", ":here:.": "", dir + "/plain": "",
+		":here:" + dir + "/none:" + dir + "/plain:" + dir + "/real": dir + "/real/iptables",
+	} {
+		t.Setenv("PATH", path)
+		if got := find("iptables"); got != want {
+			t.Errorf("PATH=%q: %q, not %q", path, got, want)
+		}
+	}
+}
+
+// TestLastLeaves: an ADD does not fail while the last other pod leaves, which
+// removes what both would share.
+func TestLastLeaves(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/meta/portmap")
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look)
+	pods := `pod() {
+		port=$((8000 + $1))
+		for i in 1 2 3 4; do for verb in ADD CHECK DEL; do
+			out=$(printf '{"cniVersion":"1.0.0","name":"net1","type":"portmap","backend":"iptables","runtimeConfig":{"portMappings":[{"hostPort":%d,"containerPort":80,"protocol":"tcp"}]},"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"%s"}],"ips":[{"address":"10.1.2.%d/24","interface":0}]}}' $port "$POD" $1 |
+				CNI_COMMAND=$verb CNI_CONTAINERID=c$1 CNI_IFNAME=eth0 CNI_NETNS=$POD CNI_PATH=/nowhere ` + bin + `/portmap 2>&1) || echo "$verb $1: $out"
+		done; done
+	}
+	for p in 2 3 4; do pod $p & done; wait`
+	if out := s.Run(pods); out != "" {
+		t.Errorf("%s", out)
+	}
+	s.Same("all DELs", before, s.Run(look))
+}
+
+// TestConditionsAreRemoved: rules with matches that iptables shows in other words
+// than they were given in are found again.
+func TestConditionsAreRemoved(t *testing.T) {
+	t.Run("newer", conditionsAreRemoved)
+	t.Run("older", func(t *testing.T) { useOlder(t); conditionsAreRemoved(t) })
+}
+
+func conditionsAreRemoved(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look) + s.Text()
+	for _, conditions := range []string{
+		"! -s 10.0.0.0/255.0.0.0 -i eth+", "-m statistic --mode nth --every 2", "-m limit --limit 5/sec", "-m mark ! --mark 0x10/0x10",
+		"-m conntrack --ctstate NEW", "-m addrtype --src-type UNICAST", "-m iprange --src-range 10.0.0.1-10.0.0.9",
+	} {
+		if out, err := s.Try("iptables -t nat -N TRY; iptables -t nat -A TRY " + conditions + "; r=$?; iptables -t nat -F TRY; iptables -t nat -X TRY; exit $r"); err != nil {
+			t.Logf("%s: this kernel has no such match: %s", conditions, out)
+			continue
+		}
+		p := ports("c1")
+		p.V4 = strings.Fields(conditions)
+		for _, step := range []func() error{
+			func() error { return p.Add(s.Kernel()) }, func() error { return p.Check(s.Kernel()) }, func() error { return Ports{Owner: p.Owner}.Del(s.Kernel()) },
+		} {
+			if err := step(); err != nil {
+				t.Errorf("%s: %v", conditions, err)
+			}
+		}
+		s.Same(conditions, before, s.Run(look)+s.Text())
+	}
+}

@@ -77,10 +77,10 @@ func Masquerade(call plugin.Call, wanted bool, backend *string) fact.Plan {
 	theirs := upstream.Masquerade{Owner: call.Attachment, Pods: pods}
 	if ByIptables(backend) {
 		byIptables.Pods = pods
-		return fact.Plan{byNft, upstream.Either(byIptables, theirs)}
+		return fact.Plan{byNft, upstream.OrUpstreams(byIptables, theirs)}
 	}
 	byNft = nft.Masquerade(call.Attachment, pods)
-	return fact.Plan{byIptables, upstream.Either(byNft, theirs)}
+	return fact.Plan{byIptables, upstream.OrUpstreams(byNft, theirs)}
 }
 
 // MasqueradeReady looks whether an ADD could masquerade now.

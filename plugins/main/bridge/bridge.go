@@ -45,7 +45,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	host, _ := filter.HostEnd(call)
 	p := fact.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(call, c)},
-		upstream.Either(nft.Guard(call.Attachment, guarded(call, c)), upstream.Guard{Owner: call.Attachment}),
+		upstream.OrUpstreams(nft.Guard(call.Attachment, guarded(call, c)), upstream.Guard{Owner: call.Attachment}),
 	}
 	p = append(p, filter.Masquerade(call, c.IPMasq, c.IPMasqBackend)...)
 	p = append(p, veth, filter.TheirLink(call), link.Port{Link: host, Hairpin: c.HairpinMode, Isolated: c.PortIsolation})

@@ -39,7 +39,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	case backendNFTables:
 		open = nft.NewForward(call.Attachment, c.admin(), pods...)
 	}
-	return nft.WithRestore(append(policy(call, c), upstream.Either(open, upstream.Forward{Addrs: pods}), rules, source))
+	return nft.WithRestore(append(policy(call, c), upstream.OrUpstreams(open, upstream.Forward{Addrs: pods}), rules, source))
 }
 
 // policy keeps the pod's bridge from others, and the pod from those on it.

@@ -47,7 +47,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 	local := localnet(mappings, c)
 	theirs := upstreams(call)
 	return nft.WithRestore(append(ports(call, mappings, c, theirs), fact.Plan{
-		upstream.Beside{Fact: nft.NewLocalnet(call.Attachment, local), Theirs: theirs},
+		upstream.Optional{Fact: nft.NewLocalnet(call.Attachment, local), Theirs: theirs},
 		route.Localnet{Pod: local, Own: call.HostLink()},
 		conntrack.Forget(nft.Flows(mappings)),
 	}...))
@@ -61,10 +61,10 @@ func ports(call plugin.Call, mappings []nft.Mapping, c Conf, theirs upstream.Por
 			Owner: call.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
 			V4: c.ConditionsV4, V6: c.ConditionsV6,
 		}
-		return fact.Plan{nft.Ports(call.Attachment, nil, nft.NoSources, nil), upstream.Either(byIptables, theirs)}
+		return fact.Plan{nft.Ports(call.Attachment, nil, nft.NoSources, nil), upstream.OrUpstreams(byIptables, theirs)}
 	}
 	byNft := nft.Ports(call.Attachment, mappings, c.masquerades(), c.profile)
-	return fact.Plan{iptables.Ports{Owner: call.Attachment}, upstream.Either(byNft, theirs)}
+	return fact.Plan{iptables.Ports{Owner: call.Attachment}, upstream.OrUpstreams(byNft, theirs)}
 }
 
 // upstreams are the ports that upstream's portmap may have led to the pod.
