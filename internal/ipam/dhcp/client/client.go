@@ -123,6 +123,7 @@ type conn interface {
 // with the leases of all pods, and an error there, as of a link that went down, is
 // lost. It has no longest wait either, and does not tell who sent the answer.
 func ask[M any](ctx context.Context, p Patience, c conn, to net.Addr, message func(elapsed time.Duration) []byte, read func([]byte) (*M, error)) (*M, error) {
+	defer func() { _ = c.SetDeadline(time.Time{}) }()
 	began, buffer := time.Now(), make([]byte, answerMax)
 	for pause := p.first(); ; pause = p.next(pause) {
 		if err := c.SetDeadline(time.Now().Add(jitter(pause))); err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -62,6 +63,77 @@ func FuzzARP(f *testing.F) {
 			t.Error("half an ARP packet")
 		}
 	})
+}
+
+// TestAsk: a message is sent again until its answer comes among others, and the
+// socket can be sent from later on. What ends the wait is told apart.
+func TestAsk(t *testing.T) {
+	open := func() net.PacketConn {
+		c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c, server := open(), open()
+	heard := make(chan string, 10)
+	go func() {
+		b := make([]byte, 100)
+		for n := 1; ; n++ {
+			size, from, err := server.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			heard <- string(b[:size])
+			if n == 2 { // the first is lost
+				_, _ = server.WriteTo([]byte("else"), from)
+				_, _ = server.WriteTo([]byte("answer"), from)
+			}
+		}
+	}()
+	soon := Patience{ResendMax: 20 * time.Millisecond}
+	text := func(text string) func(time.Duration) []byte {
+		return func(time.Duration) []byte { return []byte(text) }
+	}
+	read := func(b []byte) (*string, error) {
+		got := string(b)
+		switch got {
+		case "answer":
+			return &got, nil
+		case "no":
+			return nil, ErrRefused
+		}
+		return nil, nil
+	}
+	if got, err := ask(t.Context(), soon, c, server.LocalAddr(), text("question"), read); err != nil || *got != "answer" {
+		t.Fatal(err)
+	}
+	for len(heard) > 0 {
+		<-heard
+	}
+	time.Sleep(2 * soon.ResendMax) // the last sending's time is over
+	if _, err := c.WriteTo([]byte("later"), server.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	for <-heard != "later" {
+	}
+	short, cancel := context.WithTimeout(t.Context(), soon.ResendMax)
+	defer cancel()
+	if _, err := ask(short, soon, c, server.LocalAddr(), text("question"), read); err != ErrSilent {
+		t.Errorf("nobody answers: %v", err)
+	}
+	given, giveUp := context.WithCancel(t.Context())
+	time.AfterFunc(soon.ResendMax, giveUp)
+	if _, err := ask(given, Patience{ResendMax: time.Hour}, c, server.LocalAddr(), text("question"), read); err != context.Canceled {
+		t.Errorf("nobody waits: %v", err)
+	}
+	if _, err := server.WriteTo([]byte("no"), c.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ask(t.Context(), soon, c, server.LocalAddr(), text("question"), read); err != ErrRefused {
+		t.Errorf("a refusal: %v", err)
+	}
 }
 
 func TestClientID(t *testing.T) {
