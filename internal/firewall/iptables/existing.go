@@ -111,6 +111,19 @@ func (c chain) jumps(ipt *goiptables.IPTables) (jumps []rule, err error) {
 	return jumps, err
 }
 
+// rules are those in the chain.
+func (c chain) rules(ipt *goiptables.IPTables) ([]rule, error) { return list(ipt, c.table, c.name) }
+
+// everywhere lists something of the chain in each place that has it.
+func (c chain) everywhere(list func(*goiptables.IPTables) ([]rule, error)) (all []rule, err error) {
+	_, err = c.wherever(func(ipt *goiptables.IPTables) error {
+		rules, err := list(ipt)
+		all = append(all, rules...)
+		return err
+	})
+	return all, err
+}
+
 // removeFrom removes the chain and the jumps to it.
 func (c chain) removeFrom(ipt *goiptables.IPTables) error {
 	jumps, err := c.jumps(ipt)

@@ -118,7 +118,7 @@ func release(ipt *goiptables.IPTables, addrs []netip.Addr, others []record) erro
 	rules, err := accepting(ipt)
 	left := len(rules)
 	for _, a := range addrs {
-		its := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return !r.names(a) })
+		its := of(a, rules)
 		spare := len(its)
 		for _, o := range others {
 			if slices.Contains(o.Addrs, a) {
@@ -138,8 +138,13 @@ func release(ipt *goiptables.IPTables, addrs []netip.Addr, others []record) erro
 
 // accepting are the rules of the pods' addresses.
 func accepting(ipt *goiptables.IPTables) ([]rule, error) {
-	rules, err := list(ipt, "filter", chainForward)
+	rules, err := forwarding.rules(ipt)
 	return slices.DeleteFunc(rules, func(r rule) bool { return r.jump() != "ACCEPT" }), err
+}
+
+// of are those of the rules that name an address.
+func of(a netip.Addr, rules []rule) []rule {
+	return slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return !r.names(a) })
 }
 
 // Check looks for every rule, those that are shared too.
@@ -148,16 +153,7 @@ func (f Forward) Check(*kernel.Kernel) error { return checkBoth(f.rules) }
 // Forwards reports whether every one of the addresses has a pair of rules, of
 // whichever suite's.
 func Forwards(addrs []netip.Addr) (bool, error) {
-	pairs := map[netip.Addr]int{}
-	_, err := forwarding.wherever(func(ipt *goiptables.IPTables) error {
-		rules, err := accepting(ipt)
-		for _, r := range rules {
-			if i := slices.IndexFunc(addrs, r.names); i >= 0 {
-				pairs[addrs[i]]++
-			}
-		}
-		return err
-	})
-	lacking := func(a netip.Addr) bool { return pairs[a] < 2 }
+	rules, err := forwarding.everywhere(accepting)
+	lacking := func(a netip.Addr) bool { return len(of(a, rules)) < 2 }
 	return len(addrs) > 0 && !slices.ContainsFunc(addrs, lacking), err
 }

@@ -120,11 +120,8 @@ func (i Isolation) want(others []record) (record, error) {
 		r.Preexisting = others[at].Preexisting
 		return r, nil
 	}
-	_, err := stage1.wherever(func(ipt *goiptables.IPTables) error {
-		rules, err := list(ipt, "filter", chainStage1)
-		r.Preexisting = r.Preexisting || slices.ContainsFunc(rules, func(is rule) bool { return slices.Contains(is.words, i.Bridge) })
-		return err
-	})
+	rules, err := stage1.everywhere(stage1.rules)
+	r.Preexisting = slices.ContainsFunc(rules, func(is rule) bool { return slices.Contains(is.words, i.Bridge) })
 	return r, err
 }
 

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	goiptables "github.com/coreos/go-iptables/iptables"
-
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -77,16 +75,11 @@ func (m Masquerade) Check(*kernel.Kernel) error { return checkBoth(m.rules) }
 // Masquerades reports whether the addresses are masqueraded by rules of iptables,
 // whoever made them. It does not look at the rules closer.
 func Masquerades(owner name.Attachment, pods []netip.Prefix) (bool, error) {
-	leads := map[netip.Addr]bool{}
 	c := Masquerade{Owner: owner}.own().upstreams()
-	_, err := c.wherever(func(ipt *goiptables.IPTables) error {
-		jumps, err := c.jumps(ipt)
-		for _, p := range pods {
-			leads[p.Addr()] = leads[p.Addr()] || slices.ContainsFunc(jumps, func(r rule) bool { return r.names(p.Addr()) })
-		}
-		return err
-	})
-	lacking := func(p netip.Prefix) bool { return !leads[p.Addr()] }
+	jumps, err := c.everywhere(c.jumps)
+	lacking := func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(jumps, func(r rule) bool { return r.names(p.Addr()) })
+	}
 	return len(pods) > 0 && !slices.ContainsFunc(pods, lacking), err
 }
 

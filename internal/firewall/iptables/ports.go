@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	goiptables "github.com/coreos/go-iptables/iptables"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -152,15 +150,11 @@ func (p Ports) Check(*kernel.Kernel) error { return checkBoth(p.rules) }
 // Mapped reports whether the attachment has ports by rules of iptables, whoever
 // made them. It does not look at the rules closer, nor at a chain that another
 // interface of the container has.
-func Mapped(owner name.Attachment) (mapped bool, err error) {
+func Mapped(owner name.Attachment) (bool, error) {
 	others, err := others(KindPorts, owner)
 	c := Ports{Owner: owner}.own().free(others)[0]
-	_, lerr := c.wherever(func(ipt *goiptables.IPTables) error {
-		jumps, err := c.jumps(ipt)
-		mapped = mapped || len(jumps) > 0
-		return err
-	})
-	return mapped, errors.Join(err, lerr)
+	jumps, jerr := c.everywhere(c.jumps)
+	return len(jumps) > 0, errors.Join(err, jerr)
 }
 
 // CollectPorts is GC for ports that no record speaks of: it removes what carries
