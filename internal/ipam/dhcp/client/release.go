@@ -69,22 +69,22 @@ type releaseMessage struct {
 func (m releaseMessage) send(k *kernel.Kernel, name string, s Segment) error {
 	l, err := k.Link(kernel.Pod, name)
 	if err == nil && l.Index == s.Index && l.Up() {
-		return m.overLink(k, kernel.Pod, l)
+		return m.sendOnLink(k, kernel.Pod, l)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err = m.overSegment(k, s); err == nil {
+	if err = m.sendOnSegment(k, s); err == nil {
 		return nil
 	}
 	// The server looks at what a message says, not at where it comes from.
-	if routed := m.overHost(); routed != nil {
+	if routed := m.sendFromHost(); routed != nil {
 		return errors.Join(err, routed)
 	}
 	return nil
 }
 
-func (m releaseMessage) overLink(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
+func (m releaseMessage) sendOnLink(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
 	c, err := openPackets(k, side, l, int(m.protocol))
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (m releaseMessage) overLink(k *kernel.Kernel, side kernel.Side, l *kernel.L
 	return err
 }
 
-func (m releaseMessage) overSegment(k *kernel.Kernel, s Segment) error {
+func (m releaseMessage) sendOnSegment(k *kernel.Kernel, s Segment) error {
 	if s.Bridge != "" {
 		port, err := link.OpenBridgeTap(k, s.Bridge, s.VLAN)
 		if err != nil {
@@ -110,11 +110,11 @@ func (m releaseMessage) overSegment(k *kernel.Kernel, s Segment) error {
 	if err != nil {
 		return err
 	}
-	return m.overLink(k, kernel.Host, l)
+	return m.sendOnLink(k, kernel.Host, l)
 }
 
-// overHost sends the message as the host's routes go.
-func (m releaseMessage) overHost() error {
+// sendFromHost sends the message as the host's routes go.
+func (m releaseMessage) sendFromHost() error {
 	if m.to.Addr().IsMulticast() {
 		return fmt.Errorf("there is no way to %v but by the pod's link", m.to.Addr())
 	}

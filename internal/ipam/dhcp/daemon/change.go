@@ -30,8 +30,8 @@ func (a *attachment) parts(l *client.Lease) (out []part) {
 	out = append(out, addr.Addr{Side: kernel.Pod, Link: a.at.IfName, Prefix: l.Address})
 	r := cni.NewResult()
 	add(r, l, a.priority)
-	for _, r := range route.OfResult(a.at.IfName, r.Routes, r.IPs) {
-		out = append(out, r)
+	for _, over := range route.OfResult(a.at.IfName, r.Routes, r.IPs) {
+		out = append(out, over)
 	}
 	return out
 }
