@@ -111,28 +111,24 @@ func (p Plugin[C]) linkBeforeIPAM(r *cni.Request, k *kernel.Kernel, call Call, c
 // where it fails: the caller's link goes before an address that it may have.
 func (p Plugin[C]) addresses(r *cni.Request, call *Call) (release func() error, err error) {
 	nothing := func() error { return nil }
-	if p.Chained {
-		if call.Prev == nil {
-			err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
-			err = cni.Hint(err, fmt.Sprintf("in the list of plugins put %s behind one that makes an interface, such as bridge", p.Name))
-		}
-		call.Result = call.Prev
-		return nothing, err
+	if p.Chained && call.Prev == nil {
+		err = cni.Errorf(cni.CodeConfig, "%s works on what another plugin has made: it must come after one in a chain, and there is no prevResult", p.Name)
+		return nothing, cni.Hint(err, fmt.Sprintf("in the list of plugins put %s behind one that makes an interface, such as bridge", p.Name))
 	}
-	if p.AllowNoName {
-		if call.Prev != nil {
-			call.Result = call.Prev
-		}
+	if !p.makesLink() {
 		return nothing, nil
 	}
 	if r.Conf.IPAM.Type == "" {
-		if p.MayChain && call.Prev != nil {
-			call.Result = call.Prev
-			if !p.TakesAddresses {
-				call.inherited = len(call.Prev.Interfaces)
-			}
+		if p.NeedsIPAM {
+			err = cni.Errorf(cni.CodeConfig, "%s needs addresses: ipam.type is missing", p.Name)
 		}
-		return nothing, p.withoutIPAM()
+		if !p.MayChain {
+			call.Result = cni.NewResult()
+		}
+		if !p.TakesAddresses {
+			call.inherited = len(call.Result.Interfaces)
+		}
+		return nothing, err
 	}
 	release = func() error {
 		_, err := p.delegate(r, cni.Del)
@@ -155,13 +151,6 @@ func (p Plugin[C]) addresses(r *cni.Request, call *Call) (release func() error, 
 	}
 	p.dns(r, call)
 	return release, nil
-}
-
-func (p Plugin[C]) withoutIPAM() error {
-	if p.NeedsIPAM {
-		return cni.Errorf(cni.CodeConfig, "%s needs addresses: ipam.type is missing", p.Name)
-	}
-	return nil
 }
 
 // dns puts the configuration's name servers in the place of IPAM's.

@@ -12,7 +12,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
 	"github.com/catena-cni/catena/internal/state"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Delegator is a plugin that makes nothing itself: it composes the configuration
@@ -185,20 +184,13 @@ func (p Delegator[C]) check(r *cni.Request) error {
 // gc takes away what was made for attachments that are not valid any more, each
 // with what it was made with, and then asks the other plugin to do the same: it
 // may know of more.
-func (p Delegator[C]) gc(r *cni.Request, valid []name.Attachment) error {
+func (p Delegator[C]) gc(r *cni.Request) error {
 	c, _ := p.read(r)
+	valid, given := r.ValidAttachments()
 	stale, err := delegated.Stale(p.Folder(c), r.Network, valid)
-	return p.collect(r, c, stale, err)
-}
-
-// gcDead is gc for what is provably gone.
-func (p Delegator[C]) gcDead(r *cni.Request) error {
-	c, _ := p.read(r)
-	all, err := delegated.Stale(p.Folder(c), r.Network, nil)
-	return p.collect(r, c, slices.DeleteFunc(slices.Clone(all), delegated.Record.Alive), err)
-}
-
-func (p Delegator[C]) collect(r *cni.Request, c C, stale []delegated.Record, err error) error {
+	if !given {
+		stale = slices.DeleteFunc(stale, delegated.Record.Alive)
+	}
 	errs := []error{err}
 	for _, kept := range stale {
 		errs = append(errs, p.detach(r, kept))

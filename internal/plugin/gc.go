@@ -32,55 +32,48 @@ func (gc GC) Keeps(comment string) bool {
 
 // gc is DEL for every attachment of the network that left something and is not
 // valid any more. Their pods may be taken as gone.
-func (p Plugin[C]) gc(r *cni.Request, valid []name.Attachment) error {
+//
+// Where nobody says who is valid, only what is provably gone goes, by the
+// namespace that a record names, or else by the one that libcni remembers. What
+// upstream's plugins have left does not say that, and stays.
+func (p Plugin[C]) gc(r *cni.Request) error {
 	_, c, _ := p.read(r)
 	k, err := kernel.Open("")
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	traces, err := p.traces(k, c)
-	stale := slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return slices.Contains(valid, a) })
+	valid, given := r.ValidAttachments()
+	var traces Traces
+	if p.Traces != nil {
+		traces, err = p.Traces(k, c)
+	}
+	stale := slices.DeleteFunc(traces.All, func(a name.Attachment) bool {
+		return given && slices.Contains(valid, a) || !given && !departed(a)
+	})
+	if !given {
+		stale = append(stale, traces.Gone...)
+	}
 	errs := []error{err, p.undo(k, r.Network, stale, c)}
-	if p.Collect != nil {
+	if given && p.Collect != nil {
 		errs = append(errs, p.Collect(k, GC{r.Network, valid}, c))
 	}
 	_, err = p.delegate(r, cni.GC)
 	return errors.Join(append(errs, err)...)
 }
 
-func (p Plugin[C]) traces(k *kernel.Kernel, c C) (Traces, error) {
-	if p.Traces == nil {
-		return Traces{}, nil
-	}
-	return p.Traces(k, c)
-}
-
-// undo is DEL for attachments of a network whose pods may be taken as gone.
+// undo is DEL for attachments of a network whose pods may be taken as gone. One
+// may be there more than once.
 func (p Plugin[C]) undo(k *kernel.Kernel, network string, stale []name.Attachment, c C) error {
 	var plans []fact.Plan
-	for _, stale := range unique(stale) {
-		if stale.Network == network {
-			plans = append(plans, p.want(Call{Attachment: stale, Result: cni.NewResult()}, c))
+	seen := map[name.Attachment]bool{}
+	for _, a := range stale {
+		if a.Network == network && !seen[a] {
+			plans = append(plans, p.want(Call{Attachment: a, Result: cni.NewResult()}, c))
 		}
+		seen[a] = true
 	}
 	return fact.DelAll(k, plans)
-}
-
-// gcDead is GC where nobody says who is valid: only what is provably gone goes,
-// by the namespace that a record names, or else by the one that libcni remembers.
-// What upstream's plugins have left does not say that, and stays.
-func (p Plugin[C]) gcDead(r *cni.Request) error {
-	_, c, _ := p.read(r)
-	k, err := kernel.Open("")
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	traces, err := p.traces(k, c)
-	gone := append(traces.Gone, slices.DeleteFunc(traces.All, func(a name.Attachment) bool { return !departed(a) })...)
-	_, derr := p.delegate(r, cni.GC)
-	return errors.Join(err, p.undo(k, r.Network, gone, c), derr)
 }
 
 // departed reports whether libcni keeps a result of the attachment whose network
@@ -92,14 +85,4 @@ func departed(at name.Attachment) bool {
 	}
 	id, err := kernel.LookNetns(path)
 	return err == nil && id == kernel.NetnsID{}
-}
-
-// unique leaves out what was there before.
-func unique(all []name.Attachment) (out []name.Attachment) {
-	for _, a := range all {
-		if !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out
 }

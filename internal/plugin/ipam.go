@@ -7,7 +7,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/ipam"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // IPAM is a plugin that gives addresses, as a program.
@@ -32,11 +31,10 @@ func (p IPAM) do(r *cni.Request) error {
 	return err
 }
 
-func (p IPAM) del(r *cni.Request) error                     { return p.do(r) }
-func (p IPAM) check(r *cni.Request) error                   { return p.do(r) }
-func (p IPAM) status(r *cni.Request) error                  { return p.do(r) }
-func (p IPAM) gc(r *cni.Request, _ []name.Attachment) error { return p.do(r) }
-func (p IPAM) gcDead(r *cni.Request) error                  { return p.do(r) }
+func (p IPAM) del(r *cni.Request) error    { return p.do(r) }
+func (p IPAM) check(r *cni.Request) error  { return p.do(r) }
+func (p IPAM) status(r *cni.Request) error { return p.do(r) }
+func (p IPAM) gc(r *cni.Request) error     { return p.do(r) }
 
 func (p IPAM) preview(r *cni.Request) (*cni.Result, error) { return p.Foresee(r) }
 

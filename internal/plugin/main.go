@@ -13,7 +13,6 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Version is what the build stamped the binary with.
@@ -31,8 +30,7 @@ type Program interface {
 	add(*cni.Request) (*cni.Result, func() error, error)
 	del(*cni.Request) error
 	check(*cni.Request) error
-	gc(*cni.Request, []name.Attachment) error
-	gcDead(*cni.Request) error
+	gc(*cni.Request) error
 	status(*cni.Request) error
 	// plan writes what ADD would do, for people, and preview the result that it
 	// would have, for another plugin.
@@ -101,11 +99,7 @@ func call(p Program, r *cni.Request, broken error, stderr io.Writer) ([]byte, er
 	case cni.Status:
 		return nil, p.status(r)
 	}
-	valid, given := r.ValidAttachments()
-	if !given {
-		return nil, p.gcDead(r)
-	}
-	return nil, p.gc(r, valid)
+	return nil, p.gc(r)
 }
 
 // guardNetns keeps a pod's plugin out of the namespace that it runs in itself.

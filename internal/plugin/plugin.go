@@ -17,7 +17,8 @@ type Call struct {
 	// Netns is the path of the pod's network namespace. It may be empty.
 	Netns string
 	// Result is what is known of the pod's network: IPAM's result, or that of
-	// the plugins before this one. On DEL there may be none; then it is empty.
+	// the plugins before this one, or on DEL and CHECK that of the whole chain.
+	// Where there is none, it is empty.
 	Result *cni.Result
 	// Prev is the result of the plugins before this one, nil where there is none.
 	Prev *cni.Result
@@ -98,6 +99,9 @@ func (p Plugin[C]) read(r *cni.Request) (call Call, c C, err error) {
 	}
 	prev, perr := r.PrevResult()
 	call.Prev, call.takesAddresses = prev, p.TakesAddresses
+	if prev != nil {
+		call.Result = prev
+	}
 	err = errors.Join(err, perr, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
 		err = cni.WithCode(cni.CodeConfig, p.Validate(&call, &c))

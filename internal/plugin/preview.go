@@ -22,19 +22,16 @@ func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
 	if err != nil {
 		return call, c, err
 	}
-	switch {
-	case call.Prev != nil:
-		call.Result = call.Prev
-	case r.Conf.IPAM.Type != "" && !p.Chained:
-		out, err := r.Ask(r.Conf.IPAM.Type, "result")
+	if kind := r.Conf.IPAM.Type; call.Prev == nil && kind != "" && !p.Chained {
+		out, err := r.Ask(kind, "result")
 		if err == nil && len(out) > 0 {
-			call.Result, err = cni.ParseResult(r.Conf.IPAM.Type, out, r.Conf.CNIVersion)
+			call.Result, err = cni.ParseResult(kind, out, r.Conf.CNIVersion)
 		}
 		if err != nil {
 			return call, c, err
 		}
 		if len(call.Result.IPs) == 0 {
-			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", r.Conf.IPAM.Type)
+			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", kind)
 		}
 	}
 	return call, c, nil

@@ -14,9 +14,6 @@ import (
 func (p Plugin[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
 	call, c, _ := p.read(r)
-	if call.Prev != nil {
-		call.Result = call.Prev
-	}
 	k := p.openForDel(r.Netns)
 	defer k.Close()
 	call.evidence(r).Verify(k)
@@ -45,9 +42,6 @@ func (p Plugin[C]) check(r *cni.Request) error {
 	}
 	if call.Prev == nil && !p.AllowNoName {
 		return cni.ErrNoPrevResult
-	}
-	if call.Prev != nil {
-		call.Result = call.Prev
 	}
 	k, err := p.open(r.Netns)
 	if err != nil {
