@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -45,13 +46,17 @@ func (r Route) read(key string) (*cni.Route, error) {
 	}, nil
 }
 
-// HasRoom holds numbers of addresses, by family, against results of old
-// versions, which have room for one of each.
-func HasRoom(version string, four, six int) error {
-	if version == "" {
-		version = "0.1.0"
+// HasRoom holds the addresses to give against results of old versions, which
+// have room for one of each family.
+func HasRoom[T interface{ Is4() bool }](version string, all []T) error {
+	four := 0
+	for _, a := range all {
+		if a.Is4() {
+			four++
+		}
 	}
-	if most := max(four, six); most > 1 && !cni.AtLeast(version, "0.3.0") {
+	version = cmp.Or(version, "0.1.0")
+	if most := max(four, len(all)-four); most > 1 && !cni.AtLeast(version, "0.3.0") {
 		return fmt.Errorf("there are %d addresses of one family to give, and a result of cniVersion %s has room for one: raise cniVersion to 0.3.0 or more", most, version)
 	}
 	return nil

@@ -64,13 +64,6 @@ type Args struct {
 	} `json:"cni"`
 }
 
-// store is where the network's leases are. It needs no more of the
-// configuration than dataDir, and so it serves a DEL when the rest is wrong.
-func (c *Conf) store(network string) (*lease.Store, error) {
-	s, err := lease.Open(c.IPAM.DataDir, network)
-	return s, cni.WithCode(cni.CodeConfig, err)
-}
-
 // Validate reads the sets, the routes and the requested addresses. A relative
 // dataDir is refused, as it would be another folder for each runtime; a DEL still
 // frees what upstream's host-local made there.
@@ -140,13 +133,7 @@ func (c *Conf) readSets() ([]lease.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
 	}
-	four := 0
-	for _, s := range all {
-		if s.Is4() {
-			four++
-		}
-	}
-	return all, ipam.HasRoom(c.CNIVersion, four, len(all)-four)
+	return all, ipam.HasRoom(c.CNIVersion, all)
 }
 
 func (c *Conf) readExclude() (all []netip.Prefix, err error) {

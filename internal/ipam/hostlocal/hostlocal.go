@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -40,16 +41,16 @@ func (c *Conf) result(call ipam.Call, take func(*lease.Store, lease.Request) ([]
 	if r.DNS, err = c.dns(); err != nil {
 		return nil, err
 	}
-	s, err := c.store(call.Network)
-	if err != nil {
-		return nil, err
-	}
-	leases, err := take(s, lease.Request{
-		Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested,
-		Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
+	var leases []lease.Lease
+	err = c.leases(call.Network, func(s *lease.Store) (err error) {
+		leases, err = take(s, lease.Request{
+			Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested,
+			Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
+		})
+		return err
 	})
 	if err != nil {
-		return nil, explain(err, s)
+		return nil, err
 	}
 	for _, l := range leases {
 		r.IPs = append(r.IPs, &cni.IPConfig{Address: cni.IPNet(l.Address), Gateway: l.Gateway.AsSlice()})
@@ -61,13 +62,19 @@ func owner(a name.Attachment) lease.Owner {
 	return lease.Owner{ContainerID: a.ContainerID, IfName: a.IfName}
 }
 
+// leases does something with the network's leases. It needs no more of the
+// configuration than dataDir, and so it serves a DEL when the rest is wrong.
+func (c *Conf) leases(network string, do func(*lease.Store) error) error {
+	s, err := lease.Open(c.IPAM.DataDir, network)
+	if err != nil {
+		return cni.WithCode(cni.CodeConfig, err)
+	}
+	return explain(do(s), s)
+}
+
 // Free gives the attachment's addresses back.
 func (c *Conf) Free(call ipam.Call) error {
-	s, err := c.store(call.Network)
-	if err != nil {
-		return err
-	}
-	return explain(s.Del(owner(call.Attachment)), s)
+	return c.leases(call.Network, func(s *lease.Store) error { return s.Del(owner(call.Attachment)) })
 }
 
 // Holds looks for the result's addresses that are of the ranges. Those of
@@ -75,61 +82,36 @@ func (c *Conf) Free(call ipam.Call) error {
 func (c *Conf) Holds(call ipam.Call) error {
 	var want []netip.Addr
 	for _, ip := range call.IPs() {
-		if a := cni.Prefix(ip.Address).Addr(); c.gives(a) {
+		a := cni.Prefix(ip.Address).Addr()
+		if slices.ContainsFunc(c.sets, func(s lease.Set) bool { return s.Contains(a) }) {
 			want = append(want, a)
 		}
 	}
-	s, err := c.store(call.Network)
-	if err != nil {
-		return err
-	}
-	err = s.Check(owner(call.Attachment), want)
+	err := c.leases(call.Network, func(s *lease.Store) error { return s.Check(owner(call.Attachment), want) })
 	if errors.Is(err, fs.ErrNotExist) {
 		err = cni.WithCode(cni.CodeDrift, err)
-		return cni.Hint(err, "the lease is lost and another pod may get the address: detach (DEL) and attach (ADD) the pod again")
+		err = cni.Hint(err, "the lease is lost and another pod may get the address: detach (DEL) and attach (ADD) the pod again")
 	}
-	return explain(err, s)
-}
-
-func (c *Conf) gives(a netip.Addr) bool {
-	for _, s := range c.sets {
-		if s.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return err
 }
 
 // Keep gives the addresses of those back that are not valid.
 func (c *Conf) Keep(network string, valid []name.Attachment) error {
-	s, err := c.store(network)
-	if err != nil {
-		return err
-	}
 	owners := make([]lease.Owner, len(valid))
 	for i, v := range valid {
 		owners[i] = owner(v)
 	}
-	return explain(s.GC(owners), s)
+	return c.leases(network, func(s *lease.Store) error { return s.GC(owners) })
 }
 
 // FreeDead gives the addresses back whose pods are provably gone.
-func (c *Conf) FreeDead(network string) error {
-	s, err := c.store(network)
-	if err != nil {
-		return err
-	}
-	return explain(s.FreeDead(), s)
-}
+func (c *Conf) FreeDead(network string) error { return c.leases(network, (*lease.Store).FreeDead) }
 
 // Ready looks for a free address in each set, and whether a lease can be written.
 func (c *Conf) Ready(network string) error {
-	s, err := c.store(network)
-	if err != nil {
-		return err
-	}
+	err := c.leases(network, func(s *lease.Store) error { return s.Status(c.sets) })
 	_, dnsErr := c.dns()
-	return cni.WithCode(cni.CodeNotReady, errors.Join(explain(s.Status(c.sets), s), dnsErr))
+	return cni.WithCode(cni.CodeNotReady, errors.Join(err, dnsErr))
 }
 
 // explain adds to an error of the store what to look at or do next.

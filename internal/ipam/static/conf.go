@@ -58,6 +58,9 @@ type address struct {
 	gateway netip.Addr
 }
 
+// Is4 tells the family.
+func (a address) Is4() bool { return a.Addr().Is4() }
+
 // Validate reads the addresses, their gateways and the routes.
 func (c *Conf) Validate(call ipam.Call) error {
 	var errs [2]error
@@ -93,7 +96,14 @@ func (c *Conf) gather(args map[string]string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return errors.Join(c.twice(), c.fewEnough())
+	seen := map[netip.Addr]bool{}
+	for _, a := range c.addresses {
+		if seen[a.Addr()] {
+			return fmt.Errorf("the address %s is given twice", a.Addr())
+		}
+		seen[a.Addr()] = true
+	}
+	return ipam.HasRoom(c.CNIVersion, c.addresses)
 }
 
 // list splits a value of CNI_ARGS at its commas.
@@ -114,7 +124,7 @@ func (a Address) read(key string) (out address, err error) {
 	switch {
 	case out.gateway == out.Addr():
 		err = fmt.Errorf("%s.gateway is %s, which is the pod's own address", key, out.gateway)
-	case out.gateway.Is4() != out.Addr().Is4():
+	case out.gateway.Is4() != out.Is4():
 		err = fmt.Errorf("%s.gateway is %s, which is of another family than %s", key, out.gateway, out.Prefix)
 	}
 	return out, err
@@ -166,25 +176,4 @@ func (c *Conf) setGateways(texts []string) error {
 	}
 	c.unused = slices.DeleteFunc(slices.Clone(gateways), func(gw netip.Addr) bool { return used[gw] })
 	return errors.Join(errs...)
-}
-
-func (c *Conf) twice() error {
-	seen := map[netip.Addr]bool{}
-	for _, a := range c.addresses {
-		if seen[a.Addr()] {
-			return fmt.Errorf("the address %s is given twice", a.Addr())
-		}
-		seen[a.Addr()] = true
-	}
-	return nil
-}
-
-func (c *Conf) fewEnough() error {
-	four := 0
-	for _, a := range c.addresses {
-		if a.Addr().Is4() {
-			four++
-		}
-	}
-	return ipam.HasRoom(c.CNIVersion, four, len(c.addresses)-four)
 }
