@@ -23,8 +23,7 @@ const module = "github.com/catena-cni/catena/"
 // rooms orders the rooms of internal/: imports run from a higher number to a
 // lower one, or stay inside the room.
 var rooms = map[string]int{
-	"retry": 1, "lists": 1, "file": 1,
-	"state": 3, "kernel": 4, "cni": 5, "fact": 6, "firewall": 7, "upstream": 8, "ipam": 9, "plugin": 10,
+	"retry": 1, "state": 2, "kernel": 3, "cni": 4, "fact": 5, "firewall": 6, "upstream": 7, "ipam": 8, "plugin": 9,
 	"kerneltest": 20, "plugintest": 21, "house": 22,
 }
 
@@ -247,13 +246,13 @@ var interruptible = strings.Fields(`Access Accept Accept4 Connect Flock Fsopen F
 // TestSignals looks whether each of them is made again.
 func TestSignals(t *testing.T) {
 	for _, p := range production(t) {
-		if strings.HasPrefix(p.dir, "integration") || p.dir == "internal/kerneltest" || p.dir == "internal/file" {
+		if strings.HasPrefix(p.dir, "integration") || p.dir == "internal/kerneltest" {
 			continue
 		}
 		for name, f := range p.files {
 			where := path.Join(p.dir, name)
 			ast.Inspect(f, func(n ast.Node) bool {
-				if call, ok := n.(*ast.CallExpr); ok && slices.Contains([]string{"retry.Call", "retry.Do", "file.Retry", "file.Again"}, calls(call)) {
+				if call, ok := n.(*ast.CallExpr); ok && slices.Contains([]string{"retry.Call", "retry.Do"}, calls(call)) {
 					return false
 				}
 				if x, ok := n.(*ast.SelectorExpr); ok && slices.Contains(interruptible, x.Sel.Name) {
