@@ -60,7 +60,8 @@ func (p place) open() (*goiptables.IPTables, error) {
 }
 
 // wherever finds the places of a table where the kernel has something, and does
-// with the program of each what is to be done. It does not stop at an error.
+// with the program of each what is to be done, if anything. It does not stop at an
+// error. One socket asks for all of it: the end of each costs a DEL time.
 func wherever(table string, has func(place) (bool, error), do func(*goiptables.IPTables) error) (anywhere bool, err error) {
 	inNft, err := othertables.Dial()
 	places := []place{{table, false, nil}, {table, true, nil}}
@@ -91,14 +92,20 @@ type chain struct {
 	from        []string
 }
 
-// wherever does something in each place that has the chain.
-func (c chain) wherever(do func(*goiptables.IPTables) error) (anywhere bool, err error) {
-	return wherever(c.table, func(p place) (bool, error) { return p.hasChain(c.name) }, do)
+// some finds the places that have one of the chains.
+func some(chains ...chain) func(place) (bool, error) {
+	return func(p place) (there bool, err error) {
+		for _, c := range chains {
+			has, herr := p.hasChain(c.name)
+			there, err = there || has, errors.Join(err, herr)
+		}
+		return there, err
+	}
 }
 
-// there reports whether the chain is anywhere, without a program.
-func (c chain) there() (bool, error) {
-	return c.wherever(nil)
+// wherever does something in each place that has the chain.
+func (c chain) wherever(do func(*goiptables.IPTables) error) (anywhere bool, err error) {
+	return wherever(c.table, some(c), do)
 }
 
 // jumps are the rules that lead to the chain.
@@ -140,14 +147,7 @@ func (c chain) remove() (removed bool, err error) { return c.wherever(c.removeFr
 // which all others serve, is empty or missing.
 func removeUnused(chains ...chain) error {
 	first := chains[0]
-	some := func(p place) (there bool, err error) {
-		for _, c := range chains {
-			has, herr := p.hasChain(c.name)
-			there, err = there || has, errors.Join(err, herr)
-		}
-		return there, err
-	}
-	_, err := wherever(first.table, some, func(ipt *goiptables.IPTables) error {
+	_, err := wherever(first.table, some(chains...), func(ipt *goiptables.IPTables) error {
 		used, err := list(ipt, first.table, first.name)
 		if err != nil || len(used) > 0 {
 			return err

@@ -119,15 +119,15 @@ func attach(k *kernel.Kernel, kind string, owner name.Attachment, want func(othe
 // detach is the Del of every fact: it removes what there is, if there is a record
 // or one of the chains.
 func detach(kind string, owner name.Attachment, remove func() error, chains ...chain) error {
-	needed, errs := records(kind).Has(owner), []error{}
-	for _, c := range chains {
-		there, err := c.there()
-		needed, errs = needed || there, append(errs, err)
+	needed := records(kind).Has(owner)
+	var err error
+	if !needed && len(chains) > 0 {
+		needed, err = wherever(chains[0].table, some(chains...), nil)
 	}
 	if needed {
-		errs = append(errs, locked(func() error { return takeBack(kind, owner, remove) }))
+		err = errors.Join(err, locked(func() error { return takeBack(kind, owner, remove) }))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 func takeBack(kind string, owner name.Attachment, remove func() error) error {

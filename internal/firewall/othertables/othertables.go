@@ -1,6 +1,6 @@
 // Package othertables reads and changes tables of nftables that other programs
-// keep: iptables, where it is the newer one, a firewall, upstream's plugins. It
-// finds chains and rules by name and comment, and executes no program.
+// keep: iptables-nft, a firewall, upstream's plugins. It finds chains and rules by
+// name and comment, and executes no program. Tables of iptables-legacy it only reads.
 package othertables
 
 import (
