@@ -19,6 +19,8 @@ import (
 const (
 	results = "/var/lib/cni/results"
 	leases  = "/var/lib/cni/networks"
+
+	leaseMax = 4096 // bytes: a container's ID and an interface's name
 )
 
 // elsewhere gives what tells whether a container is in another network than the
@@ -44,27 +46,17 @@ func readOthers(network string) others {
 	for _, r := range entries {
 		o.results = append(o.results, r.Name())
 	}
-	networks, _ := os.ReadDir(leases)
-	for _, n := range networks {
-		if n.Name() != network {
-			o.readLeases(filepath.Join(leases, n.Name()))
-		}
-	}
-	return o
-}
-
-// readLeases notes the containers of a network's folder.
-func (o others) readLeases(dir string) {
-	entries, _ := os.ReadDir(dir)
-	for _, l := range entries {
-		if _, err := netip.ParseAddr(l.Name()); err != nil || !l.Type().IsRegular() {
+	files, _ := filepath.Glob(leases + "/*/*")
+	for _, f := range files {
+		if _, err := netip.ParseAddr(filepath.Base(f)); err != nil || filepath.Base(filepath.Dir(f)) == network {
 			continue
 		}
-		if b, err := os.ReadFile(filepath.Join(dir, l.Name())); err == nil {
+		if b, err := state.ReadFile(f, leaseMax); err == nil {
 			id, _, _ := strings.Cut(string(b), "\r\n")
 			o.leased[strings.TrimSpace(id)] = true
 		}
 	}
+	return o
 }
 
 // have reports whether a container is in another network.

@@ -30,6 +30,20 @@ func TestSameAddress(t *testing.T) {
 			t.Errorf("the live pod: %v", err)
 		}
 	}
+	// An ADD that was killed between the two rules of a pair gives back one.
+	if err := records(KindForward).Claim(record{Owner: owner("c1"), NetnsRef: s.Kernel().NetnsRef(), Addrs: late.Known}); err != nil {
+		t.Fatal(err)
+	}
+	s.Run("iptables -A CNI-FORWARD -d 10.1.2.3 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	if err := late.Del(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	if rules := s.Run("iptables -S CNI-FORWARD"); strings.Count(rules, "10.1.2.3") != 2 {
+		t.Errorf("not one pair:\n%s", rules)
+	}
+	if err := forward("c2").Check(s.Kernel()); err != nil {
+		t.Errorf("the live pod, after a killed ADD: %v", err)
+	}
 	if err := (Forward{Owner: owner("c2")}).Del(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
