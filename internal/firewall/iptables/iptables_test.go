@@ -370,8 +370,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestLastLeaves: an ADD does not fail while the last other pod leaves, which
-// removes what both would share.
+// TestLastLeaves: an ADD does not fail while the last other pod leaves, or GC runs,
+// which remove what both would share.
 func TestLastLeaves(t *testing.T) {
 	t.Parallel()
 	bin := kerneltest.Build(t, "plugins/meta/portmap")
@@ -385,7 +385,13 @@ func TestLastLeaves(t *testing.T) {
 				CNI_COMMAND=$verb CNI_CONTAINERID=c$1 CNI_IFNAME=eth0 CNI_NETNS=$POD CNI_PATH=/nowhere ` + bin + `/portmap 2>&1) || echo "$verb $1: $out"
 		done; done
 	}
-	for p in 2 3 4; do pod $p & done; wait`
+	gc() {
+		for i in 1 2 3 4 5 6; do
+			out=$(echo '{"cniVersion":"1.1.0","name":"net9","type":"portmap","backend":"iptables","cni.dev/valid-attachments":[]}' |
+				CNI_COMMAND=GC CNI_PATH=/nowhere ` + bin + `/portmap 2>&1) || echo "GC: $out"
+		done
+	}
+	for p in 2 3 4; do pod $p & done; gc & wait`
 	if out := s.Run(pods); out != "" {
 		t.Errorf("%s", out)
 	}

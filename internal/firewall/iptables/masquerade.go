@@ -86,5 +86,5 @@ func Masquerades(owner name.Attachment, pods []netip.Prefix) (bool, error) {
 // CollectMasquerade is GC for masquerading that no record speaks of: it removes
 // what carries the network's name and is of none of the valid attachments.
 func CollectMasquerade(network string, valid []name.Attachment) error {
-	return Masquerade{}.own().collect(networkLabel(network), valid)
+	return locked(func() error { return Masquerade{}.own().collect(networkLabel(network), valid) })
 }

@@ -160,6 +160,8 @@ func Mapped(owner name.Attachment) (bool, error) {
 // CollectPorts is GC for ports that no record speaks of: it removes what carries
 // the network's name and is of none of the valid attachments.
 func CollectPorts(network string, valid []name.Attachment) error {
-	err := Ports{}.own().collect("dnat "+networkLabel(network), valid)
-	return errors.Join(err, removeUnusedPorts())
+	return locked(func() error {
+		err := Ports{}.own().collect("dnat "+networkLabel(network), valid)
+		return errors.Join(err, removeUnusedPorts())
+	})
 }
