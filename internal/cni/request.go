@@ -54,7 +54,7 @@ type Conf struct {
 	Name          string          `json:"name" doc:"name of the network"`
 	Type          string          `json:"type" doc:"name of the plugin's program"`
 	Capabilities  map[string]bool `json:"capabilities" doc:"capabilities whose values the runtime shall hand over in runtimeConfig"`
-	IPAM          IPAM            `json:"ipam" doc:"the plugin that gives addresses, and its configuration"`
+	IPAM          IPAM            `json:"ipam" lint:"-" doc:"the plugin that gives addresses, and its configuration"`
 	DNS           types.DNS       `json:"dns" doc:"name resolution of the pod, for the result"`
 	Strict        bool            `json:"strict" doc:"refuse keys that the plugin does not know, which are else warned of"`
 	PrevResult    json.RawMessage `json:"prevResult" doc:"result of the plugin before this one in a chain; the runtime adds it"`
@@ -95,27 +95,10 @@ func (Valid) JSONSchema() map[string]any {
 	return map[string]any{"type": []any{"array", "null"}, "items": attachment}
 }
 
-// IPAM names the plugin that addresses are delegated to. The whole of its
-// configuration is kept as it was written.
+// IPAM names the plugin that addresses are delegated to, whose keys the others
+// are.
 type IPAM struct {
-	Type string
-	Raw  json.RawMessage
-}
-
-// UnmarshalJSON keeps the object and reads its type.
-func (i *IPAM) UnmarshalJSON(data []byte) error {
-	var t struct {
-		Type string `json:"type"`
-	}
-	i.Raw = slices.Clone(data)
-	err := json.Unmarshal(data, &t)
-	i.Type = t.Type
-	return err
-}
-
-// JSONSchema describes the one key that every IPAM plugin has.
-func (IPAM) JSONSchema() map[string]any {
-	return map[string]any{"type": "object", "properties": map[string]any{"type": map[string]any{"type": "string"}}}
+	Type string `json:"type"`
 }
 
 // stdinMax bounds what is read: a configuration is kilobytes, a GC request of
@@ -278,16 +261,7 @@ func (c *Conf) valid() Valid {
 }
 
 // PrintVersions is the answer to VERSION.
-func PrintVersions(w io.Writer) error {
-	text, err := json.Marshal(struct {
-		CNIVersion        string   `json:"cniVersion"`
-		SupportedVersions []string `json:"supportedVersions"`
-	}{version.Current(), supported.SupportedVersions()})
-	if err == nil {
-		_, err = w.Write(append(text, '\n'))
-	}
-	return err
-}
+func PrintVersions(w io.Writer) error { return supported.Encode(w) }
 
 // About is what a plugin says of the protocol to somebody who runs it by hand.
 func About() string {
