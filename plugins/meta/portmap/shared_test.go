@@ -399,7 +399,7 @@ func TestParticular(t *testing.T) {
 
 // TestNotOnes: two lists of one pod for the same place are an error as before.
 func TestNotOnes(t *testing.T) {
-	c := Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80, HostIP: "192.0.2.3"}, PortMapping{HostPort: 80, ContainerPort: 81, HostIP: "192.0.2.3"})}
+	c := Conf{RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80, Protocol: "tcp", HostIP: "192.0.2.3"}, PortMapping{HostPort: 80, ContainerPort: 81, Protocol: "tcp", HostIP: "192.0.2.3"})}
 	must(t, validate(&plugin.Call{}, &c))
 	err := complete(home("n", "c1", "eth1", "10.1.2.3/24"), c)
 	if err == nil || !strings.Contains(err.Error(), "a host port leads to one port") {
