@@ -42,7 +42,7 @@ func (c *Conf) result(call ipam.Call, take func(*lease.Store, lease.Request) ([]
 		return nil, err
 	}
 	var leases []lease.Lease
-	err = c.leases(call.Network, func(s *lease.Store) (err error) {
+	err = c.withLeases(call.Network, func(s *lease.Store) (err error) {
 		leases, err = take(s, lease.Request{
 			Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested,
 			Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
@@ -62,9 +62,9 @@ func owner(a name.Attachment) lease.Owner {
 	return lease.Owner{ContainerID: a.ContainerID, IfName: a.IfName}
 }
 
-// leases does something with the network's leases. It needs no more of the
+// withLeases does something with the network's leases. It needs no more of the
 // configuration than dataDir, and so it serves a DEL when the rest is wrong.
-func (c *Conf) leases(network string, do func(*lease.Store) error) error {
+func (c *Conf) withLeases(network string, do func(*lease.Store) error) error {
 	s, err := lease.Open(c.IPAM.DataDir, network)
 	if err != nil {
 		return cni.WithCode(cni.CodeConfig, err)
@@ -74,7 +74,7 @@ func (c *Conf) leases(network string, do func(*lease.Store) error) error {
 
 // Free gives the attachment's addresses back.
 func (c *Conf) Free(call ipam.Call) error {
-	return c.leases(call.Network, func(s *lease.Store) error { return s.Del(owner(call.Attachment)) })
+	return c.withLeases(call.Network, func(s *lease.Store) error { return s.Del(owner(call.Attachment)) })
 }
 
 // Holds looks for the result's addresses that are of the ranges. Those of
@@ -87,7 +87,7 @@ func (c *Conf) Holds(call ipam.Call) error {
 			want = append(want, a)
 		}
 	}
-	err := c.leases(call.Network, func(s *lease.Store) error { return s.Check(owner(call.Attachment), want) })
+	err := c.withLeases(call.Network, func(s *lease.Store) error { return s.Check(owner(call.Attachment), want) })
 	if errors.Is(err, fs.ErrNotExist) {
 		err = cni.WithCode(cni.CodeDrift, err)
 		err = cni.Hint(err, "the lease is lost and another pod may get the address: detach (DEL) and attach (ADD) the pod again")
@@ -101,15 +101,15 @@ func (c *Conf) Keep(network string, valid []name.Attachment) error {
 	for i, v := range valid {
 		owners[i] = owner(v)
 	}
-	return c.leases(network, func(s *lease.Store) error { return s.GC(owners) })
+	return c.withLeases(network, func(s *lease.Store) error { return s.GC(owners) })
 }
 
 // FreeDead gives the addresses back whose pods are provably gone.
-func (c *Conf) FreeDead(network string) error { return c.leases(network, (*lease.Store).FreeDead) }
+func (c *Conf) FreeDead(network string) error { return c.withLeases(network, (*lease.Store).FreeDead) }
 
 // Ready looks for a free address in each set, and whether a lease can be written.
 func (c *Conf) Ready(network string) error {
-	err := c.leases(network, func(s *lease.Store) error { return s.Status(c.sets) })
+	err := c.withLeases(network, func(s *lease.Store) error { return s.Status(c.sets) })
 	_, dnsErr := c.dns()
 	return cni.WithCode(cni.CodeNotReady, errors.Join(err, dnsErr))
 }

@@ -16,9 +16,9 @@ type Conf struct {
 	plugin.OnMaster
 	Mode string `json:"mode" enum:"l2,l3,l3s" default:"l2" doc:"whether the host switches (l2) or routes (l3) between the master's ipvlans; l3s routes with its packet filter. One for all on a master: the kernel gives the last one's to all"`
 
-	// behind says that the master is another plugin's interface, which neither
+	// masterIsPrev says that the master is another plugin's interface, which neither
 	// STATUS nor a result that has this plugin's own can tell.
-	behind bool
+	masterIsPrev bool
 }
 
 var ipvlan = plugin.Plugin[Conf]{
@@ -31,10 +31,10 @@ func validate(call *plugin.Call, c *Conf) error {
 		return nil
 	}
 	if call.Prev == nil {
-		c.behind = call.IPAM == ""
+		c.masterIsPrev = call.IPAM == ""
 		return nil
 	}
-	if c.behind = slices.ContainsFunc(call.Prev.Interfaces, call.Own); c.behind {
+	if c.masterIsPrev = slices.ContainsFunc(call.Prev.Interfaces, call.Own); c.masterIsPrev {
 		return nil
 	}
 	if len(call.Prev.Interfaces) != 1 || call.Prev.Interfaces[0].Name == "" {
@@ -47,7 +47,7 @@ func validate(call *plugin.Call, c *Conf) error {
 
 // ready cannot know the master that a plugin before this one will have made.
 func ready(k *kernel.Kernel, c Conf) error {
-	if c.behind {
+	if c.masterIsPrev {
 		return k.HasKind("ipvlan")
 	}
 	return c.OnMaster.Ready(k, "ipvlan")
@@ -58,7 +58,7 @@ func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 // want lists what holds while a pod is attached.
 func want(call plugin.Call, c Conf) fact.Plan {
 	upper := c.Upper(call)
-	upper.Unknown = c.behind
+	upper.Unknown = c.masterIsPrev
 	p := fact.Plan{link.Ipvlan{Upper: upper, Mode: c.Mode}}
 	pod := c.Interface(call)
 	pod.Quiet = c.Mode != "l2" // layer 3 knows no neighbours to tell
