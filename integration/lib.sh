@@ -12,8 +12,10 @@ need_root() {
 	((EUID == 0)) || die "network namespaces need root: sudo $0"
 }
 
-# sudo drops the folder that Go's own installer uses.
+# Go asks git for the revision; git refuses in the folder of another user unless it is told. sudo drops the folder that Go's own
+# installer uses.
 need_go() {
+	export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 	command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 	command -v go >/dev/null || die "go is neither in PATH nor in /usr/local/go/bin: see https://go.dev/doc/install"
 }
