@@ -5,10 +5,9 @@ import (
 	"io/fs"
 	"net/netip"
 
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -25,20 +24,23 @@ func Unreachable(k *kernel.Kernel, table int) error { return unreachable(k, tabl
 // one.
 func Reachable(k *kernel.Kernel, table int) error { return unreachable(k, table, false) }
 
+// unreachable makes the requests by nl: the library has metrics as int, which
+// has no room for this one where that has 32 bits.
 func unreachable(k *kernel.Kernel, table int, there bool) error {
-	call, well := (*netlink.Handle).RouteDel, []error{unix.ESRCH, fs.ErrNotExist}
+	kind, flags, well := unix.RTM_DELROUTE, 0, []error{unix.ESRCH, fs.ErrNotExist}
 	if there {
-		call, well = (*netlink.Handle).RouteAdd, []error{fs.ErrExist}
+		kind, flags, well = unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, []error{fs.ErrExist}
 	}
 	var errs []error
-	for _, everything := range defaults {
-		dst := cni.IPNet(everything)
-		err := k.Call(kernel.Pod, func(h *netlink.Handle) error {
-			return call(h, &netlink.Route{
-				Dst: &dst, Table: table, Priority: unreachableMetric, Protocol: protocolOwn, Type: unix.RTN_UNREACHABLE,
-			})
-		})
-		if everything.Addr().Is6() {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		r := nl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)
+		m := nl.NewRtMsg()
+		m.Family, m.Table, m.Protocol, m.Type = family, unix.RT_TABLE_UNSPEC, protocolOwn, unix.RTN_UNREACHABLE
+		r.AddData(m)
+		r.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(table))))
+		r.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(unreachableMetric)))
+		_, err := k.Execute(kernel.Pod, r, 0)
+		if family == unix.AF_INET6 {
 			well = append(well, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)
 		}
 		if !among(err, well) {
