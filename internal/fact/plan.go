@@ -32,21 +32,12 @@ type Fact interface {
 // which removes what a former configuration has asked for.
 type Plan []Fact
 
-// split gives the two lists.
-func (p Plan) split() (wanted, cleanUp Plan) {
-	for _, f := range p {
-		if Idle(f) {
-			cleanUp = append(cleanUp, f)
-		} else {
-			wanted = append(wanted, f)
-		}
-	}
-	return wanted, cleanUp
-}
+// wanted is the plan without the clean-up.
+func (p Plan) wanted() Plan { return slices.DeleteFunc(slices.Clone(p), Idle) }
 
 // Add makes every fact true that is wanted, or none.
 func (p Plan) Add(k *kernel.Kernel) error {
-	wanted, _ := p.split()
+	wanted := p.wanted()
 	for i, f := range wanted {
 		if err := f.Add(k); err != nil {
 			return errors.Join(about("", f, err), wanted[:i].Del(k))
@@ -55,12 +46,12 @@ func (p Plan) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Del makes every fact untrue, last first, then cleans up, and does not stop at
-// one that fails.
+// Del makes every fact untrue, last first, and does not stop at one that fails.
+// The clean-up keeps its place among the others: what a former configuration has
+// made is taken away in the order in which that would have.
 func (p Plan) Del(k *kernel.Kernel) error {
-	wanted, cleanUp := p.split()
 	var errs []error
-	for _, f := range slices.Backward(append(cleanUp, wanted...)) {
+	for _, f := range slices.Backward(p) {
 		if err := f.Del(k); err != nil {
 			errs = append(errs, about("undo ", f, err))
 		}
@@ -156,8 +147,7 @@ func (p Plan) Without(other Plan) Plan {
 // Check names every fact that is wanted and does not hold.
 func (p Plan) Check(k *kernel.Kernel) error {
 	var errs []error
-	wanted, _ := p.split()
-	for _, f := range wanted {
+	for _, f := range p.wanted() {
 		if err := f.Check(k); err != nil {
 			errs = append(errs, about("", f, err))
 		}
@@ -169,8 +159,7 @@ func (p Plan) Check(k *kernel.Kernel) error {
 // tests compare.
 func (p Plan) String() string {
 	var b strings.Builder
-	wanted, _ := p.split()
-	for _, f := range wanted {
+	for _, f := range p.wanted() {
 		fmt.Fprintln(&b, f)
 	}
 	return b.String()
