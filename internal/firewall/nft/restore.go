@@ -23,11 +23,22 @@ import (
 // put among them. While all is well, that is asking for a few things by name.
 type Restore struct{ Needed bool }
 
-// WithRestore puts Restore at the head of a plan. On DEL it comes last, when what
-// is gone needs no restoring. It is idle where no fact has members here.
+// WithRestore puts Restore at the head of a plan, where ADD and CHECK come to it
+// first, and restoreFirst at its end for DEL. It is idle where no fact has members
+// here.
 func WithRestore(p fact.Plan) fact.Plan {
-	return append(fact.Plan{Restore{slices.ContainsFunc(p, hasMembers)}}, p...)
+	return append(append(fact.Plan{Restore{slices.ContainsFunc(p, hasMembers)}}, p...), restoreFirst{})
 }
+
+// restoreFirst restores before a DEL takes its own away: what another call puts
+// back at the same time would else be back after the DEL, and nobody's.
+type restoreFirst struct{}
+
+func (restoreFirst) String() string             { return "nft  restore what a reload of the firewall has flushed" }
+func (restoreFirst) Idle() bool                 { return true }
+func (restoreFirst) Add(*kernel.Kernel) error   { return nil }
+func (restoreFirst) Check(*kernel.Kernel) error { return nil }
+func (restoreFirst) Del(*kernel.Kernel) error   { return restore() }
 
 // hasMembers looks for a fact of this package, also inside one that wraps it.
 func hasMembers(f fact.Fact) bool {
@@ -47,17 +58,17 @@ func (r Restore) String() string { return "nft  restore what a reload of the fir
 func (r Restore) Idle() bool { return !r.Needed }
 
 // Add restores.
-func (r Restore) Add(k *kernel.Kernel) error {
-	if r.Idle() {
-		return nil
-	}
-	return r.Del(k)
-}
+func (r Restore) Add(*kernel.Kernel) error { return restore() }
 
-// Del restores what is left of others. What cannot be put back is not the error
-// of who happened to come by. Where our tables never were there is nothing to
-// restore.
-func (r Restore) Del(*kernel.Kernel) error {
+// Del does nothing: see restoreFirst.
+func (r Restore) Del(*kernel.Kernel) error { return nil }
+
+// Check restores too: that a table is gone is all attachments' loss.
+func (r Restore) Check(*kernel.Kernel) error { return restore() }
+
+// restore is not the error of who happened to come by. Where our tables never
+// were there is nothing to restore.
+func restore() error {
 	if !slices.ContainsFunc(tables, (*table).remembered) {
 		return nil
 	}
@@ -66,9 +77,6 @@ func (r Restore) Del(*kernel.Kernel) error {
 	}
 	return nil
 }
-
-// Check restores too: that a table is gone is all attachments' loss.
-func (r Restore) Check(k *kernel.Kernel) error { return r.Add(k) }
 
 func (c conn) restore() {
 	c.retryPending()

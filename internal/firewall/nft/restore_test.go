@@ -83,7 +83,7 @@ func TestPending(t *testing.T) {
 }
 
 // TestWithRestore: the fact is in the plan of who has members, also behind
-// another fact, and idle else.
+// another fact, and idle else; DEL comes to it first.
 func TestWithRestore(t *testing.T) {
 	owner, pods := pod("c1", "10.1.2.3/24")
 	for want, p := range map[bool]fact.Plan{
@@ -91,7 +91,7 @@ func TestWithRestore(t *testing.T) {
 		false: {Masquerade(owner, nil), wrapped{Masquerade(owner, nil)}},
 	} {
 		got := WithRestore(p)
-		if len(got) != 3 || fact.Idle(got[0]) == want {
+		if len(got) != 4 || fact.Idle(got[0]) == want || got[3] != (restoreFirst{}) {
 			t.Errorf("%v: %v", want, got)
 		}
 	}
