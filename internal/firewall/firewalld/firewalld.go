@@ -36,9 +36,6 @@ func (s Source) Made(*kernel.Kernel) (bool, error) {
 
 // Add binds the addresses.
 func (s Source) Add(k *kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	return withDaemon(func(d daemon) error {
 		if err := d.restore(s.Zone); err != nil {
 			return err
@@ -73,9 +70,6 @@ func (s Source) Del(*kernel.Kernel) error {
 
 // Check asks firewalld for each of the addresses.
 func (s Source) Check(*kernel.Kernel) error {
-	if s.Idle() {
-		return nil
-	}
 	return withDaemon(func(d daemon) error {
 		var errs []error
 		for _, a := range s.Pods {

@@ -82,9 +82,6 @@ func (f Forward) rules(six bool) ruleset {
 
 // Add inserts the rules.
 func (f Forward) Add(k *kernel.Kernel) error {
-	if f.Idle() {
-		return nil
-	}
 	want := func([]record) (record, error) { return record{Addrs: f.Addrs}, nil }
 	return attach(k, KindForward, f.Owner, want, f.rules, f.remove)
 }

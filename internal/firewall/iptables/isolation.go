@@ -108,9 +108,6 @@ func ensureStageOrder(ipt *goiptables.IPTables) error {
 
 // Add inserts the rules that are missing.
 func (i Isolation) Add(k *kernel.Kernel) error {
-	if i.Idle() {
-		return nil
-	}
 	return attach(k, KindIsolation, i.Owner, i.want, i.rules, i.remove)
 }
 

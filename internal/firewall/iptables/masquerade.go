@@ -52,9 +52,6 @@ func (m Masquerade) rules(six bool) ruleset {
 
 // Add inserts the rules.
 func (m Masquerade) Add(k *kernel.Kernel) error {
-	if m.Idle() {
-		return nil
-	}
 	want := func(others []record) (record, error) { return record{Chain: m.own().free(others)[0].name}, nil }
 	return attach(k, KindMasquerade, m.Owner, want, m.rules, m.remove)
 }

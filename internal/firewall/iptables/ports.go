@@ -82,9 +82,6 @@ func (p Ports) old() chain {
 
 // Add looks whether another pod has one of the ports, and inserts the rules.
 func (p Ports) Add(k *kernel.Kernel) error {
-	if p.Idle() {
-		return nil
-	}
 	return attach(k, KindPorts, p.Owner, p.want, p.rules, p.remove)
 }
 
