@@ -89,6 +89,11 @@ func (h hinted) Unwrap() error { return h.error }
 // way and whose it is. It needs nothing before it or behind.
 func Taken(format string, args ...any) error { return taken(fmt.Sprintf(format, args...)) }
 
+// Attached is Taken for what an attachment has from a former ADD.
+func Attached(format string, args ...any) error {
+	return Hint(Taken(format, args...), details[CodeExists])
+}
+
 // IsTaken reports whether there is such an error in it.
 func IsTaken(err error) bool {
 	var t taken

@@ -113,6 +113,9 @@ func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, PodID{NetnsID:
 // its path any more.
 func (r NetnsRef) Abandoned() bool { return r.Netns != "" && Netns(r.Netns) != r.NetnsID }
 
+// LivesIn reports whether the pod is there, and is the one of another reference.
+func (r NetnsRef) LivesIn(now NetnsRef) bool { return r.NetnsID == now.NetnsID && !r.Abandoned() }
+
 // BootID is the kernel's name for the time since it was started. What was
 // recorded under another one describes a kernel that is gone.
 func BootID() (string, error) {

@@ -49,6 +49,22 @@ func (r Records[T]) suffix() string {
 // fs.ErrExist.
 func (r Records[T]) Claim(record T) error { return r.write(r.Folder.Claim, record) }
 
+// ClaimOver is Claim, but for a record that is there and gives way: what it speaks
+// of is taken away, or its error says that it does not. One that cannot be read
+// speaks for nobody.
+func (r Records[T]) ClaimOver(record T, giveWay func(before T) error) error {
+	err := r.Claim(record)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if before, err := r.Read(record.Of()); err == nil {
+		if err := giveWay(before); err != nil {
+			return err
+		}
+	}
+	return r.Replace(record)
+}
+
 // Replace writes a record, in place of the one that may be there.
 func (r Records[T]) Replace(record T) error { return r.write(r.Folder.Replace, record) }
 

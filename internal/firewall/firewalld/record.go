@@ -3,7 +3,6 @@ package firewalld
 import (
 	"encoding/hex"
 	"errors"
-	"io/fs"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -44,21 +43,12 @@ func source(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String
 // claim writes the record. Where the attachment has one already it is an error,
 // unless that is of a namespace that is gone.
 func (r record) claim(d daemon) error {
-	err := records.Claim(r)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	before, err := records.Read(r.Owner)
-	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
-		err := cni.Taken("%s has its addresses in firewalld already", r.Owner)
-		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
-	}
-	if err == nil {
-		if err := before.unbind(d); err != nil {
-			return err
+	return records.ClaimOver(r, func(before record) error {
+		if before.LivesIn(r.NetnsRef) {
+			return cni.Attached("%s has its addresses in firewalld already", r.Owner)
 		}
-	}
-	return records.Replace(r)
+		return before.unbind(d)
+	})
 }
 
 // refs has a file for each attachment that a source is bound for: a reference

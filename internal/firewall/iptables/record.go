@@ -87,9 +87,8 @@ func others(kind string, owner name.Attachment) (out []record, err error) {
 func attach(k *kernel.Kernel, kind string, owner name.Attachment, want func(others []record) (record, error), rules func(six bool) ruleset, remove func() error) error {
 	return locked(func() error {
 		before, err := records(kind).Read(owner)
-		if err == nil && before.NetnsID == k.NetnsRef().NetnsID && !before.Abandoned() {
-			err := cni.Taken("%s has its rules of iptables (%s) already", owner, kind)
-			return cni.Hint(err, "a container is detached (DEL) before it is attached again")
+		if err == nil && before.LivesIn(k.NetnsRef()) {
+			return cni.Attached("%s has its rules of iptables (%s) already", owner, kind)
 		}
 		if err := takeBack(kind, owner, remove); err != nil {
 			return err

@@ -3,7 +3,6 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
@@ -90,21 +89,12 @@ func (r record) in() (*table, error) {
 func (m Members) claim(c conn, k *kernel.Kernel) error {
 	r := m.record()
 	r.NetnsRef, r.Since = k.NetnsRef(), time.Now().UnixNano()
-	err := records(m.Kind).Claim(r)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	before, err := records(m.Kind).Read(m.Owner)
-	if err == nil && before.NetnsID == r.NetnsID && !before.Abandoned() {
-		err := cni.Taken("%s has its %s already", m.Owner, m.Kind)
-		return cni.Hint(err, "a container is detached (DEL) before it is attached again")
-	}
-	if err == nil {
-		if err := c.withdraw(before); err != nil {
-			return err
+	return records(m.Kind).ClaimOver(r, func(before record) error {
+		if before.LivesIn(r.NetnsRef) {
+			return cni.Attached("%s has its %s already", m.Owner, m.Kind)
 		}
-	}
-	return records(m.Kind).Replace(r)
+		return c.withdraw(before)
+	})
 }
 
 // discard removes the members and the record.
