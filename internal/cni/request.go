@@ -297,6 +297,15 @@ func ParseArgs(args string, known ...string) (map[string]string, error) {
 	return got, nil
 }
 
+// Warn is Lint, and writes what is unknown as the warnings of a plugin.
+func (r *Request) Warn(w io.Writer, plugin string, shapes ...any) error {
+	unknown, err := r.Lint(shapes...)
+	for _, u := range unknown {
+		fmt.Fprintf(w, "catena %s: network %s: %v\n", plugin, r.Network, u)
+	}
+	return err
+}
+
 // Lint looks for keys that neither the common configuration nor the plugin's
 // own shapes know. They are an error where the configuration asks for it.
 func (r *Request) Lint(shapes ...any) (warnings []error, err error) {

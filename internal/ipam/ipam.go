@@ -5,7 +5,6 @@ package ipam
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -121,12 +120,8 @@ func (p Plugin) Builtin(r *cni.Request, verb string) (*cni.Result, error) {
 	as := *r
 	as.Verb = verb
 	if verb == cni.Add {
-		unknown, err := r.Lint(p.Shapes()...)
-		if err != nil {
+		if err := r.Warn(os.Stderr, p.Name, p.Shapes()...); err != nil {
 			return nil, err
-		}
-		for _, w := range unknown {
-			fmt.Fprintf(os.Stderr, "catena %s: network %s: %v\n", p.Name, r.Network, w)
 		}
 	}
 	result, err := p.Do(&as)

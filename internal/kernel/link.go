@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Link is what the kernel says of an interface.
@@ -112,6 +114,19 @@ func (k *Kernel) LinkAt(s Side, index int) (l *Link, err error) {
 
 // Invalidate drops what is remembered of a link that has changed or gone.
 func (k *Kernel) Invalidate(s Side, name string) { delete(k.links[s], name) }
+
+// Owners lists the attachments that are named by the aliases of the host's links,
+// as far as a link is one that the attachment has. It dumps every link, so it is
+// for GC alone.
+func (k *Kernel) Owners(has func(name.Attachment, *Link) bool) (out []name.Attachment, err error) {
+	links, err := k.Links(Host)
+	for _, l := range links {
+		if at, err := name.Parse(l.Alias); err == nil && has(at, l) {
+			out = append(out, at)
+		}
+	}
+	return out, err
+}
 
 // Links lists every link of a side. It is for GC and CHECK alone.
 func (k *Kernel) Links(s Side) (out []*Link, err error) {

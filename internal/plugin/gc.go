@@ -48,13 +48,14 @@ func (p Plugin[C]) gc(r *cni.Request) error {
 	if p.Traces != nil {
 		traces, err = p.Traces(k, c)
 	}
-	stale := slices.DeleteFunc(traces.All, func(a name.Attachment) bool {
+	others := func(a name.Attachment) bool { return a.Network != r.Network }
+	stale := slices.DeleteFunc(slices.DeleteFunc(traces.All, others), func(a name.Attachment) bool {
 		return given && slices.Contains(valid, a) || !given && !departed(a)
 	})
 	if !given {
-		stale = append(stale, traces.Gone...)
+		stale = append(stale, slices.DeleteFunc(traces.Gone, others)...)
 	}
-	errs := []error{err, p.undo(k, r.Network, stale, c)}
+	errs := []error{err, p.undo(k, stale, c)}
 	if given && p.Collect != nil {
 		errs = append(errs, p.Collect(k, GC{r.Network, valid}, c))
 	}
@@ -62,13 +63,13 @@ func (p Plugin[C]) gc(r *cni.Request) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// undo is DEL for attachments of a network whose pods may be taken as gone. One
-// may be there more than once.
-func (p Plugin[C]) undo(k *kernel.Kernel, network string, stale []name.Attachment, c C) error {
+// undo is DEL for attachments whose pods may be taken as gone. One may be there
+// more than once.
+func (p Plugin[C]) undo(k *kernel.Kernel, stale []name.Attachment, c C) error {
 	var plans []fact.Plan
 	seen := map[name.Attachment]bool{}
 	for _, a := range stale {
-		if a.Network == network && !seen[a] {
+		if !seen[a] {
 			plans = append(plans, p.want(Call{Attachment: a, Result: cni.NewResult()}, c))
 		}
 		seen[a] = true

@@ -121,12 +121,8 @@ func guardNetns(r *cni.Request) error {
 // add also takes everything back where the result cannot be printed in the
 // version that was asked for.
 func add(p Program, r *cni.Request, stderr io.Writer) ([]byte, error) {
-	warnings, err := r.Lint(p.shapes()...)
-	if err != nil {
+	if err := r.Warn(stderr, p.title(), p.shapes()...); err != nil {
 		return nil, err
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(stderr, "catena %s: network %s: %v\n", p.title(), r.Network, w)
 	}
 	result, undo, err := p.add(r)
 	if err != nil {

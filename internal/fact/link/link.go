@@ -101,21 +101,9 @@ func mtuText(n int) string {
 	return fmt.Sprintf(" mtu %d", n)
 }
 
-// Attachments lists the attachments that have a link on the host, by the
-// links' aliases. It dumps every link, so it is for GC alone.
+// Attachments lists the attachments that have a link on the host, for GC.
 func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
-	links, err := k.Links(kernel.Host)
-	if err != nil {
-		return nil, err
-	}
-	var out []name.Attachment
-	for _, l := range links {
-		at, err := name.Parse(l.Alias)
-		if err == nil && at.HostLink() == l.Name {
-			out = append(out, at)
-		}
-	}
-	return out, nil
+	return k.Owners(func(at name.Attachment, l *kernel.Link) bool { return at.HostLink() == l.Name })
 }
 
 // DelTogether deletes the host's ends of many pairs in one wait of the kernel's.

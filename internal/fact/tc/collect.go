@@ -9,21 +9,11 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// Attachments lists the attachments that have an IFB on the host. It dumps every
-// link, so it is for GC alone.
+// Attachments lists the attachments that have an IFB on the host, for GC.
 func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
-	links, err := k.Links(kernel.Host)
-	if err != nil {
-		return nil, err
-	}
-	var out []name.Attachment
-	for _, l := range links {
-		at, err := name.Parse(l.Alias)
-		if err == nil && l.Kind == "ifb" && slices.Contains(IFB{Owner: at}.names(), l.Name) {
-			out = append(out, at)
-		}
-	}
-	return out, nil
+	return k.Owners(func(at name.Attachment, l *kernel.Link) bool {
+		return l.Kind == "ifb" && slices.Contains(IFB{Owner: at}.names(), l.Name)
+	})
 }
 
 // Orphans removes IFBs without an owner, as upstream's are, to which no filter

@@ -45,8 +45,10 @@ type record struct {
 }
 
 func records(folder state.Folder) state.Records[record] {
-	return state.Records[record]{Folder: folder, Kind: "json", Key: func(at name.Attachment) string { return at.ContainerID + "_" + at.IfName }}
+	return state.Records[record]{Folder: folder, Kind: "json", Key: upstreamKey}
 }
+
+func upstreamKey(at name.Attachment) string { return at.ContainerID + "_" + at.IfName }
 
 // Of is the attachment whose former values they are, the zero value for
 // upstream's.
@@ -60,7 +62,7 @@ func (r record) Abandoned() bool {
 	return (kernel.NetnsRef{Netns: r.Netns, PodID: r.PodID}).Abandoned()
 }
 
-func (s Saved) key() string { return s.Owner.ContainerID + "_" + s.Owner.IfName + ".json" }
+func (s Saved) key() string { return upstreamKey(s.Owner) + ".json" }
 
 func (s Saved) String() string { return fmt.Sprintf("save %s/%s", s.Folder, s.key()) }
 

@@ -32,13 +32,9 @@ func WithRestore(p fact.Plan) fact.Plan {
 
 // restoreFirst restores before a DEL takes its own away: what another call puts
 // back at the same time would else be back after the DEL, and nobody's.
-type restoreFirst struct{}
+type restoreFirst struct{ Restore }
 
-func (restoreFirst) String() string             { return "nft  restore what a reload of the firewall has flushed" }
-func (restoreFirst) Idle() bool                 { return true }
-func (restoreFirst) Add(*kernel.Kernel) error   { return nil }
-func (restoreFirst) Check(*kernel.Kernel) error { return nil }
-func (restoreFirst) Del(*kernel.Kernel) error   { return restore() }
+func (restoreFirst) Del(*kernel.Kernel) error { return restore() }
 
 // hasMembers looks for a fact of this package, also inside one that wraps it.
 func hasMembers(f fact.Fact) bool {
