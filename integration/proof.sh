@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# proof.sh [FLAGS OF THE PROOF] builds the toolkit and looks by force for what it leaves behind or loses: -part NAME for a part,
+# -points N for at most so many points of each case, 0 for all; -help lists the flags. Needs root and Go; what else is missing it
+# installs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. integration/lib.sh
+need_root
+need_go
+need ip nft iptables strace
+
+./build_linux.sh
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+go build -buildvcs=false -o "$scratch/proof" ./integration/proof
+"$scratch/proof" "$@"
