@@ -10,6 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -39,11 +42,13 @@ type Program interface {
 }
 
 // Main runs the plugin on the process's arguments, environment and standard
-// input, and ends the process.
+// input, and ends the process. For a runtime a reader that has gone is an error of
+// the write, and not the end of a plugin that has something to take back.
 func Main(p Program) {
 	if len(os.Args) > 1 {
 		os.Exit(people(p, os.Args[1:]))
 	}
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	os.Exit(serve(p, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -54,52 +59,52 @@ func serve(p Program, getenv func(string) string, stdin io.Reader, stdout, stder
 		fmt.Fprintf(stderr, "catena CNI plugin %s %s\n%s\nRun '%s help' to see what it does for people.\n", p.title(), Version, cni.About(), p.title())
 		return 0
 	case cni.Version:
-		return end(cni.PrintVersions(stdout), "1.1.0", stdout)
+		return end(cni.PrintVersions(stdout), "1.1.0", stdout, stderr)
 	}
 	r, err := cni.Read(getenv, stdin)
 	if err == nil || r.Verb == cni.Del {
-		var out []byte
-		out, err = call(p, r, err, stderr)
-		if err == nil {
-			_, err = stdout.Write(out)
-		}
+		err = call(p, r, err, stdout, stderr)
 	}
-	return end(err, r.Conf.CNIVersion, stdout)
+	return end(err, r.Conf.CNIVersion, stdout, stderr)
 }
 
-func end(err error, version string, stdout io.Writer) int {
+// end prints an error, on standard error where standard output takes none.
+func end(err error, version string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	_, _ = stdout.Write(cni.PrintError(version, err))
+	text := cni.PrintError(version, err)
+	if _, err := stdout.Write(text); err != nil {
+		_, _ = stderr.Write(text)
+	}
 	return 1
 }
 
 // call runs a verb. A DEL runs also when the configuration has errors, as far as
 // it can be read: what it is to clean is there all the same.
-func call(p Program, r *cni.Request, broken error, stderr io.Writer) ([]byte, error) {
+func call(p Program, r *cni.Request, broken error, stdout, stderr io.Writer) error {
 	if broken != nil && cni.HopelessFor(broken) {
-		return nil, broken
+		return broken
 	}
 	if p.needsName() {
 		if err := r.CheckName(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := guardNetns(r); err != nil {
-		return nil, err
+		return err
 	}
 	switch r.Verb {
 	case cni.Add:
-		return add(p, r, stderr)
+		return add(p, r, stdout, stderr)
 	case cni.Del:
-		return nil, p.del(r)
+		return p.del(r)
 	case cni.Check:
-		return nil, p.check(r)
+		return p.check(r)
 	case cni.Status:
-		return nil, p.status(r)
+		return p.status(r)
 	}
-	return nil, p.gc(r)
+	return p.gc(r)
 }
 
 // guardNetns keeps a pod's plugin out of the namespace that it runs in itself.
@@ -119,18 +124,22 @@ func guardNetns(r *cni.Request) error {
 }
 
 // add also takes everything back where the result cannot be printed in the
-// version that was asked for.
-func add(p Program, r *cni.Request, stderr io.Writer) ([]byte, error) {
+// version that was asked for, or not be written.
+func add(p Program, r *cni.Request, stdout, stderr io.Writer) error {
 	if err := r.Warn(stderr, p.title(), p.shapes()...); err != nil {
-		return nil, err
+		return err
 	}
 	result, undo, err := p.add(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	out, err := cni.Print(result, r.Conf.CNIVersion)
-	if err != nil {
-		return nil, errors.Join(err, undo())
+	if err == nil {
+		_, err = stdout.Write(out)
+		err = cni.WithCode(cni.CodeIO, err)
 	}
-	return out, nil
+	if err != nil {
+		return errors.Join(err, undo())
+	}
+	return nil
 }
