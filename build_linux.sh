@@ -7,8 +7,8 @@ usage() {
 	cat <<'TEXT'
 usage: build_linux.sh [--install [DIR]] [GO BUILD ARGUMENTS...]
 
-Builds every plugin (each folder of plugins/*/* with a main package) into bin/: static, stripped, reproducible, and
-stamped with the version that git describes.
+Builds every plugin (each folder of plugins/*/* with a main package, but for plugins/tool) into bin/: static, stripped,
+reproducible, and stamped with the version that git describes.
 
   --install [DIR]   then put each plugin into DIR (default /opt/cni/bin), each one atomically, so that this is safe
                     while a container runtime is using the folder. Other files in DIR are left alone. Says in which
@@ -79,7 +79,7 @@ while read -r kind package; do
 	[[ $kind == main ]] || continue
 	packages+=("$package")
 	names+=("${package##*/}")
-done < <(go list -f '{{.Name}} {{.ImportPath}}' './plugins/...' | awk -v m="$module" '{ p = $2; sub("^" m "/", "", p) } split(p, a, "/") == 3')
+done < <(go list -f '{{.Name}} {{.ImportPath}}' './plugins/...' | awk -v m="$module" '{ p = $2; sub("^" m "/", "", p) } split(p, a, "/") == 3 && a[2] != "tool"')
 ((${#packages[@]})) || die "plugins/ holds no main package"
 
 # Two packages of one name would silently overwrite each other in bin/.

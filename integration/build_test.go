@@ -32,6 +32,7 @@ func main() { println(plugin.Version, extra); select {} }
 		"plugins/ipam/beta/beta.go":     program,
 		"plugins/ipam/beta/sub/main.go": "package main\n\nfunc main() {}\n",
 		"plugins/meta/library/lib.go":   "package library\n",
+		"plugins/tool/install/main.go":  program, // no plugin
 	} {
 		path := filepath.Join(dir, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -285,5 +286,25 @@ func TestInstallLooks(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestAbout: a plugin that is run by hand says in upstream's words what it is; schedulers read its version there, and
+// others look for the whole line.
+func TestAbout(t *testing.T) {
+	t.Parallel()
+	for _, name := range strings.Fields(names(t, plugins)) {
+		var said strings.Builder
+		cmd := exec.Command(filepath.Join(plugins, name))
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		must(t, err)
+		lines := strings.Split(said.String(), "\n")
+		if len(out) != 0 || len(lines) < 2 || !strings.HasPrefix(lines[0], "CNI "+name+" plugin ") || !strings.HasPrefix(lines[1], "CNI protocol versions supported: 0.1.0, ") {
+			t.Errorf("%s says %q and %q", name, out, said.String())
+		}
+		if by, err := exec.Command(filepath.Join(plugins, name), "--version").Output(); err != nil || string(by) != lines[0]+"\n"+lines[1]+"\n" {
+			t.Errorf("%s --version: %v: %q", name, err, by)
+		}
 	}
 }

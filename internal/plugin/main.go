@@ -56,7 +56,7 @@ func Main(p Program) {
 func serve(p Program, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	switch getenv("CNI_COMMAND") {
 	case "":
-		fmt.Fprintf(stderr, "catena CNI plugin %s %s\n%s\nRun '%s help' to see what it does for people.\n", p.title(), Version, cni.About(), p.title())
+		fmt.Fprintf(stderr, "%sA plugin of catena: '%s help' says what it does for people.\n", about(p), p.title())
 		return 0
 	case cni.Version:
 		return end(cni.PrintVersions(stdout), "1.1.0", stdout, stderr)

@@ -34,13 +34,19 @@ func people(p Program, args []string) int {
 	return 1
 }
 
+// about is what upstream's plugins say of themselves, by which installers and
+// schedulers find out a plugin's version.
+func about(p Program) string {
+	return fmt.Sprintf("CNI %s plugin %s\n%s\n", p.title(), Version, cni.About())
+}
+
 func serveHand(p Program, word string) error {
 	switch word {
 	case "help", "-h", "--help":
 		fmt.Printf(help, p.title(), Version)
 		return nil
 	case "version", "--version":
-		fmt.Printf("catena %s %s\n%s\n", p.title(), Version, cni.About())
+		fmt.Print(about(p))
 		return nil
 	case "schema":
 		schema, err := conf.Schema("CNI plugin "+p.title(), append(p.shapes(), new(cni.Conf))...)
