@@ -39,7 +39,7 @@ func TestErrors(t *testing.T) {
 		{failing{long, errors.New("no")}, "nft  ports port4 { 8080 . tcp : 10.1.2.3 . 80 } port4 { 8080 . tcp : 10.1.2.3 . ...: no", "it is about: " + long, cni.CodeFailed},
 	} {
 		p := fact.Plan{c.fact}
-		for _, err := range []error{p.Add(nil), p.Check(nil)} {
+		for _, err := range []error{p.Add(kernel.OpenHost("")), p.Check(nil)} {
 			if e := cni.AsError(err); e.Msg != c.msg || e.Details != c.details || e.Code != c.code {
 				t.Errorf("%d %s (%s)\nand wanted is\n%d %s (%s)", e.Code, e.Msg, e.Details, c.code, c.msg, c.details)
 			}

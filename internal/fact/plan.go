@@ -7,6 +7,7 @@ package fact
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ import (
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
 //
-// Add is atomic: when it fails it has left nothing behind. Del succeeds on what
-// is not there. A Fact that dies with another (an address with its link), or
+// Add is atomic: when it fails it has left nothing behind, but for what came true
+// although the kernel's answer was lost. Del succeeds on what is not there. A Fact that dies with another (an address with its link), or
 // that others share (a bridge), has a Del that does nothing.
 type Fact interface {
 	fmt.Stringer
@@ -35,16 +36,28 @@ type Plan []Fact
 // wanted is the plan without the clean-up.
 func (p Plan) wanted() Plan { return slices.DeleteFunc(slices.Clone(p), Idle) }
 
-// Add makes every fact true that is wanted, or none.
+// Add makes every fact true that is wanted, or none. The one that failed is undone
+// too, since an answer that was lost does not say that nothing was done; not where
+// something is there already, which may be somebody else's.
 func (p Plan) Add(k *kernel.Kernel) error {
 	wanted := p.wanted()
 	for i, f := range wanted {
-		if err := f.Add(k); err != nil {
-			return errors.Join(about("", f, err), wanted[:i].Del(k))
+		err := f.Add(k)
+		if err == nil {
+			continue
 		}
+		if !errors.Is(err, fs.ErrExist) {
+			i++
+		}
+		k.Renew()
+		return errors.Join(about("", f, err), wanted[:i].Del(k))
 	}
 	return nil
 }
+
+// ledger is a fact by which what comes behind it in the plan is found: it goes only
+// when that is gone.
+type ledger interface{ Ledger() }
 
 // Del makes every fact untrue, last first, and does not stop at one that fails.
 // The clean-up keeps its place among the others: what a former configuration has
@@ -52,8 +65,12 @@ func (p Plan) Add(k *kernel.Kernel) error {
 func (p Plan) Del(k *kernel.Kernel) error {
 	var errs []error
 	for _, f := range slices.Backward(p) {
+		if _, is := f.(ledger); is && len(errs) > 0 {
+			continue // the next DEL needs it
+		}
 		if err := f.Del(k); err != nil {
 			errs = append(errs, about("undo ", f, err))
+			k.Renew()
 		}
 	}
 	return errors.Join(errs...)

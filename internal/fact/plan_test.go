@@ -2,9 +2,11 @@ package fact_test
 
 import (
 	"errors"
+	"io/fs"
 	"reflect"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -45,5 +47,45 @@ func TestIdle(t *testing.T) {
 	p := fact.Plan{idle{failing{"nothing", errors.New("it was asked")}}}
 	if err := errors.Join(p.Add(nil), p.Check(nil)); err != nil || p.String() != "" {
 		t.Errorf("%v, %q", err, p.String())
+	}
+}
+
+// told is a fact that says what was done with it.
+type told struct {
+	failing
+	del  error
+	said *[]string
+}
+
+func (f told) Del(*kernel.Kernel) error {
+	*f.said = append(*f.said, f.text)
+	return f.del
+}
+
+// ledger is one by which those behind it are found.
+type ledger struct{ told }
+
+func (ledger) Ledger() {}
+
+// TestFailedIsUndone: a fact that failed is undone with those before it, as the
+// kernel's answer may be lost; what is there already may be somebody else's.
+func TestFailedIsUndone(t *testing.T) {
+	for err, want := range map[error][]string{errors.New("no answer"): {"b", "a"}, fs.ErrExist: {"a"}, cni.Taken("it is"): {"a"}} {
+		var said []string
+		p := fact.Plan{told{failing{"a", nil}, nil, &said}, told{failing{"b", err}, nil, &said}, told{failing{"c", nil}, nil, &said}}
+		if got := p.Add(kernel.OpenHost("")); !errors.Is(got, err) || !reflect.DeepEqual(said, want) {
+			t.Errorf("%v: undone is %v, not %v", got, said, want)
+		}
+	}
+}
+
+// TestLedger: what others are found by stays as long as one of them does.
+func TestLedger(t *testing.T) {
+	for err, want := range map[error][]string{errors.New("no"): {"c", "a"}, nil: {"c", "b", "a"}} {
+		var said []string
+		p := fact.Plan{told{failing{"a", nil}, nil, &said}, ledger{told{failing{"b", nil}, nil, &said}}, told{failing{"c", nil}, err, &said}}
+		if got := p.Del(kernel.OpenHost("")); !errors.Is(got, err) || !reflect.DeepEqual(said, want) {
+			t.Errorf("%v: undone is %v, not %v", got, said, want)
+		}
 	}
 }

@@ -40,7 +40,8 @@ var _ = func() bool { nl.EnableErrorMessageReporting = true; return true }()
 // once more without the handle, on a socket that gives the kernel's words: the
 // handle's does not, and an errno alone tells little. The answers that say that
 // something is there already, or is not, need none, and no answer (EAGAIN) is no
-// refusal.
+// refusal. What is there already when it is asked for again was made by the first
+// message, whose answer was lost, or by somebody else since: the error is the first.
 func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 	h, err := k.Handle(s)
 	if err != nil {
@@ -52,7 +53,11 @@ func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 			return err
 		}
 	}
-	return k.Do(s, func() error { return call(&netlink.Handle{}) })
+	again := k.Do(s, func() error { return call(&netlink.Handle{}) })
+	if errors.Is(again, unix.EEXIST) {
+		return err
+	}
+	return again
 }
 
 // ask makes typed calls that look, whose errno says all.
@@ -116,6 +121,18 @@ func (r *rtnetlink) close() {
 	if r.raw != nil {
 		r.raw.Close()
 	}
+}
+
+// Renew closes the sockets, and forgets the links that were seen. Where an answer
+// was lost, what the kernel has done is not known, and a list that was not read to
+// its end keeps it from giving another one over the same socket (EBUSY).
+func (k *Kernel) Renew() {
+	for _, r := range k.rtnetlinks {
+		if r != nil {
+			r.close()
+		}
+	}
+	k.rtnetlinks, k.links = [2]*rtnetlink{}, [2]map[string]*Link{{}, {}}
 }
 
 // Await looks, and looks again at each event of a group (unix.RTNLGRP_*), until

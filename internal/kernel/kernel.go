@@ -42,7 +42,9 @@ type Kernel struct {
 // OpenHost is Open for what happens on the host's side alone. The path of the
 // pod's namespace is only remembered.
 func OpenHost(path string) *Kernel {
-	return &Kernel{podPath: path, links: [2]map[string]*Link{{}, {}}}
+	k := &Kernel{podPath: path}
+	k.Renew()
+	return k
 }
 
 // Open opens the pod's namespace at path. An empty path, or one where nothing
@@ -61,11 +63,7 @@ func Open(path string) (k *Kernel, err error) {
 
 // Close closes what is open.
 func (k *Kernel) Close() {
-	for _, r := range k.rtnetlinks {
-		if r != nil {
-			r.close()
-		}
-	}
+	k.Renew()
 	if k.pod != nil {
 		k.pod.Close()
 	}

@@ -61,7 +61,10 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (un
 		return nil, errors.Join(err, bare.Del(k), release())
 	}
 	facts = append(bare, facts...)
-	undo = func() error { return errors.Join(facts.Del(k), release()) }
+	undo = func() error {
+		k.Renew()
+		return errors.Join(facts.Del(k), release())
+	}
 	err = p.fillIn(k, r, call)
 	if err == nil && p.Report != nil {
 		err = p.Report(k, *call)

@@ -38,7 +38,7 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 		return nil
 	}
 	i, err := k.Link(kernel.Pod, l.Name)
-	if err != nil || !k.Owned(i) {
+	if err != nil || !k.Owned(i) || i.Alias != l.Owner.Alias() {
 		return err
 	}
 	used, err := l.usedByOthers(k)

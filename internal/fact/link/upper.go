@@ -107,10 +107,14 @@ func (u Upper) renamed(k *kernel.Kernel, wanted netlink.Link) error {
 	h := name.Hash("upper\x00" + k.PodPath() + "\x00" + u.Link)
 	own := "tmp" + hex.EncodeToString(h[:6])
 	wanted.Attrs().Name = own
-	if err := k.Create(kernel.Host, wanted); err != nil {
+	err := k.Create(kernel.Host, wanted)
+	if errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	l, err := k.Link(kernel.Pod, own)
+	var l *kernel.Link
+	if err == nil {
+		l, err = k.Link(kernel.Pod, own)
+	}
 	if err == nil {
 		err = k.SetLink(kernel.Pod, l, 0, 0, kernel.Name(u.Link))
 	}

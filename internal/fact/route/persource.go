@@ -34,6 +34,9 @@ func (s PerSourceTable) String() string {
 	return strings.Join(words, " ")
 }
 
+// Ledger: the tables have what is to come back into the main one.
+func (PerSourceTable) Ledger() {}
+
 // demotedMetric is added to the metric of a default route that a gateway of the
 // configuration precedes. So DEL finds the route there still, to put it back.
 const demotedMetric = 1 << 30

@@ -114,6 +114,9 @@ func (s Sources) Idle() bool { return s.Table != 0 }
 // has no routes yet is passed over.
 type Rules struct{ Sources }
 
+// Ledger: the rules tell the attachment's tables.
+func (Rules) Ledger() {}
+
 // Idle says that a rule is always wanted.
 func (r Rules) Idle() bool { return false }
 

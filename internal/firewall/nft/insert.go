@@ -93,10 +93,10 @@ func (c conn) makeTable(t *table, r record) error {
 	}
 	there, err := c.hasLayout(t)
 	if err == nil && !there {
-		err = c.Commit(t.static(), 0)
+		err = t.remember() // first: who is killed in between, or gets no answer, has made it
 	}
 	if err == nil && !there {
-		err = t.remember()
+		err = c.Commit(t.static(), 0)
 	}
 	if err == nil {
 		err = c.makeParts(t, r)

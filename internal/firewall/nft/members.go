@@ -89,17 +89,20 @@ func (m Members) Add(k *kernel.Kernel) error {
 	if m.Idle() {
 		return nil
 	}
-	return withConn(func(c conn) error {
-		if err := m.claim(c, k); err != nil {
-			return err
+	claimed := false
+	err := withConn(func(c conn) error {
+		err := m.claim(c, k)
+		if claimed = err == nil; claimed {
+			err = (&insertion{Members: m}).run(c)
 		}
-		if err := (&insertion{Members: m}).run(c); err != nil {
-			// Some may be there: who found the table gone has put back what records
-			// say, and that was one.
-			return errors.Join(err, c.withdraw(m.record()), records(m.Kind).Remove(m.Owner))
-		}
-		return nil
+		return err
 	})
+	if err != nil && claimed {
+		// Some may be there: the answer that they are may be lost, or who found the
+		// table gone has put back what records say, and that was one.
+		err = errors.Join(err, m.Del(k))
+	}
+	return err
 }
 
 // Del takes away the members that the record says, as far as they are still

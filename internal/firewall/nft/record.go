@@ -87,6 +87,12 @@ func (r record) in() (*table, error) {
 // again after a crash, for which nobody said DEL. A record that cannot be read
 // speaks for nobody.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
+	if owed, err := pending(m.Kind).Read(m.Owner); err == nil {
+		// Later it would take the new members away.
+		if err := c.settle(owed); err != nil {
+			return err
+		}
+	}
 	r := m.record()
 	r.NetnsRef, r.Since = k.NetnsRef(), time.Now().UnixNano()
 	return records(m.Kind).ClaimOver(r, func(before record) error {
@@ -104,7 +110,18 @@ func (r record) discard() error {
 		fmt.Fprintf(os.Stderr, "nft %s of %s: %v; it is tried again at the next ADD, DEL or GC\n", r.Kind, r.Owner, err)
 		err = pending(r.Kind).Replace(r)
 	}
-	return errors.Join(err, records(r.Kind).Remove(r.Owner))
+	if err != nil {
+		return err // the record stays: nothing else says what is to be removed
+	}
+	return records(r.Kind).Remove(r.Owner)
+}
+
+// settle removes members whose removal is pending.
+func (c conn) settle(r record) error {
+	if err := c.withdraw(r); err != nil {
+		return err
+	}
+	return pending(r.Kind).Remove(r.Owner)
 }
 
 // retryPending tries again what former DELs could not do. It is nobody's error
@@ -116,9 +133,7 @@ func (c conn) retryPending() {
 	for _, kind := range kinds {
 		all, _, _ := pending(kind).All()
 		for _, r := range all {
-			if c.withdraw(r) == nil {
-				_ = pending(kind).Remove(r.Owner)
-			}
+			_ = c.settle(r)
 		}
 	}
 }

@@ -192,7 +192,7 @@ func (t *table) members(live []record, skip map[string]bool) (batch []wire.Messa
 }
 
 // readyFolder has a file for each table that this boot's kernel has looked at, and
-// another one where the table was made.
+// another one where the table was made, or was about to be.
 const readyFolder = state.Folder("/run/catena/nft/ready")
 
 // remembered reports whether the table was there ever in this boot. Where it
@@ -206,10 +206,9 @@ func (t *table) remember() error { return readyFolder.Replace(t.madeKey(), nil) 
 
 func (t *table) madeKey() string { return fmt.Sprintf("%d-made", t.Family) }
 
-// Ready looks whether this kernel can do what members need. Where the table was
-// made it can. Else the kernel looks at the whole static part and forgets it
-// again, which takes it some milliseconds, and so is done once in a boot: runtimes
-// ask every few seconds.
+// Ready looks whether this kernel can do what members need: it looks at the whole
+// static part and forgets it again, which takes it some milliseconds, and so is done
+// once in a boot: runtimes ask every few seconds.
 func Ready() error { return ready(inet) }
 
 // GuardReady is Ready for Guard.
@@ -217,7 +216,7 @@ func GuardReady() error { return ready(bridge) }
 
 func ready(t *table) error {
 	rehearsed := fmt.Sprintf("%d-%s", t.Family, layout.Name)
-	if _, err := readyFolder.Read(rehearsed); err == nil || t.remembered() {
+	if _, err := readyFolder.Read(rehearsed); err == nil {
 		return nil
 	}
 	err := withConn(func(c conn) error { return c.Rehearse(append(t.static(), t.Add(layoutElement, ""))) })

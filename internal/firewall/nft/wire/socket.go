@@ -171,14 +171,16 @@ func (c *Conn) Commit(batch []Message, generation uint32) error {
 func (c *Conn) Rehearse(batch []Message) error { return c.batch(batch, 0, false) }
 
 // batch sends messages. One answer, to the last, is enough where all is well; the
-// kernel answers to the batch as a whole under number 0.
+// kernel answers to the batch as a whole under the number of its beginning. Answers
+// to what was sent before, which nobody has read, are passed over.
 func (c *Conn) batch(batch []Message, generation uint32, end bool) error {
 	edge := Message{Type: unix.NFNL_MSG_BATCH_BEGIN, resource: unix.NFNL_SUBSYS_NFTABLES}
 	if generation != 0 {
 		edge.Body = []Attr{U32(unix.NFNL_BATCH_GENID, generation)}
 	}
-	b := edge.encode(nil, 0)
-	first := c.seq + 1
+	c.seq++
+	begin := c.seq
+	b := edge.encode(nil, begin)
 	for i, m := range batch {
 		if i == len(batch)-1 {
 			m.Flags |= unix.NLM_F_ACK
@@ -196,10 +198,13 @@ func (c *Conn) batch(batch []Message, generation uint32, end bool) error {
 	}
 	var refused error
 	err := c.receive(func(m syscall.NetlinkMessage) bool {
-		if err := refusal(m); err != nil && refused == nil {
-			refused = Refused{int(m.Header.Seq) - int(first), err}
+		if m.Header.Seq < begin || m.Header.Seq > last {
+			return false
 		}
-		return m.Header.Seq == last || m.Header.Seq == 0
+		if err := refusal(m); err != nil && refused == nil {
+			refused = Refused{int(m.Header.Seq) - int(begin) - 1, err}
+		}
+		return m.Header.Seq == last || m.Header.Seq == begin
 	})
 	return errors.Join(err, refused)
 }

@@ -1,0 +1,156 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/catena-cni/catena/integration/node"
+)
+
+// conf is a plugin's configuration, less what all have.
+type conf map[string]any
+
+var leased = conf{"type": "host-local", "subnet": "10.1.0.0/24", "routes": []conf{{"dst": "0.0.0.0/0"}}}
+
+// faulted are configurations of the plugins that speak to the kernel; those that have no ipam are behind ptp.
+var faulted = map[string]conf{
+	"bridge":          {"type": "bridge", "bridge": "br0", "isGateway": true, "ipMasq": true, "ipam": leased},
+	"bridge-iptables": {"type": "bridge", "bridge": "br0", "isGateway": true, "ipMasq": true, "ipMasqBackend": "iptables", "ipam": leased},
+	"bridge-guarded":  {"type": "bridge", "bridge": "br0", "macspoofchk": true, "ipam": leased},
+	"ptp":             {"type": "ptp", "ipMasq": true, "ipam": leased},
+	"macvlan":         {"type": "macvlan", "master": "uplink", "ipam": leased},
+	"tap":             {"type": "tap", "ipam": leased},
+	"loopback":        {"type": "loopback"},
+	"portmap": {"type": "portmap", "runtimeConfig": conf{
+		"portMappings": []conf{{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}}}},
+	"firewall":  {"type": "firewall"},
+	"bandwidth": {"type": "bandwidth", "ingressRate": 1e6, "ingressBurst": 1e6, "egressRate": 1e6, "egressBurst": 1e6},
+	"sbr":       {"type": "sbr"},
+	"tuning":    {"type": "tuning", "mac": "02:00:00:00:11:22", "promisc": true, "mtu": 1400},
+}
+
+// patient is a pod whose plugins are called one by one, each with a fault at one of its system calls.
+type patient struct {
+	t      *testing.T
+	n      *node.Node
+	pod    *node.Pod
+	before string
+}
+
+func newPatient(t *testing.T) *patient {
+	n := newNode(t)
+	p := &patient{t: t, n: n, pod: newPod(t, n, "p")}
+	_, err := n.RunWith(nil, `link add br1 type bridge
+link add dev0 type veth peer name dev1
+link set dev0 master br1 up
+link set dev1 up
+`, "ip", "-batch", "-")
+	must(t, err)
+	return p
+}
+
+// call runs a verb with one fault as strace has it, such as recvfrom:error=ENOBUFS:when=3, or without. It says how often
+// there was one.
+func (p *patient) call(verb string, c conf, prev any, fault string) (result any, faults int, err error) {
+	p.t.Helper()
+	whole := maps.Clone(c)
+	whole["cniVersion"], whole["name"] = "1.0.0", "n"
+	if prev != nil {
+		whole["prevResult"] = prev
+	}
+	text, err := json.Marshal(whole)
+	must(p.t, err)
+	env := []string{
+		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=c", "CNI_IFNAME=eth0", "CNI_NETNS=" + p.pod.Path, "CNI_PATH=" + plugins,
+		"GOMAXPROCS=1", // strace counts for each thread
+	}
+	command, trace := []string{filepath.Join(plugins, c["type"].(string))}, filepath.Join(p.t.TempDir(), "trace")
+	if fault != "" {
+		of, _, _ := strings.Cut(fault, ":")
+		command = append([]string{"strace", "-f", "-qq", "-b", "execve", "-o", trace, "-e", "trace=" + of, "-e", "inject=" + fault}, command...)
+	}
+	out, err := p.n.RunWith(env, string(text), command[0], command[1:]...)
+	if fault != "" {
+		said, _ := os.ReadFile(trace)
+		faults = strings.Count(string(said), "(INJECTED)")
+	}
+	if err == nil && out != "" {
+		must(p.t, json.Unmarshal([]byte(out), &result))
+	}
+	return result, faults, err
+}
+
+func (p *patient) text() string {
+	p.t.Helper()
+	pod, err := p.pod.Text()
+	must(p.t, err)
+	return text(p.t, p.n) + "in the pod:\n" + pod
+}
+
+// left fails the test for what is there and was not before, or the other way round.
+func (p *patient) left(when string, err error) {
+	p.t.Helper()
+	if _, left := node.Left(p.before, p.text(), "br0"); len(left) > 0 {
+		p.t.Errorf("%s: left behind:\n%s\n%v", when, strings.Join(left, "\n"), err)
+	}
+}
+
+// TestLostAnswer: whichever of the kernel's answers a plugin does not get, an ADD that fails leaves nothing, and what a
+// DEL leaves goes with the next one.
+func TestLostAnswer(t *testing.T) {
+	for name, c := range faulted {
+		t.Run(name, func(t *testing.T) {
+			p := newPatient(t)
+			var prev any
+			_, first := c["ipam"]
+			if !first && name != "loopback" {
+				var err error
+				prev, _, err = p.call("ADD", conf{"type": "ptp", "ipam": leased}, nil, "")
+				must(t, err)
+			}
+			// Once before, for what pods share.
+			result, _, err := p.call("ADD", c, prev, "")
+			must(t, err)
+			_, _, err = p.call("DEL", c, result, "")
+			must(t, err)
+			p.before = p.text()
+			answers, refused := 0, 0
+			for faults := 1; faults > 0; answers++ {
+				lost := fmt.Sprintf("recvfrom:error=ENOBUFS:when=%d", answers+1)
+				result, faults, err = p.call("ADD", c, prev, lost)
+				if err != nil {
+					refused++
+				}
+				if err != nil && faults == 1 {
+					p.left("ADD with "+lost, err)
+				}
+				if err != nil {
+					result = prev
+				}
+				_, _, derr := p.call("DEL", c, result, "")
+				must(t, derr)
+				p.left("DEL after an ADD with "+lost, err)
+			}
+			t.Logf("ADD had %d answers, and failed without %d of them", answers-1, refused)
+			if refused == 0 {
+				t.Error("no fault came to anything")
+			}
+			answers = 0
+			for faults := 1; faults > 0; answers++ {
+				result, _, err = p.call("ADD", c, prev, "")
+				must(t, err)
+				lost := fmt.Sprintf("recvfrom:error=ENOBUFS:when=%d", answers+1)
+				_, faults, err = p.call("DEL", c, result, lost)
+				_, _, derr := p.call("DEL", c, result, "")
+				must(t, derr)
+				p.left("DEL after one with "+lost, err)
+			}
+			t.Logf("DEL had %d answers", answers-1)
+		})
+	}
+}
