@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
 	cat <<'TEXT'
-usage: build_linux.sh [--install [DIR]] [GO BUILD ARGUMENTS...]
+usage: build_linux.sh [--install [DIR] | --release VERSION] [GO BUILD ARGUMENTS...]
 
 Builds every plugin (each folder of plugins/*/* with a main package, but for plugins/tool) into bin/: static, stripped,
 reproducible, and stamped with the version that git describes.
@@ -14,6 +14,10 @@ reproducible, and stamped with the version that git describes.
                     while a container runtime is using the folder. Other files in DIR are left alone. Says in which
                     folders containerd, podman and CRI-O of this host look, and warns where they do not get to DIR, or
                     find plugins of the same names in another folder before.
+  --release VERSION make what is published of a version such as v1.2.3 instead, in release/VERSION/, of a commit, the same to
+                    the byte wherever and whenever: for each architecture (or those that ARCHES names) an archive as
+                    upstream's, its checksums and what it is made of (SPDX), and image/, of which podman build makes
+                    an image that installs the plugins on a node (plugins/tool/install)
   --help            print this text
 
 Everything else goes to "go build": for instance -tags x, or -ldflags "-X main.a=b", which is added to our own.
@@ -28,6 +32,7 @@ die() {
 }
 
 install_dir=
+release=
 ldflags=
 args=()
 while (($#)); do
@@ -46,6 +51,15 @@ while (($#)); do
 	--install=*)
 		install_dir=${1#*=}
 		[[ -n $install_dir ]] || die "--install= names no folder"
+		;;
+	--release)
+		(($# > 1)) || die "$1 wants a version"
+		release=$2
+		shift
+		;;
+	--release=*)
+		release=${1#*=}
+		[[ -n $release ]] || die "--release= names no version"
 		;;
 	-ldflags | --ldflags)
 		(($# > 1)) || die "$1 wants a value"
@@ -87,10 +101,22 @@ mapfile -t names < <(printf '%s\n' "${names[@]}" | sort)
 twice=$(printf '%s\n' "${names[@]}" | uniq -d)
 [[ -z $twice ]] || die "two packages are both named ${twice//$'\n'/, }"
 
+# build OUT PACKAGE... builds. Go records git's revision: by it bridge and the like know the programs of their own build. What
+# GOFLAGS says of that does not count.
+build() {
+	go build -trimpath -buildvcs=auto -o "$1" "${args[@]}" -ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${@:2}"
+}
+
+if [[ $release ]]; then
+	[[ -z $install_dir ]] || die "--release installs nothing"
+	version=$release
+	. .ci/release.sh
+	release
+	exit
+fi
+
 mkdir -p bin
-# Go records git's revision: by it bridge and the like know the programs of their own build. What GOFLAGS says of that
-# does not count.
-go build -trimpath -buildvcs=auto -o bin/ "${args[@]}" -ldflags "-s -w -X $module/internal/plugin.Version=$version$ldflags" "${packages[@]}"
+build bin/ "${packages[@]}"
 
 sizes=()
 for name in "${names[@]}"; do
