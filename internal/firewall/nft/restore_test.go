@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -49,36 +50,42 @@ func TestRestoreByAdd(t *testing.T) {
 	s.Lacks("nft list ruleset", "n/c", "refs_")
 }
 
-// TestPending: what DEL could not remove goes at the next call of any plugin, and
-// DEL reports no error.
+// TestPending: what DEL could not remove goes at the next call of any plugin, also
+// the pod's own: its next DEL, and its next ADD, whose members stay.
 func TestPending(t *testing.T) {
 	s := kerneltest.New(t)
 	k := s.Kernel()
 	gone, there := Masquerade(pod("c1", "10.1.2.3/24")), Masquerade(pod("c2", "10.1.2.4/24"))
 	plan := WithRestore(fact.Plan{there})
-	for _, p := range []fact.Plan{{gone}, plan} {
-		if err := p.Add(k); err != nil {
+	if err := plan.Add(k); err != nil {
+		t.Fatal(err)
+	}
+	for _, next := range []struct {
+		by   string
+		call func() error
+		left bool
+	}{
+		{"another's CHECK", func() error { return plan.Check(k) }, false},
+		{"the pod's DEL", func() error { return WithRestore(fact.Plan{Masquerade(gone.Owner, nil)}).Del(k) }, false},
+		{"the pod's ADD", func() error { return errors.Join(gone.Add(k), plan.Check(k)) }, true},
+	} {
+		if err := gone.Add(k); err != nil {
 			t.Fatal(err)
 		}
-	}
-	r, err := records(KindMasquerade).Read(gone.Owner)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pending(KindMasquerade).Replace(r); err != nil {
-		t.Fatal(err)
-	}
-	if err := records(KindMasquerade).Remove(gone.Owner); err != nil {
-		t.Fatal(err)
-	}
-	if err := plan.Check(k); err != nil {
-		t.Fatal(err)
-	}
-	if text := s.Run("nft list set inet catena masq4"); strings.Contains(text, "n/c1/") || !strings.Contains(text, "n/c2/") {
-		t.Errorf("what was pending is there, or another one's is gone:\n%s", text)
-	}
-	if pending(KindMasquerade).Has(gone.Owner) {
-		t.Error("it is still pending")
+		r, err := records(KindMasquerade).Read(gone.Owner)
+		err = errors.Join(err, pending(KindMasquerade).Replace(r), records(KindMasquerade).Remove(gone.Owner))
+		if err == nil {
+			err = next.call()
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", next.by, err)
+		}
+		if text := s.Run("nft list set inet catena masq4"); strings.Contains(text, "n/c1/") != next.left || !strings.Contains(text, "n/c2/") {
+			t.Errorf("%s: the pod's members are as wanted: %t; or another one's are gone:\n%s", next.by, next.left, text)
+		}
+		if pending(KindMasquerade).Has(gone.Owner) {
+			t.Errorf("%s: it is still pending", next.by)
+		}
 	}
 }
 
