@@ -25,6 +25,7 @@ var faulted = map[string]conf{
 	"ptp":             {"type": "ptp", "ipMasq": true, "ipam": leased},
 	"macvlan":         {"type": "macvlan", "master": "uplink", "ipam": leased},
 	"tap":             {"type": "tap", "ipam": leased},
+	"host-device":     {"type": "host-device", "device": "dev0", "ipam": leased},
 	"loopback":        {"type": "loopback"},
 	"portmap": {"type": "portmap", "runtimeConfig": conf{
 		"portMappings": []conf{{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}}}},

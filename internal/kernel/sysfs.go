@@ -3,10 +3,12 @@ package kernel
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -50,18 +52,92 @@ func ForeignSysfs(l *Link) bool {
 	return err == nil
 }
 
+// SysfsInode is a number of a link's that stays with it wherever it moves and
+// whatever its name, and that no other link of this boot has: the inode of its
+// folder in sysfs. Nobody can choose it, as a pod can choose a name, an alias, an
+// address and an index.
+func (k *Kernel) SysfsInode(s Side, l *Link) (inode uint64, err error) {
+	err = k.inSysfs(s, func(classNet string) error {
+		at, index, err := identify(filepath.Join(classNet, l.Name))
+		if err == nil && index != l.Index {
+			err = fmt.Errorf("link %s: it is another one by now: %w", l.Name, fs.ErrNotExist)
+		}
+		inode = at
+		return err
+	})
+	return inode, err
+}
+
+// LinkOfInode finds the link that has the inode, and looks first at one by name.
+// One that is not there is fs.ErrNotExist.
+func (k *Kernel) LinkOfInode(s Side, inode uint64, name string) (*Link, error) {
+	found := 0
+	err := k.inSysfs(s, func(classNet string) error {
+		if at, index, err := identify(filepath.Join(classNet, name)); err == nil && at == inode {
+			found = index
+			return nil
+		}
+		links, err := os.ReadDir(classNet)
+		for _, l := range links { // those that are none, or have gone, are passed over
+			if at, index, err := identify(filepath.Join(classNet, l.Name())); err == nil && at == inode {
+				found = index
+			}
+		}
+		return err
+	})
+	if err == nil && found == 0 {
+		err = fmt.Errorf("link %s: there is none: %w", name, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return k.LinkAt(s, found)
+}
+
+// inSysfs gives the folder of a side's links in a sysfs of its own: what is at /sys
+// may be anything.
+func (k *Kernel) inSysfs(s Side, look func(classNet string) error) error {
+	return k.Do(s, func() error {
+		root, done, err := OwnSysfs()
+		if err != nil {
+			return err
+		}
+		defer done()
+		return look(filepath.Join(root, "class/net"))
+	})
+}
+
+// identify reads both numbers from one open folder, so that they are of one link,
+// whatever a pod renames meanwhile.
+func identify(path string) (inode uint64, index int, err error) {
+	folder, err := os.OpenRoot(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer folder.Close()
+	st, err := folder.Stat(".")
+	if err != nil {
+		return 0, 0, err
+	}
+	text, err := folder.ReadFile("ifindex")
+	if err == nil {
+		index, err = strconv.Atoi(string(bytes.TrimSpace(text)))
+	}
+	return st.Sys().(*syscall.Stat_t).Ino, index, err
+}
+
 // ownSysfs mounts a sysfs of this namespace and gives its root, which is nowhere
 // in the tree of files.
 func ownSysfs() (int, error) {
-	fs, err := retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
+	open, err := retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
 	if err != nil {
 		return -1, fmt.Errorf("fsopen: %w", err)
 	}
-	defer unix.Close(fs)
-	if err := retry.Do(func() error { return unix.FsconfigCreate(fs) }); err != nil {
+	defer unix.Close(open)
+	if err := retry.Do(func() error { return unix.FsconfigCreate(open) }); err != nil {
 		return -1, fmt.Errorf("fsconfig: %w", err)
 	}
-	root, err := retry.Call(func() (int, error) { return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
+	root, err := retry.Call(func() (int, error) { return unix.Fsmount(open, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
 	if err != nil {
 		return -1, fmt.Errorf("fsmount: %w", err)
 	}

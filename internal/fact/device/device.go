@@ -135,7 +135,7 @@ func (d Device) byAlias(k *kernel.Kernel) error {
 // claimed reports whether a record says that a link of the pod is somebody's.
 func claimed(k *kernel.Kernel, l *kernel.Link) bool {
 	list, _, _ := records.All()
-	return slices.ContainsFunc(list, func(r record) bool { return r.PodID.Is(k.PodID()) && r.same(l) })
+	return slices.ContainsFunc(list, func(r record) bool { return r.PodID.Is(k.PodID()) && r.is(k, kernel.Pod, l) })
 }
 
 // Check looks for the device in the pod.
@@ -159,7 +159,7 @@ func (d Device) Check(k *kernel.Kernel) error {
 		mac = d.MAC.String()
 	}
 	switch {
-	case !r.same(l):
+	case !r.is(k, kernel.Pod, l):
 		return fmt.Errorf("%s in the pod is another device than the host's %s", l.Name, r.Name)
 	case l.MAC.String() != mac:
 		return fmt.Errorf("its mac is %v, not %s", l.MAC, mac)

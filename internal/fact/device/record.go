@@ -36,6 +36,10 @@ type record struct {
 	// Master is the name of the bridge or bond that the link was a port of. The
 	// kernel takes it out when it moves.
 	Master string `json:"master,omitempty"`
+	// Inode tells the link from every other, 0 where there is no sysfs to say it.
+	Inode uint64 `json:"inode,omitempty"`
+	// Tried says that a DEL could not make the device again what it was.
+	Tried bool `json:"tried,omitempty"`
 	// Hardware is the folder below /sys/devices of the device, if it is one.
 	Hardware  string      `json:"hardware,omitempty"`
 	Addresses []addr.Kept `json:"addresses,omitempty"`
@@ -66,6 +70,7 @@ func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record
 	var herr, aerr error
 	r.Hardware, herr = hardware(l)
 	r.Addresses, aerr = addr.Keep(k, l)
+	r.Inode, _ = k.SysfsInode(kernel.Host, l)
 	return r, errors.Join(herr, aerr)
 }
 
@@ -91,7 +96,18 @@ func (r record) busy() error {
 	return cni.Hint(err, fmt.Sprintf("its network namespace is %s; a device comes home when the container is detached (DEL)", r.Netns))
 }
 
-// same reports whether a link is the device that was written down.
+// is reports whether a link of a side is the device that was written down. A pod
+// that makes another one in its place, with all that a link can be given, is not
+// believed; where there is no sysfs to tell, what it can be given has to do.
+func (r record) is(k *kernel.Kernel, side kernel.Side, l *kernel.Link) bool {
+	if r.Inode == 0 {
+		return r.same(l)
+	}
+	inode, err := k.SysfsInode(side, l)
+	return err == nil && inode == r.Inode
+}
+
+// same is is by what the link has.
 func (r record) same(l *kernel.Link) bool {
 	switch {
 	case l.Kind != r.Kind, l.Flags&unix.IFF_LOOPBACK != 0:

@@ -41,10 +41,14 @@ func (r record) returnToHost(k *kernel.Kernel) error {
 		return err
 	}
 	moved, err := r.moveToHost(view, side, l)
-	if moved {
-		err = errors.Join(err, records.Remove(r.Owner))
+	switch known := cni.IsTaken(err) || errors.Is(err, fs.ErrNotExist); {
+	case !moved:
+		return err
+	case err == nil, known, r.Tried:
+		return errors.Join(err, records.Remove(r.Owner))
 	}
-	return err
+	r.Tried = true // the next DEL tries once more
+	return errors.Join(err, records.Replace(r))
 }
 
 // pod opens the namespace that the device went to, and gives nil where that is
@@ -67,9 +71,12 @@ func (r record) pod(k *kernel.Kernel) *kernel.Kernel {
 	return other
 }
 
-// find looks for the device on one side: under the names that it should have,
-// then among all links.
+// find looks for the device on one side: by its inode, or where that is not known
+// under the names that it should have, then among all links.
 func (r record) find(k *kernel.Kernel, side kernel.Side, names ...string) (*kernel.Link, error) {
+	if r.Inode != 0 {
+		return k.LinkOfInode(side, r.Inode, names[0])
+	}
 	for _, n := range names {
 		l, err := k.Link(side, n)
 		if err == nil && r.same(l) {
@@ -183,6 +190,9 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 	l, err := k.Link(kernel.Host, own)
 	if err != nil {
 		return err
+	}
+	if r.Inode != 0 && !r.is(k, kernel.Host, l) {
+		return errors.New("it is another link, which was put in its place just now")
 	}
 	var errs []error
 	var attrs []*nl.RtAttr

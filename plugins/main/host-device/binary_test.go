@@ -197,6 +197,38 @@ func (w world) del(t *testing.T, c kerneltest.Call) {
 	}
 }
 
+// TestDecoy: what a pod puts in the device's place, with all that a link can be
+// given, stays where it is. The device comes home if it is there.
+func TestDecoy(t *testing.T) {
+	const decoy = "; pod ip link add eth0 $index address 02:00:00:00:00:aa mtu 1450 type veth peer name x; pod ip link set eth0 alias up0; pod ip link set eth0 up"
+	for _, row := range []struct {
+		name, away string
+		home       bool
+	}{
+		{"instead", "pod ip link del eth0", false},
+		{"beside", "pod ip link set eth0 down; pod ip link set eth0 name real; index=", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Must(w.call("ADD", ""))
+			w.Run("index=\"index $(pod ip -o link show eth0 | sed 's/:.*//')\"; " + row.away + decoy)
+			decoys := w.Run("pod ip -o link show type veth | grep -v real")
+			check := w.call("CHECK", `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:aa","sandbox":"`+w.Pod+`"}]}`)
+			w.Refuses(check, 104, "eth0 in the pod is another device than the host's up0")
+			for range 2 {
+				w.Must(w.call("DEL", ""))
+			}
+			w.Same("the decoy", decoys, w.Run("pod ip -o link show type veth"))
+			if row.home {
+				w.home(t, "DEL")
+			} else if out := w.Run("ip -br link; find /run/catena/device -type f"); strings.Contains(out, "up0") || strings.Contains(out, "device/") {
+				t.Errorf("something was brought home, or is to be:\n%s", out)
+			}
+		})
+	}
+}
+
 // TestNameTaken: the device comes home under another name, once with an error.
 func TestNameTaken(t *testing.T) {
 	t.Parallel()
