@@ -22,7 +22,7 @@ const keptMax = 16 << 20
 
 // KeptOf is empty where nothing is kept.
 func KeptOf(at name.Attachment) (k Kept) {
-	b, err := state.ReadFile(filepath.Join("/var/lib/cni/results", at.Network+"-"+at.ContainerID+"-"+at.IfName), keptMax)
+	b, err := state.ReadTrusted(filepath.Join("/var/lib/cni/results", at.Network+"-"+at.ContainerID+"-"+at.IfName), keptMax)
 	if err != nil || json.Unmarshal(b, &k) != nil {
 		return Kept{}
 	}

@@ -143,22 +143,20 @@ func (p Delegator[C]) del(r *cni.Request) error {
 		return p.detach(r, kept)
 	case err == nil:
 		return nil // of this network nothing was made there
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, delegated.ErrUnreadable):
+	case errors.Is(err, state.ErrDamaged):
+		_ = kept.SetAside(err)
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	nothing := errors.Is(err, fs.ErrNotExist)
 	d, composeErr := p.Compose(r, c)
 	_, err = p.forward(r, cni.Del, d)
-	if err != nil && nothing && (errors.Join(confErr, composeErr) != nil || cni.AsError(err).Code == cni.CodeMissing) {
+	if err != nil && (errors.Join(confErr, composeErr) != nil || cni.AsError(err).Code == cni.CodeMissing) {
 		// Most likely nothing was ever made. An error would come for ever, and would
 		// keep a pod that has nothing from ending.
 		fmt.Fprintf(os.Stderr, "catena %s: %s: nothing is kept of it, and there is nothing to take away: %v\n", p.Name, r.Attachment, err)
 		return nil
 	}
-	if err != nil || nothing {
-		return err
-	}
-	return kept.Remove()
+	return err
 }
 
 func (p Delegator[C]) check(r *cni.Request) error {

@@ -79,12 +79,19 @@ func (r Records[T]) write(write func(string, []byte) error, record T) error {
 	return nil
 }
 
-// ErrDamaged is in the error for a file that is no record.
-var ErrDamaged = errors.New("it is no record of an attachment's")
-
 // Read gives the record of an attachment. The error is fs.ErrNotExist where there
 // is none.
 func (r Records[T]) Read(at name.Attachment) (T, error) { return r.read(r.key(at)) }
+
+// Lift is Read for a DEL, which a damaged record is not to stop for ever: that is
+// set aside, and the error is ErrDamaged.
+func (r Records[T]) Lift(at name.Attachment) (T, error) {
+	record, err := r.Read(at)
+	if errors.Is(err, ErrDamaged) {
+		err = r.Folder.SetAside(r.key(at), err)
+	}
+	return record, err
+}
 
 func (r Records[T]) read(key string) (record T, err error) {
 	content, err := r.Folder.Read(key)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/state"
@@ -71,8 +72,9 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// TestHostileFiles: a pipe, a device by a link, a huge file, another one's record
-// and rubbish in a record's place are said, read no further, and harm no other.
+// TestHostileFiles: a pipe, a device by a link, a huge file, another one's record,
+// another user's file and rubbish in a record's place are said, read no further,
+// and harm no other. DEL gets them out of the way.
 func TestHostileFiles(t *testing.T) {
 	folder := state.Folder(t.TempDir())
 	records := state.Records[lease]{Folder: folder}
@@ -92,13 +94,16 @@ func TestHostileFiles(t *testing.T) {
 		os.WriteFile(path("other"), good, 0o600),
 		os.WriteFile(path("huge"), nil, 0o600),
 		os.Truncate(path("huge"), 8<<30),
+		os.Mkdir(path("folder"), 0o700),
+		syscall.Mknod(path("socket"), syscall.S_IFSOCK|0o600, 0),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range strings.Fields("pipe link empty rubbish other huge") {
-		if l, err := records.Read(at(id)); err == nil || !strings.Contains(err.Error(), path(id)) {
+	hostile := "pipe link empty rubbish other huge folder socket"
+	for _, id := range strings.Fields(hostile) {
+		if l, err := records.Read(at(id)); !errors.Is(err, state.ErrDamaged) || !strings.Contains(err.Error(), path(id)) {
 			t.Errorf("%s: %+v %v", id, l, err)
 		}
 	}
@@ -110,5 +115,41 @@ func TestHostileFiles(t *testing.T) {
 		if b, err := state.ReadFile(path(id), 100); err == nil {
 			t.Errorf("%s: %d bytes are read", id, len(b))
 		}
+	}
+	for _, id := range strings.Fields(hostile) {
+		if _, err := records.Lift(at(id)); !errors.Is(err, state.ErrDamaged) {
+			t.Errorf("%s is lifted: %v", id, err)
+		}
+		if _, err := os.Lstat(filepath.Join(string(folder), ".damaged-"+at(id).Key())); err != nil {
+			t.Errorf("%s is not set aside: %v", id, err)
+		}
+		if _, err := records.Lift(at(id)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is in the way: %v", id, err)
+		}
+	}
+	if l, err := records.Lift(at("good")); err != nil || l.Owner != at("good") {
+		t.Errorf("the good one: %+v %v", l, err)
+	}
+}
+
+// TestAnotherUsersFile is not believed, and can be read all the same. In a user
+// namespace of one user nobody can be given a file, and the machine's are another's.
+func TestAnotherUsersFile(t *testing.T) {
+	folder := state.Folder(t.TempDir())
+	records := state.Records[lease]{Folder: folder}
+	if err := records.Claim(lease{Owner: at("a")}); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(string(folder), at("a").Key())
+	if os.Chown(foreign, os.Getuid()+1, -1) != nil {
+		foreign = "/etc/passwd"
+	} else if _, err := records.Read(at("a")); !errors.Is(err, state.ErrDamaged) || !strings.Contains(err.Error(), "belongs to the user") {
+		t.Errorf("its record is believed: %v", err)
+	}
+	if _, err := state.ReadTrusted(foreign, 1<<20); os.Geteuid() == 0 && !errors.Is(err, state.ErrDamaged) {
+		t.Errorf("%s is believed: %v", foreign, err)
+	}
+	if b, err := state.ReadFile(foreign, 1<<20); err != nil || len(b) == 0 {
+		t.Errorf("%s cannot be read: %v", foreign, err)
 	}
 }

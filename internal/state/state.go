@@ -118,13 +118,14 @@ func (f Folder) making(open func() (*os.File, error)) (*os.File, error) {
 	return file, err
 }
 
-// Read gives a file's content, or fs.ErrNotExist. It follows no link.
+// Read gives a file's content, or fs.ErrNotExist. It follows no link, and believes
+// what ReadTrusted does.
 func (f Folder) Read(key string) ([]byte, error) {
 	path, err := f.path(key)
 	if err != nil {
 		return nil, err
 	}
-	return read(path, sizeMax, unix.O_NOFOLLOW)
+	return read(path, sizeMax, unix.O_NOFOLLOW, true)
 }
 
 // Remove removes a file. One that is not there is success.
@@ -137,6 +138,21 @@ func (f Folder) Remove(key string) error {
 		return err
 	}
 	return nil
+}
+
+// SetAside gives a damaged file a name that no key has, in which it is in nobody's
+// way and can be looked at. It says so on standard error, and returns the damage.
+func (f Folder) SetAside(key string, damage error) error {
+	path, err := f.path(key)
+	if err != nil {
+		return err
+	}
+	aside := filepath.Join(string(f), ".damaged-"+key)
+	if err := os.Rename(path, aside); err != nil {
+		return errors.Join(damage, err)
+	}
+	fmt.Fprintf(os.Stderr, "%v: it is set aside as %s\n", damage, aside)
+	return damage
 }
 
 // Rename gives a file another key, in place of the file that may have it.

@@ -104,13 +104,12 @@ func kindText(l *kernel.Link) string {
 // Del moves the device back to the host. Where it is nowhere, it is success: it was
 // virtual and died with the pod, or was pulled out.
 func (d Device) Del(k *kernel.Kernel) error {
-	r, err := records.Read(d.Owner)
+	r, err := records.Lift(d.Owner)
 	switch {
 	case err == nil:
 		return r.returnToHost(k)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, state.ErrDamaged):
-		// Without a record there is the alias.
-		return errors.Join(d.byAlias(k), records.Remove(d.Owner))
+		return d.byAlias(k) // which without a record there is
 	}
 	return err
 }

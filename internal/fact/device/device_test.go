@@ -138,12 +138,12 @@ func TestUnreadableRecord(t *testing.T) {
 	if err := d.Add(s.Kernel()); err != nil {
 		t.Fatal(err)
 	}
-	file := string(records.Folder) + "/" + owner.Key()
-	s.Run("mv " + file + " /run/aside; mkdir " + file)
+	folder := string(records.Folder)
+	s.Run("mv " + folder + " /run/aside; touch " + folder)
 	if err := d.Del(s.Kernel()); err == nil {
 		t.Error("DEL succeeded without the record")
 	}
-	s.Run("rmdir " + file + "; mv /run/aside " + file)
+	s.Run("rm " + folder + "; mv /run/aside " + folder)
 	if err := d.Del(s.Kernel()); err != nil {
 		t.Error(err)
 	}

@@ -72,7 +72,7 @@ func (b Back) Add(k *kernel.Kernel) error {
 
 // Del removes what the record has. With the link the routes are gone.
 func (b Back) Del(k *kernel.Kernel) error {
-	there, err := backRecords.Read(b.Owner)
+	there, err := backRecords.Lift(b.Owner)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -2,12 +2,15 @@ package sysctl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -22,8 +25,9 @@ func (p Pairs) Order() {
 
 // Now gives the values that keys have in the pod, and those of the keys that
 // change along with them, in the order in which they can be put back. It leaves
-// out keys that can only be written. A key that is not there, or that the pod may
-// not write, is an error.
+// out keys that can only be written, and those without a value. A key that is not
+// there, or that the pod may not write, or whose value cannot be read, is an error:
+// the value would be lost.
 func (p Pairs) Now(k *kernel.Kernel) (now Pairs, err error) {
 	err = k.Do(kernel.Pod, func() error {
 		seen := map[string]bool{}
@@ -32,17 +36,30 @@ func (p Pairs) Now(k *kernel.Kernel) (now Pairs, err error) {
 				return err
 			}
 			for _, key := range append(along(wanted.Key), wanted.Key) {
-				value, err := Read(key)
-				if err == nil && !seen[key] {
-					now = append(now, Pair{key, value})
+				if seen[key] {
+					continue
 				}
 				seen[key] = true
+				value, err := Read(key)
+				switch {
+				case err == nil:
+					now = append(now, Pair{key, value})
+				case !hasNone(key, err):
+					return err
+				}
 			}
 		}
 		return nil
 	})
 	now.Order()
 	return now, err
+}
+
+// hasNone reports whether a key that cannot be read has no value: it is for writing
+// alone, as net/ipv4/route/flush, is a secret that is not set yet, or went with its
+// interface meanwhile.
+func hasNone(key string, err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EIO) && filepath.Base(key) == "stable_secret"
 }
 
 // podMayWrite looks whether a key can be written in the calling thread's network

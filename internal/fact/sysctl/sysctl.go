@@ -97,12 +97,18 @@ func TowardsPods(link string) Setting {
 	return Setting{Side: kernel.Host, Pairs: Pairs{{own + "/accept_ra", "0"}, {own + "/accept_dad", "0"}}, Optional: true}
 }
 
-// path contains a key below /proc/sys.
+// IsNet reports whether a key, written with slashes, is below net: all others are
+// the whole machine's.
+func IsNet(key string) bool {
+	return strings.HasPrefix(key, "net/") && filepath.Clean(key) == key && !strings.ContainsRune(key, 0)
+}
+
+// path contains a key below /proc/sys/net.
 func path(key string) (string, error) {
-	if !filepath.IsLocal(key) {
-		return "", fmt.Errorf("sysctl %q leads out of /proc/sys: %w", key, fs.ErrInvalid)
+	if !IsNet(key) {
+		return "", fmt.Errorf("sysctl %q is not below net: %w", key, fs.ErrInvalid)
 	}
-	return filepath.Join("/proc/sys", key), nil
+	return "/proc/sys/" + key, nil
 }
 
 // Read gives a key's value as the calling thread's namespaces have it, without

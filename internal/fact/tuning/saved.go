@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -102,6 +104,8 @@ func (s Saved) claim(now record) error {
 	}
 	before, rerr := s.read()
 	switch {
+	case rerr != nil && !errors.Is(rerr, state.ErrDamaged):
+		return rerr
 	case rerr == nil && !before.isOf(s.Owner) && kernel.Netns(before.Netns) == before.NetnsID:
 		err = cni.Taken("%s/%s has the former values of %s", s.Folder, s.key(), before.Owner)
 		return cni.Hint(err, "detach (DEL) "+before.Owner+" first")
@@ -122,7 +126,7 @@ func (s Saved) read() (r record, err error) {
 		return r, err
 	}
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s/%s says nothing that can be read: %w", s.Folder, s.key(), err)
+		return r, state.Damaged("%s/%s says nothing that can be read: %v", s.Folder, s.key(), err)
 	}
 	return r, nil
 }
@@ -169,8 +173,10 @@ func (r record) and(now record) record {
 func (s Saved) Del(k *kernel.Kernel) error {
 	before, err := s.read()
 	switch {
+	case errors.Is(err, state.ErrDamaged):
+		_ = s.Folder.SetAside(s.key(), err)
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "%v: it is removed\n", err)
+		return err
 	case !before.isOf(s.Owner):
 		return nil
 	case before.isIn(k, s.Owner.IfName):
@@ -195,10 +201,16 @@ func (r record) isIn(k *kernel.Kernel, link string) bool {
 	return err == nil && k.Owned(l)
 }
 
+// putBack leaves out what is not there any more, and what will never be taken: that
+// would keep the pod from ending for ever.
 func (r record) putBack(k *kernel.Kernel, link string) error {
 	var errs []error
 	try := func(err error) {
-		if !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrInvalid), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE), errors.Is(err, unix.EOPNOTSUPP):
+			fmt.Fprintf(os.Stderr, "a former value of %s cannot be put back: %v\n", link, err)
+		default:
 			errs = append(errs, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -53,12 +54,14 @@ func (s Source) Add(k *kernel.Kernel) error {
 
 // Del ends the bindings that no other attachment has. A firewalld that does not
 // run has none.
-func (s Source) Del(*kernel.Kernel) error {
-	r, err := records.Read(s.Owner)
-	if errors.Is(err, fs.ErrNotExist) {
+func (s Source) Del(k *kernel.Kernel) error {
+	r, err := records.Lift(s.Owner)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, state.ErrDamaged):
+		r = s.record(k) // what this call knows of
+	case err != nil:
 		return err
 	}
 	err = withDaemon(func(d daemon) error { return errors.Join(r.unbind(d), d.restore(r.Zone)) })

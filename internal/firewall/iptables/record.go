@@ -3,6 +3,7 @@ package iptables
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -118,8 +119,8 @@ func attach(k *kernel.Kernel, kind string, owner name.Attachment, want func(othe
 // detach is the Del of every fact: it removes what there is, if there is a record
 // or one of the chains.
 func detach(kind string, owner name.Attachment, remove func() error, chains ...chain) error {
-	needed := records(kind).Has(owner)
-	var err error
+	_, none := records(kind).Lift(owner)
+	needed, err := !errors.Is(none, fs.ErrNotExist), error(nil)
 	if !needed && len(chains) > 0 {
 		needed, err = wherever(chains[0].table, some(chains...), nil)
 	}
@@ -147,7 +148,7 @@ func locked(change func() error) error {
 	if err := os.MkdirAll(string(folder), 0o700); err != nil {
 		return err
 	}
-	f, err := os.Open(string(folder))
+	f, err := os.OpenFile(string(folder), unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}

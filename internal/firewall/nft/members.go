@@ -9,6 +9,7 @@ import (
 
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -109,14 +110,16 @@ func (m Members) Add(k *kernel.Kernel) error {
 // the attachment's. Where nftables cannot do it now, the record becomes a pending
 // one for the next call of any plugin, and the DEL goes on.
 func (m Members) Del(*kernel.Kernel) error {
-	r, err := records(m.Kind).Read(m.Owner)
-	if errors.Is(err, fs.ErrNotExist) {
+	r, err := records(m.Kind).Lift(m.Owner)
+	switch {
+	case err == nil:
+		return r.discard()
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case errors.Is(err, state.ErrDamaged):
+		return m.record().discard() // what this call knows of
 	}
-	if err != nil {
-		return err
-	}
-	return r.discard()
+	return err
 }
 
 // Check looks whether every member is there, is the attachment's, and leads

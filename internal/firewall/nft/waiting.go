@@ -53,7 +53,7 @@ func (l *lock) take(how int) (err error) {
 		return nil
 	}
 	if !l.held() {
-		l.folder, err = os.Open(string(recordFolder))
+		l.folder, err = os.OpenFile(string(recordFolder), unix.O_DIRECTORY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}

@@ -116,7 +116,7 @@ func (f *folder) uncached(owner Owner) bool {
 // cachedGone reports whether the attachment that a file of libcni's cache
 // describes had a network namespace that is gone.
 func cachedGone(path string) bool {
-	text, err := state.ReadFile(path, cachedMax)
+	text, err := state.ReadTrusted(path, cachedMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true
 	}

@@ -106,7 +106,7 @@ func TestUnreadable(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := Find(f, at("a", "eth0"))
-		if !errors.Is(err, ErrUnreadable) || r.File() != string(f)+"/a" {
+		if !errors.Is(err, state.ErrDamaged) || r.File() != string(f)+"/a" {
 			t.Errorf("%s: %v %s", content, err, r.File())
 		}
 		if stale, err := Stale(f, "n", nil); len(stale) != 0 || err != nil {

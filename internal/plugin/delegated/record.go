@@ -66,9 +66,6 @@ type Record struct {
 	content []byte
 }
 
-// ErrUnreadable is the error for a file that says nothing.
-var ErrUnreadable = errors.New("it is no configuration of a plugin")
-
 func keyOf(at name.Attachment) string {
 	if at.IfName == usual {
 		return at.ContainerID
@@ -78,12 +75,12 @@ func keyOf(at name.Attachment) string {
 
 // Find reads what is kept of an attachment, or os.ErrNotExist. What is kept
 // under the attachment's file name may be of another network: then it is that
-// one's Owner that the record has. It names its file also beside ErrUnreadable.
+// one's Owner that the record has. It names its file also beside state.ErrDamaged.
 func Find(folder state.Folder, at name.Attachment) (Record, error) {
 	r, err := read(folder, keyOf(at))
 	if errors.Is(err, fs.ErrNotExist) && at.IfName != usual {
 		r, err = read(folder, at.ContainerID)
-		if err == nil && !r.foreign || errors.Is(err, ErrUnreadable) {
+		if err == nil && !r.foreign || errors.Is(err, state.ErrDamaged) {
 			return Record{}, fs.ErrNotExist // that one is eth0's
 		}
 	}
@@ -103,12 +100,12 @@ func read(folder state.Folder, key string) (r Record, err error) {
 		return r, err
 	}
 	if json.Unmarshal(r.content, &r.Conf) != nil {
-		return r, fmt.Errorf("%s: %w", r.File(), ErrUnreadable)
+		return r, r.damaged()
 	}
 	network, nameErr := r.Conf.text("name")
 	plugin, typeErr := r.Conf.Type()
 	if nameErr != nil || typeErr != nil || network == "" || plugin == "" {
-		return r, fmt.Errorf("%s: %w", r.File(), ErrUnreadable)
+		return r, r.damaged()
 	}
 	container, _, _ := strings.Cut(key, ":")
 	r.Owner = name.Attachment{Network: network, ContainerID: container, IfName: usual}
@@ -117,7 +114,7 @@ func read(folder state.Folder, key string) (r Record, err error) {
 	if marked {
 		var o owner
 		if json.Unmarshal(text, &o) != nil || keyOf(o.Attachment) != key {
-			return r, fmt.Errorf("%s: %w", r.File(), ErrUnreadable)
+			return r, r.damaged()
 		}
 		delete(r.Conf, mark)
 		r.Owner = o.Attachment
@@ -127,6 +124,13 @@ func read(folder state.Folder, key string) (r Record, err error) {
 	}
 	return r, nil
 }
+
+func (r Record) damaged() error {
+	return state.Damaged("%s: it is no configuration of a plugin", r.File())
+}
+
+// SetAside takes a damaged record out of the way.
+func (r Record) SetAside(damage error) error { return r.folder.SetAside(r.key, damage) }
 
 // File is the path of the file that an attachment has in a folder.
 func File(folder state.Folder, at name.Attachment) string {

@@ -16,7 +16,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "no lease", Setup: "rm " + subnetEnv, Code: 11, Words: "flanneld has not written its lease yet|" + subnetEnv},
 			{Name: "no lease elsewhere", Conf: `,"subnetFile":"/run/else"`, Code: 11, Words: "/run/else"},
 			{Name: "torn lease", Setup: "echo FLANNEL_SUBNET > " + subnetEnv, Code: 11, Words: "line 1|FLANNEL_MTU is missing"},
-			{Name: "a folder for a lease", Conf: `,"subnetFile":"/run"`, Code: 11, Words: "/run is no file"},
+			{Name: "a folder for a lease", Conf: `,"subnetFile":"/run"`, Code: 11, Words: "/run is no plain file"},
 			{Name: "subnetFile", Conf: `,"subnetFile":"x"`, Code: 7, Words: `subnetFile is "x"`},
 			{Name: "dataDir", Conf: `,"dataDir":"../x"`, Code: 7, Words: `dataDir is "../x"`},
 			{Name: "dataDir that takes no files", Conf: `,"dataDir":"/proc/sys/x"`, Code: 102, Words: "keep what n/c1/eth0 is made with|/proc/sys/x"},

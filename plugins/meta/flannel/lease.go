@@ -3,15 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // lease is what flanneld says of the node in its subnet file.
@@ -28,7 +27,7 @@ const leaseMax = 64 << 10
 
 // readLease reads the subnet file.
 func readLease(path string) (lease, error) {
-	text, err := readBounded(path)
+	text, err := state.ReadTrusted(path, leaseMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("flanneld has not written its lease yet: %w", err)
 		return lease{}, cni.Hint(err, "look whether flanneld runs on this node and what it says: kubectl -n kube-flannel get pods -o wide, and kubectl logs of the node's one, "+
@@ -43,23 +42,6 @@ func readLease(path string) (lease, error) {
 		err = cni.Hint(err, "flanneld writes the file when it starts: compare it with flanneld's version and options, and restart flanneld")
 	}
 	return l, err
-}
-
-func readBounded(path string) ([]byte, error) {
-	// Opening a pipe would wait for its writer.
-	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, leaseMax+1))
-	if len(text) > leaseMax {
-		err = fmt.Errorf("%s has more than %d bytes", path, leaseMax)
-	}
-	return text, err
 }
 
 // setting is the value of a key and the line that it stands in. A shell reads

@@ -5,21 +5,24 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // allowlistFile is where an administrator says which settings may be changed.
 const allowlistFile = "/etc/cni/tuning/allowlist.conf"
 
+// allowlistMax is many times what a list has, in bytes.
+const allowlistMax = 1 << 20
+
 // allowlist reads the file: a regular expression a line. Where there is none,
 // everything below net is allowed; an empty one allows nothing.
 func allowlist() (allowed []*regexp.Regexp, exists bool, err error) {
-	text, err := os.ReadFile(allowlistFile)
+	text, err := state.ReadTrusted(allowlistFile, allowlistMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}

@@ -138,7 +138,7 @@ func path(key, ifname string) (string, error) {
 	if ifname != "" { // as it is for STATUS and GC
 		file = strings.Replace(file, "IFNAME", ifname, 1)
 	}
-	if !strings.HasPrefix(file, "net/") || filepath.Clean(file) != file || !filepath.IsLocal(file) || strings.ContainsRune(file, 0) {
+	if !sysctl.IsNet(file) {
 		return "", fmt.Errorf("sysctl %q is not below net: only the network's settings are the pod's own", key)
 	}
 	return file, nil
