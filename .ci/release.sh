@@ -20,7 +20,7 @@ release() {
 	containerfile >"$out/image/Containerfile"
 	for arch in $ARCHES; do
 		archive=cni-plugins-linux-$arch-$version.tgz
-		tree=$out/image/$arch
+		tree=$out/image/linux-$arch
 		mkdir -p "$tree/opt/cni/bin"
 		GOARCH=$arch build "$tree/opt/cni/bin/" "${packages[@]}"
 		GOARCH=$arch build "$tree/install" ./plugins/tool/install
@@ -61,7 +61,7 @@ FROM scratch
 ARG TARGETARCH
 LABEL org.opencontainers.image.title="catena" org.opencontainers.image.version="$version" org.opencontainers.image.licenses="Apache-2.0" \\
 	org.opencontainers.image.source="https://$module" org.opencontainers.image.revision="$(git rev-parse HEAD)"
-COPY \${TARGETARCH}/ /
+COPY linux-\${TARGETARCH}/ /
 ENTRYPOINT ["/install"]
 TEXT
 }

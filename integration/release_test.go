@@ -74,9 +74,15 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the plugin says %q", out)
 	}
 	if got := run(t, one, "sh", "-c", "cd image && find . -type f | LC_ALL=C sort | xargs"); got !=
-		"./Containerfile ./amd64/LICENSE ./amd64/install ./amd64/opt/cni/bin/alpha ./amd64/opt/cni/bin/beta ./arm/LICENSE ./arm/install ./arm/opt/cni/bin/alpha ./arm/opt/cni/bin/beta\n" {
+		"./Containerfile ./linux-amd64/LICENSE ./linux-amd64/install ./linux-amd64/opt/cni/bin/alpha ./linux-amd64/opt/cni/bin/beta ./linux-arm/LICENSE ./linux-arm/install ./linux-arm/opt/cni/bin/alpha ./linux-arm/opt/cni/bin/beta\n" {
 		t.Errorf("of the image there are %s", got)
 	}
+	store := t.TempDir()
+	podman := []string{"--root", store + "/root", "--runroot", store + "/run", "--tmpdir", store + "/tmp", "--storage-driver", "vfs"}
+	run(t, one, "podman", append(podman, "build", "-q", "--platform", "linux/amd64", "-t", "localhost/catena", "image")...)
+	mounted := strings.TrimSpace(run(t, one, "podman", append(podman, "image", "mount", "localhost/catena")...))
+	run(t, one, "diff", "-r", "image/linux-amd64", mounted)
+	run(t, one, "podman", append(podman, "image", "unmount", "localhost/catena")...)
 	madeOf(t, filepath.Join(one, archive+".spdx.json"), bin)
 }
 
