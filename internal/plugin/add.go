@@ -12,7 +12,7 @@ import (
 )
 
 func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
-	call, c, err := p.read(r)
+	call, c, err := p.Read(r)
 	if err != nil {
 		return nil, nil, err
 	}

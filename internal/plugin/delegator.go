@@ -37,7 +37,8 @@ func (p Delegator[C]) title() string   { return p.Name }
 func (p Delegator[C]) shapes() []any   { return []any{new(C)} }
 func (p Delegator[C]) needsName() bool { return true }
 
-func (p Delegator[C]) read(r *cni.Request) (c C, err error) {
+// Read is as a Plugin's.
+func (p Delegator[C]) Read(r *cni.Request) (c C, err error) {
 	_, err = r.PrevResult()
 	err = errors.Join(err, r.Doc.Read(&c))
 	if err == nil && p.Validate != nil {
@@ -50,7 +51,7 @@ func (p Delegator[C]) read(r *cni.Request) (c C, err error) {
 // compose is for the verbs that need the whole of it. The code is for what the
 // host has not.
 func (p Delegator[C]) compose(r *cni.Request, code uint) (c C, d delegated.Conf, err error) {
-	if c, err = p.read(r); err != nil {
+	if c, err = p.Read(r); err != nil {
 		return c, nil, err
 	}
 	d, err = p.Compose(r, c)
@@ -136,7 +137,7 @@ func (p Delegator[C]) detach(r *cni.Request, kept delegated.Record) error {
 
 func (p Delegator[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
-	c, confErr := p.read(r)
+	c, confErr := p.Read(r)
 	kept, err := delegated.Find(p.Folder(c), r.Attachment)
 	switch {
 	case err == nil && kept.Owner == r.Attachment:
@@ -160,7 +161,7 @@ func (p Delegator[C]) del(r *cni.Request) error {
 }
 
 func (p Delegator[C]) check(r *cni.Request) error {
-	c, err := p.read(r)
+	c, err := p.Read(r)
 	if err != nil {
 		return err
 	}
@@ -183,7 +184,7 @@ func (p Delegator[C]) check(r *cni.Request) error {
 // with what it was made with, and then asks the other plugin to do the same: it
 // may know of more.
 func (p Delegator[C]) gc(r *cni.Request) error {
-	c, _ := p.read(r)
+	c, _ := p.Read(r)
 	valid, given := r.ValidAttachments()
 	stale, err := delegated.Stale(p.Folder(c), r.Network, valid)
 	if !given {

@@ -37,7 +37,7 @@ func (gc GC) Keeps(comment string) bool {
 // namespace that a record names, or else by the one that libcni remembers. What
 // upstream's plugins have left does not say that, and stays.
 func (p Plugin[C]) gc(r *cni.Request) error {
-	_, c, _ := p.read(r)
+	_, c, _ := p.Read(r)
 	k, err := kernel.Open("")
 	if err != nil {
 		return err

@@ -90,8 +90,9 @@ func (p Plugin[C]) shapes() []any { return []any{new(C)} }
 
 func (p Plugin[C]) needsName() bool { return !p.AllowNoName }
 
-// read decodes and validates the plugin's own configuration.
-func (p Plugin[C]) read(r *cni.Request) (call Call, c C, err error) {
+// Read decodes and validates the plugin's own configuration. What it could read it
+// gives beside an error, for a DEL.
+func (p Plugin[C]) Read(r *cni.Request) (call Call, c C, err error) {
 	call = Call{Attachment: r.Attachment, Netns: r.Netns, Result: cni.NewResult(), IPAM: r.Conf.IPAM.Type}
 	call.Args, err = cni.ParseArgs(r.Args, p.Args...)
 	if p.Args == nil {

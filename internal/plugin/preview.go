@@ -18,7 +18,7 @@ func (p Plugin[C]) preview(r *cni.Request) (*cni.Result, error) {
 }
 
 func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
-	call, c, err := p.read(r)
+	call, c, err := p.Read(r)
 	if err != nil {
 		return call, c, err
 	}

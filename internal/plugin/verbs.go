@@ -13,7 +13,7 @@ import (
 
 func (p Plugin[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
-	call, c, _ := p.read(r)
+	call, c, _ := p.Read(r)
 	k := p.openForDel(r.Netns)
 	defer k.Close()
 	call.evidence(r).Verify(k)
@@ -36,7 +36,7 @@ func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
 }
 
 func (p Plugin[C]) check(r *cni.Request) error {
-	call, c, err := p.read(r)
+	call, c, err := p.Read(r)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (p Plugin[C]) asReported(k *kernel.Kernel, call Call) error {
 }
 
 func (p Plugin[C]) status(r *cni.Request) error {
-	_, c, err := p.read(r)
+	_, c, err := p.Read(r)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 // TestBadInput: a clear error before the daemon is asked.
@@ -30,3 +31,6 @@ func TestBadInput(t *testing.T) {
 		},
 	}.Run(t)
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.FuzzIPAM(f, dhcp) }

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/ipam/hostlocal"
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
@@ -44,3 +46,6 @@ func TestProgram(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.FuzzIPAM(f, hostlocal.Plugin) }

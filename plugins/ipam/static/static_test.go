@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/catena-cni/catena/internal/ipam/static"
 	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
@@ -156,3 +158,6 @@ func TestVerbs(t *testing.T) {
 	s.Refuses(kerneltest.Call{Bin: bin, Plugin: "static", Verb: "STATUS", Conf: conf("1.1.0", `"addresses":[{"address":"junk"}]`, "")}, 7, "junk")
 	s.Same("an attachment's life", before, s.Text())
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.FuzzIPAM(f, static.Plugin) }

@@ -134,3 +134,6 @@ func TestVLANs(t *testing.T) {
 		})
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, bridge) }

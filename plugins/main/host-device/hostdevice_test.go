@@ -41,3 +41,6 @@ func TestLaws(t *testing.T) {
 		Undo:  append(kerneltest.UndoInterface(), kerneltest.Undo{Fact: `^link`, Command: "pod ip link set eth0 address 02:00:00:00:00:ab"}),
 	})
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, hostDevice) }

@@ -75,3 +75,6 @@ func TestBehindAsUpstream(t *testing.T) {
 		t.Errorf("upstream's:\n%s\nours:\n%s", results[0], results[1])
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, ipvlan) }

@@ -27,3 +27,6 @@ func TestLaws(t *testing.T) {
 		Undo:  append(kerneltest.UndoInterface(), kerneltest.Undo{Fact: `^link`, Command: "pod ip link set eth0 type macvlan mode private"}),
 	})
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, macvlan) }

@@ -87,3 +87,6 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, tap) }

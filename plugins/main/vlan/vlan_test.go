@@ -27,3 +27,6 @@ func TestLaws(t *testing.T) {
 		Undo:  append(kerneltest.UndoInterface(), kerneltest.Undo{Fact: `^link`, Command: "pod ip link del eth0; pod ip link add eth0 type veth peer name other"}),
 	})
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, vlan) }

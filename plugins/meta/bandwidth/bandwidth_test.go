@@ -103,3 +103,6 @@ func laws(t *testing.T, c Conf, undo []kerneltest.Undo, needs ...string) {
 		Plan: planOf(t, "c1", c), Other: planOf(t, "c0", c), Setup: setup, Look: look, Undo: undo, Needs: append(needs, "shaping"),
 	})
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, bandwidth) }

@@ -277,3 +277,6 @@ func TestUpstream(t *testing.T) {
 		})
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, firewall) }

@@ -12,6 +12,7 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/delegated"
+	"github.com/catena-cni/catena/internal/plugintest"
 )
 
 const dual = classic + "FLANNEL_IPV6_NETWORK=fd00:42::/56\nFLANNEL_IPV6_SUBNET=fd00:42:0:1::1/64\n"
@@ -96,3 +97,6 @@ func TestHolds(t *testing.T) {
 		}
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.FuzzDelegator(f, flannel) }

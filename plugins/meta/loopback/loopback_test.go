@@ -118,3 +118,6 @@ func TestForeignInterfaces(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, loopback) }

@@ -377,3 +377,6 @@ func TestProfiles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, portmap) }

@@ -255,3 +255,6 @@ func TestGuard(t *testing.T) {
 	bridge.Verb = "DEL"
 	s.Must(bridge)
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, tuningPlugin) }

@@ -44,3 +44,6 @@ func TestLaws(t *testing.T) {
 		})
 	}
 }
+
+// FuzzConf: any configuration is read well, or refused well.
+func FuzzConf(f *testing.F) { plugintest.Fuzz(f, vrf) }
