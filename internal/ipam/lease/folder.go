@@ -76,6 +76,9 @@ type folder struct {
 // acquire waits for the folder's lock, which close gives back. In mode existing
 // it returns nil when there is no folder.
 func (s *Store) acquire(m mode) (*folder, error) {
+	if err := s.contained(); err != nil {
+		return nil, err
+	}
 	if m == making {
 		if err := os.MkdirAll(s.path, 0o700); err != nil {
 			return nil, fmt.Errorf("make the folder %s: %w", s.path, err)
@@ -98,6 +101,15 @@ func (s *Store) acquire(m mode) (*folder, error) {
 	}
 	f.openIndex()
 	return f, nil
+}
+
+// contained refuses a link in the place of the network's folder: what it leads to
+// is nobody's here.
+func (s *Store) contained() error {
+	if st, err := os.Lstat(s.path); err == nil && !st.IsDir() {
+		return fmt.Errorf("%s is no folder, and a link to one is not followed", s.path)
+	}
+	return nil
 }
 
 func (s *Store) openLock(m mode) (*os.File, error) {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,5 +142,23 @@ func TestIndexThatIsALink(t *testing.T) {
 		if st, err := os.Lstat(filepath.Join(folder, indexDir)); err != nil || st.Mode().Type() != fs.ModeSymlink {
 			t.Errorf("the link became %v, %v", st, err)
 		}
+	}
+}
+
+// TestNetworkThatIsALink: the folder that it leads to is nobody's here.
+func TestNetworkThatIsALink(t *testing.T) {
+	t.Parallel()
+	ranges, dir, other := sets(t, "10.0.0.0/24"), t.TempDir(), t.TempDir()
+	s, folder := networkIn(t, dir)
+	write(t, filepath.Join(other, "10.0.0.2"), "a\r\neth0")
+	must(t, os.Symlink(other, folder))
+	_, add := s.Add(Request{Owner: own("b"), Netns: "/proc/self/ns/net", Sets: ranges})
+	for verb, err := range map[string]error{"ADD": add, "DEL": s.Del(own("a")), "GC": s.GC(nil), "CHECK": s.Check(own("a"), nil), "STATUS": s.Status(ranges)} {
+		if err == nil || !strings.Contains(err.Error(), folder+" is no folder") {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+	if entries, err := os.ReadDir(other); err != nil || len(entries) != 1 {
+		t.Errorf("the folder behind the link has %v", entries)
 	}
 }
