@@ -17,6 +17,8 @@ type conf map[string]any
 
 var leased = conf{"type": "host-local", "subnet": "10.1.0.0/24", "routes": []conf{{"dst": "0.0.0.0/0"}}}
 
+var plain = conf{"type": "ptp", "ipam": leased}
+
 // faulted are configurations of the plugins that speak to the kernel; those that have no ipam are behind ptp.
 var faulted = map[string]conf{
 	"bridge":          {"type": "bridge", "bridge": "br0", "isGateway": true, "ipMasq": true, "ipam": leased},
@@ -63,6 +65,9 @@ func (p *patient) call(verb string, c conf, prev any, fault string) (result any,
 	whole["cniVersion"], whole["name"] = "1.0.0", "n"
 	if prev != nil {
 		whole["prevResult"] = prev
+	}
+	if verb == "GC" {
+		whole["cniVersion"], whole["cni.dev/valid-attachments"] = "1.1.0", []conf{}
 	}
 	text, err := json.Marshal(whole)
 	must(p.t, err)
@@ -111,7 +116,7 @@ func TestLostAnswer(t *testing.T) {
 			_, first := c["ipam"]
 			if !first && name != "loopback" {
 				var err error
-				prev, _, err = p.call("ADD", conf{"type": "ptp", "ipam": leased}, nil, "")
+				prev, _, err = p.call("ADD", plain, nil, "")
 				must(t, err)
 			}
 			// Once before, for what pods share.
@@ -152,6 +157,44 @@ func TestLostAnswer(t *testing.T) {
 				p.left("DEL after one with "+lost, err)
 			}
 			t.Logf("DEL had %d answers", answers-1)
+		})
+	}
+}
+
+// TestKilledInADD: whichever of its messages an ADD is killed before, what it has made on the host goes with a GC that
+// knows nothing of the pod, and what it has made at all with a DEL.
+func TestKilledInADD(t *testing.T) {
+	// Nothing but the link says whose it is: no masquerading, no guard.
+	for name, c := range map[string]conf{"bridge": {"type": "bridge", "bridge": "br0", "ipam": leased}, "ptp": plain, "bandwidth": faulted["bandwidth"]} {
+		t.Run(name, func(t *testing.T) {
+			p := newPatient(t)
+			var prev any
+			if name == "bandwidth" {
+				prev, _, _ = p.call("ADD", plain, nil, "")
+			}
+			result, _, err := p.call("ADD", c, prev, "")
+			must(t, err)
+			_, _, err = p.call("DEL", c, result, "")
+			must(t, err)
+			p.before = p.text()
+			for _, verb := range []string{"GC", "DEL"} {
+				n := 1
+				for ; ; n++ {
+					moment := fmt.Sprintf("sendto:signal=KILL:when=%d", n)
+					_, _, err := p.call("ADD", c, prev, moment)
+					_, _, gerr := p.call(verb, c, prev, "")
+					must(t, gerr)
+					p.left(verb+" after an ADD with "+moment, err)
+					if err == nil {
+						_, _, err = p.call("DEL", c, prev, "")
+						must(t, err)
+						break
+					}
+				}
+				if n < 5 {
+					t.Errorf("ADD was killed at %d messages", n-1)
+				}
+			}
 		})
 	}
 }

@@ -1,10 +1,13 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"net"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // MTU is a link's MTU, for SetLink and Execute; 0 is no attribute.
@@ -28,6 +31,25 @@ func Name(name string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFNAME, nl.Zer
 
 // Alias is a link's alias. An empty one is none.
 func Alias(alias string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)) }
+
+// Group is the number of a link's group.
+func Group(number uint32) *nl.RtAttr {
+	return nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(number))
+}
+
+// Newborn is the group that a link of the host's is made in. The kernel takes no
+// alias with a new link. An ADD that is killed before the message that has it leaves
+// a link that is in the network's group still, for GC.
+func Newborn(network string) uint32 {
+	h := name.Hash("newborn\x00" + network)
+	return groups | binary.BigEndian.Uint32(h[:])
+}
+
+// groups have this bit: people number theirs from 0 on.
+const groups = 1 << 31
+
+// Grown is the alias of a link that was made as Newborn, and the end of that.
+func Grown(alias string) []*nl.RtAttr { return []*nl.RtAttr{Alias(alias), Group(0)} }
 
 // Master is the index of a link's master, 0 for none.
 func Master(index int) *nl.RtAttr {

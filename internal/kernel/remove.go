@@ -30,8 +30,8 @@ func gone(err error) error {
 // call asks for. What is not there is success. Calls of RemoveLink at the same
 // time wait together too, as the kernel's lock is free by then.
 func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
-	// People number groups from 0 on. A group of a call that died does no harm.
-	group, members := 1<<31|uint32(time.Now().UnixNano()), 0
+	// A group of a call that died does no harm.
+	group, members := groups|uint32(time.Now().UnixNano()), 0
 	for _, l := range links {
 		k.Invalidate(s, l.Name)
 		err := k.ask(s, func(h *netlink.Handle) error { return h.LinkSetGroup(l.Typed, int(group)) })
@@ -45,9 +45,17 @@ func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
 	if members == 0 {
 		return nil
 	}
+	return k.removeGroup(s, group)
+}
+
+// RemoveNewborn deletes the host's links that ADDs of a network have made and not
+// lived to label.
+func (k *Kernel) RemoveNewborn(network string) error { return k.removeGroup(Host, Newborn(network)) }
+
+func (k *Kernel) removeGroup(s Side, group uint32) error {
 	r := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
 	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	r.AddData(Group(group))
 	_, err := k.Execute(s, r, 0)
 	return gone(Cause(err))
 }

@@ -56,6 +56,9 @@ func (p Plugin[C]) gc(r *cni.Request) error {
 		stale = append(stale, slices.DeleteFunc(traces.Gone, others)...)
 	}
 	errs := []error{err, p.undo(k, stale, c)}
+	if given {
+		errs = append(errs, k.RemoveNewborn(r.Network))
+	}
 	if given && p.Collect != nil {
 		errs = append(errs, p.Collect(k, GC{r.Network, valid}, c))
 	}

@@ -36,7 +36,7 @@ func (v Veth) create(k *kernel.Kernel, mtu, master int) error {
 	for _, a := range []*nl.RtAttr{kernel.Name(v.Pod), kernel.MAC(v.mac()), kernel.NetnsFD(k.PodFD())} {
 		pod.AddChild(a)
 	}
-	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), kernel.Master(master), info} {
+	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), kernel.Master(master), kernel.Group(kernel.Newborn(v.Owner.Network)), info} {
 		r.AddData(a)
 	}
 	if mtu != 0 {

@@ -79,14 +79,14 @@ func (v Veth) mtuAndMaster(k *kernel.Kernel) (size, master int, err error) {
 
 // bringUp names the host's end's owner and brings it up.
 func (v Veth) bringUp(k *kernel.Kernel) error {
-	l, alias := &kernel.Link{Name: v.Owner.HostLink()}, kernel.Alias(v.Owner.Alias())
+	l, label := &kernel.Link{Name: v.Owner.HostLink()}, kernel.Grown(v.Owner.Alias())
 	if v.Bridge != "" {
-		return setUp(k, kernel.Host, l, noAddress(), alias)
+		return setUp(k, kernel.Host, l, noAddress(), label...)
 	}
 	if err := sysctl.TowardsPods(l.Name).Add(k); err != nil {
 		return err
 	}
-	return k.SetUp(kernel.Host, l, alias)
+	return k.SetUp(kernel.Host, l, label...)
 }
 
 // taken tells which of the two names was there already.

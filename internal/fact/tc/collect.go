@@ -21,8 +21,8 @@ func Attachments(k *kernel.Kernel) ([]name.Attachment, error) {
 // so it is for GC alone.
 //
 // An ADD for another network may be making such a device just now. It has no shaper
-// yet: upstream's ADD makes that after the filter, ours after the alias. A device
-// whose ADD was killed before that is left to its DEL.
+// yet: upstream's ADD makes that after the filter, ours after the alias. One of ours
+// that was killed before that is Newborn still.
 func Orphans(k *kernel.Kernel) error {
 	orphans, err := finished(k)
 	if err != nil || len(orphans) == 0 {

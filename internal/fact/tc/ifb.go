@@ -61,17 +61,17 @@ func (i IFB) String() string { return "link host " + i.Name() + " ifb" }
 // Idle says that nothing is asked for.
 func (i IFB) Idle() bool { return !i.Asked }
 
-// Find gives the device as it is: the one that has the attachment as its alias,
+// Find gives the device as it is: the one that is the attachment's,
 // or else one that has none.
 func (i IFB) Find(k *kernel.Kernel) (*kernel.Link, error) {
-	var nameless *kernel.Link // upstream's, or one whose ADD was killed
+	var nameless *kernel.Link // upstream's
 	for n, candidate := range i.names() {
 		l, err := k.Link(kernel.Host, candidate)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
-		case l.Kind == "ifb" && l.Alias == i.Owner.Alias():
+		case i.owns(l):
 			return l, nil
 		case l.Kind == "ifb" && l.Alias == "" && !(n == 0 && i.Others):
 			nameless = l
@@ -83,10 +83,16 @@ func (i IFB) Find(k *kernel.Kernel) (*kernel.Link, error) {
 	return nameless, nil
 }
 
+// owns reports whether a device is the attachment's, by its alias, or where its ADD
+// was killed before it had one, by its address.
+func (i IFB) owns(l *kernel.Link) bool {
+	return l.Kind == "ifb" && (l.Alias == i.Owner.Alias() || l.Alias == "" && l.MAC.String() == i.MAC().String())
+}
+
 // Made reports whether the attachment has the device.
 func (i IFB) Made(k *kernel.Kernel) (bool, error) {
 	l, err := i.Find(k)
-	return err == nil && l.Alias == i.Owner.Alias(), gone(err)
+	return err == nil && i.owns(l), gone(err)
 }
 
 func (i IFB) text() string { return i.Name() }
@@ -103,7 +109,7 @@ func (i IFB) Add(k *kernel.Kernel) error {
 		return err
 	}
 	device := &netlink.Ifb{LinkAttrs: netlink.NewLinkAttrs()}
-	device.MTU, device.HardwareAddr = end.link.MTU, i.MAC()
+	device.MTU, device.HardwareAddr, device.Group = end.link.MTU, i.MAC(), kernel.Newborn(i.Owner.Network)
 	for _, candidate := range i.names() {
 		device.Name = candidate
 		err = k.Call(kernel.Host, func(h *netlink.Handle) error { return h.LinkAdd(device) })
@@ -125,7 +131,7 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	err = sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}.Add(k)
 	if err == nil {
 		made := &kernel.Link{Index: device.Index, Name: device.Name}
-		err = k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Alias(i.Owner.Alias()))
+		err = k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Grown(i.Owner.Alias())...)
 	}
 	if err != nil {
 		return errors.Join(err, i.Del(k))
