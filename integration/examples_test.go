@@ -41,12 +41,13 @@ func TestExamplesAreListed(t *testing.T) {
 	must(t, err)
 	table := example(t, "README.md")
 	for _, entry := range entries {
-		if name := entry.Name(); name != "README.md" && !strings.Contains(table, "\n| ["+name+"]("+name+") | ") {
+		if name := entry.Name(); name != "README.md" && !strings.Contains(table, "\n| ["+name+"]("+name+") | ") && !strings.Contains(table, "\n| ["+name+"]("+name+"/README.md) | ") {
 			t.Errorf("the table has no line for %s", name)
 		}
 	}
 	for _, line := range strings.Split(table, "\n| [")[1:] {
-		name, _, _ := strings.Cut(line, "]")
+		_, name, _ := strings.Cut(line, "](")
+		name, _, _ = strings.Cut(name, ")")
 		example(t, name)
 	}
 }

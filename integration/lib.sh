@@ -25,7 +25,7 @@ declare -A package=(
 	[nft]=nftables [ip]=iproute2 [iptables]=iptables [strace]=strace [jq]=jq [conntrack]=conntrack [nc]=netcat-openbsd
 	[curl]=curl [ping]=iputils-ping [ethtool]=ethtool [iperf3]=iperf3 [git]=git [dnsmasq]=dnsmasq-base
 	[kea-dhcp4]=kea-dhcp4-server [kea-dhcp6]=kea-dhcp6-server [firewalld]=firewalld [dbus-send]=dbus [sysctl]=procps
-	[modprobe]=kmod [debootstrap]=debootstrap [podman]=podman [crun]=crun
+	[modprobe]=kmod [debootstrap]=debootstrap [podman]=podman [crun]=crun [containerd]=containerd [runc]=runc
 	[/usr/lib/cni/bridge]=containernetworking-plugins
 )
 
@@ -54,7 +54,7 @@ without_services() (
 		chmod +x "$policy"
 	fi
 	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "$@" || exit
-	for service in firewalld kea-dhcp4-server kea-dhcp6-server; do
+	for service in containerd firewalld kea-dhcp4-server kea-dhcp6-server; do
 		[[ " $* " != *" $service "* ]] || ! command -v systemctl >/dev/null || systemctl disable --quiet "$service"
 	done
 )

@@ -156,7 +156,7 @@ second_kernel() {
 	return "$status"
 }
 
-stage "needs" need nft ip iptables strace jq conntrack nc curl ping ethtool iperf3 git dnsmasq kea-dhcp4 kea-dhcp6 firewalld dbus-send sysctl modprobe podman crun /usr/lib/cni/bridge
+stage "needs" need nft ip iptables strace jq conntrack nc curl ping ethtool iperf3 git dnsmasq kea-dhcp4 kea-dhcp6 firewalld dbus-send sysctl modprobe podman crun containerd runc /usr/lib/cni/bridge
 stage "go vet ./..." go vet ./... || failed+=("go vet")
 stage "gofmt -l ." formatted || failed+=("gofmt")
 stage "./build_linux.sh" ./build_linux.sh || failed+=("build_linux.sh")
