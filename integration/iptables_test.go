@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/catena-cni/catena/integration/node"
@@ -46,6 +48,10 @@ func TestIptablesBackend(t *testing.T) {
 		seen(t, &a.Pod.Space, network, node.Addr4, 8080, "10.66.0.1")
 		seen(t, &a.Pod.Space, network, node.Outside4, 80, node.Addr4)
 		seen(t, &a.Pod.Space, network, node.Outside6, 80, node.Addr6)
+	}
+	// Nothing leads from ::1 to a pod: what listens there is the host's own.
+	if got, err := n.Ask("tcp", "::1", 8080); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("[::1]:8080 is not refused: %q, %v", got, err)
 	}
 	rules, err := n.Run("sh", "-c", "iptables -t nat -S; ip6tables -t nat -S; nft list table inet catena")
 	must(t, err)

@@ -29,6 +29,7 @@ type part struct {
 // parts are all there are, in the order of the table.
 var parts = []part{
 	{"fuzzed", "what the plugins read, of any content; needs no root", fuzzed},
+	{"wire", "what arrives and what does not, seen on the wire", wire},
 }
 
 // row is a line of the table.

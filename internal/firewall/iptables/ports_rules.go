@@ -26,7 +26,11 @@ func (p Ports) rules(six bool) ruleset {
 		s.rules = p.masquerade()
 	}
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts}
-	s.rules = append(s.rules, rule{chain: "PREROUTING", words: local, shared: true}, rule{chain: "OUTPUT", words: local, shared: true})
+	output := local
+	if six { // nothing can answer to ::1, so who asks there is left with what the host itself has
+		output = append([]string{"!", "-d", "::1/128"}, local...)
+	}
+	s.rules = append(s.rules, rule{chain: "PREROUTING", words: local, shared: true}, rule{chain: "OUTPUT", words: output, shared: true})
 	for _, everywhere := range []bool{false, true} {
 		for _, m := range mine {
 			if m.Host.IsUnspecified() == everywhere {

@@ -1,0 +1,14 @@
+package main
+
+// wire looks at what is seen on the wire: every packet is a real one, and what must not arrive is known by what arrives
+// behind it.
+func wire(p *proof) (rows []row, err error) {
+	for _, backend := range []string{"nftables", "iptables"} {
+		more, err := hostPorts(p, backend)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}

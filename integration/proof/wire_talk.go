@@ -1,0 +1,327 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"github.com/catena-cni/catena/integration/node"
+)
+
+// protocols are those that have ports.
+var protocols = []string{"tcp", "udp", "sctp"}
+
+// patience is how long an answer may take that must come.
+const patience = time.Minute
+
+// place is a space that answers on ports, over each protocol and either family, with its name, the port and the address
+// that it sees the question come from. Where every place answers, it is an answer too who has not been reached.
+type place struct {
+	*node.Space
+	addrs [2]netip.Addr // of IPv4 and of IPv6
+	open  []io.Closer
+}
+
+func (p *place) answer(port int, from netip.Addr) string {
+	return fmt.Sprintf("%s %d %s", p.Name, port, from.Unmap())
+}
+
+// listen begins to answer on ports.
+func (p *place) listen(ports ...int) error {
+	return p.Do(func() error {
+		for _, family := range []string{"4", "6"} {
+			for _, port := range ports {
+				if err := errors.Join(p.tcp(family, port), p.udp(family, port)); err != nil {
+					return err
+				}
+			}
+			if err := p.sctp(family); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (p *place) close() {
+	for _, c := range p.open {
+		c.Close()
+	}
+}
+
+func (p *place) tcp(family string, port int) error {
+	l, err := net.Listen("tcp"+family, net.JoinHostPort("", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	p.open = append(p.open, l)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, p.answer(port, addrOf(conn.RemoteAddr())))
+			conn.Close()
+		}
+	}()
+	return nil
+}
+
+func (p *place) udp(family string, port int) error {
+	conn, err := net.ListenPacket("udp"+family, net.JoinHostPort("", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return p.datagrams(family, conn, func(_ []byte, from netip.Addr) []byte { return []byte(p.answer(port, from)) })
+}
+
+// sctp answers INITs on every port: a raw socket does so on kernels without SCTP too, and conntrack takes what passes for
+// an association.
+func (p *place) sctp(family string) error {
+	conn, err := net.ListenPacket(map[string]string{"4": "ip4:132", "6": "ip6:132"}[family], "")
+	if err != nil {
+		return err
+	}
+	return p.datagrams(family, conn, func(b []byte, from netip.Addr) []byte {
+		if init, ok := readSCTP(b); ok && init.chunk == sctpInit {
+			ack := sctpPacket{init.to, init.from, init.tag, sctpInitAck, p.answer(int(init.to), from)}
+			return ack.bytes()
+		}
+		return nil
+	})
+}
+
+// datagrams answers what comes, from the address that it came to.
+func (p *place) datagrams(family string, conn net.PacketConn, answer func([]byte, netip.Addr) []byte) error {
+	p.open = append(p.open, conn)
+	read, write, err := addressed(family, conn)
+	if err != nil {
+		return err
+	}
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			n, to, from, err := read(b)
+			if err != nil {
+				return
+			}
+			if a := answer(b[:n], addrOf(from)); a != nil {
+				_ = write(a, to, from) // who waits for it will say so
+			}
+		}
+	}()
+	return nil
+}
+
+// addressed reads with the address that a datagram came to, and writes from one.
+func addressed(family string, conn net.PacketConn) (read func([]byte) (int, net.IP, net.Addr, error), write func([]byte, net.IP, net.Addr) error, err error) {
+	if family == "4" {
+		four := ipv4.NewPacketConn(conn)
+		read = func(b []byte) (int, net.IP, net.Addr, error) {
+			n, about, from, err := four.ReadFrom(b)
+			if err != nil {
+				return 0, nil, nil, err
+			}
+			return n, about.Dst, from, nil
+		}
+		write = func(b []byte, from net.IP, to net.Addr) error {
+			_, err := four.WriteTo(b, &ipv4.ControlMessage{Src: from}, to)
+			return err
+		}
+		return read, write, four.SetControlMessage(ipv4.FlagDst, true)
+	}
+	six := ipv6.NewPacketConn(conn)
+	read = func(b []byte) (int, net.IP, net.Addr, error) {
+		n, about, from, err := six.ReadFrom(b)
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		return n, about.Dst, from, nil
+	}
+	write = func(b []byte, from net.IP, to net.Addr) error {
+		_, err := six.WriteTo(b, &ipv6.ControlMessage{Src: from}, to)
+		return err
+	}
+	return read, write, six.SetControlMessage(ipv6.FlagDst, true)
+}
+
+// addrOf is the address of package net's kinds of addresses, none for those without.
+func addrOf(a net.Addr) netip.Addr {
+	var ip net.IP
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		ip = a.IP
+	case *net.UDPAddr:
+		ip = a.IP
+	case *net.IPAddr:
+		ip = a.IP
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}
+
+// ask gives the answer of the place that a question comes to.
+func ask(s *node.Space, protocol string, to netip.AddrPort) (answer string, err error) {
+	err = s.Do(func() (err error) {
+		switch protocol {
+		case "tcp":
+			answer, err = askTCP(to)
+		case "udp":
+			answer, err = askUDP(to)
+		default:
+			answer, err = askSCTP(to)
+		}
+		return err
+	})
+	return answer, err
+}
+
+func askTCP(to netip.AddrPort) (string, error) {
+	conn, err := net.DialTimeout("tcp", to.String(), patience)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+// familyDigit is what names of package net's networks end in.
+func familyDigit(a netip.Addr) string {
+	if a.Is6() {
+		return "6"
+	}
+	return "4"
+}
+
+// askUDP is not connected, so as to see an answer from elsewhere, and call it an error.
+func askUDP(to netip.AddrPort) (string, error) {
+	conn, err := net.ListenPacket("udp"+familyDigit(to.Addr()), "")
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	return exchange(conn, []byte("?"), net.UDPAddrFromAddrPort(to), func(b []byte, from net.Addr) (string, error) {
+		if from.(*net.UDPAddr).AddrPort() != to {
+			return "", fmt.Errorf("the answer came from %v", from)
+		}
+		return string(b), nil
+	})
+}
+
+// sctpPorts are the ports that INITs come from: each has its own, as conntrack knows associations by them.
+var sctpPorts atomic.Uint32
+
+func askSCTP(to netip.AddrPort) (string, error) {
+	conn, err := net.ListenPacket("ip"+familyDigit(to.Addr())+":132", "")
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	own := uint16(20000 + sctpPorts.Add(1)%40000)
+	init := sctpPacket{own, to.Port(), 0, sctpInit, ""}
+	return exchange(conn, init.bytes(), &net.IPAddr{IP: to.Addr().AsSlice()}, func(b []byte, from net.Addr) (string, error) {
+		ack, ok := readSCTP(b)
+		switch {
+		case !ok || ack.chunk != sctpInitAck || ack.to != own:
+			return "", nil // another's
+		case ack.from != to.Port() || addrOf(from) != to.Addr():
+			return "", fmt.Errorf("the answer came from %v port %d", from, ack.from)
+		}
+		return ack.text, nil
+	})
+}
+
+// exchange sends a question and reads until there is an answer.
+func exchange(conn net.PacketConn, question []byte, to net.Addr, answer func([]byte, net.Addr) (string, error)) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	if _, err := conn.WriteTo(question, to); err != nil {
+		return "", err
+	}
+	b := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFrom(b)
+		if err != nil {
+			return "", err
+		}
+		if text, err := answer(b[:n], from); text != "" || err != nil {
+			return text, err
+		}
+	}
+}
+
+// sctpPacket is an SCTP packet of one chunk, INIT or INIT ACK (RFC 9260 section 3.3.2). The answer's text is its cookie.
+type sctpPacket struct {
+	from, to uint16
+	tag      uint32 // of the receiver
+	chunk    byte
+	text     string
+}
+
+const (
+	sctpInit, sctpInitAck = 1, 2
+	sctpHeader, initChunk = 12, 20
+	cookie                = 7 // type of the parameter
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// bytes has the source port as the sender's tag.
+func (p sctpPacket) bytes() []byte {
+	b := make([]byte, sctpHeader, sctpHeader+initChunk+4+len(p.text))
+	binary.BigEndian.PutUint16(b, p.from)
+	binary.BigEndian.PutUint16(b[2:], p.to)
+	binary.BigEndian.PutUint32(b[4:], p.tag)
+	length := uint16(initChunk)
+	if p.text != "" {
+		length += 4 + uint16(len(p.text))
+	}
+	b = append(b, p.chunk, 0)
+	b = binary.BigEndian.AppendUint16(b, length)
+	b = binary.BigEndian.AppendUint32(b, uint32(p.from))
+	b = binary.BigEndian.AppendUint32(b, 1<<16) // window
+	b = binary.BigEndian.AppendUint16(b, 1)     // streams out
+	b = binary.BigEndian.AppendUint16(b, 1)     // and in
+	b = binary.BigEndian.AppendUint32(b, 1)     // sequence
+	if p.text != "" {
+		b = binary.BigEndian.AppendUint16(b, cookie)
+		b = binary.BigEndian.AppendUint16(b, 4+uint16(len(p.text)))
+		b = append(b, p.text...)
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, castagnoli))
+	return b
+}
+
+// readSCTP refuses what has another checksum than its own. The tag is the sender's.
+func readSCTP(b []byte) (p sctpPacket, ok bool) {
+	if len(b) < sctpHeader+initChunk {
+		return p, false
+	}
+	sum := binary.LittleEndian.Uint32(b[8:])
+	binary.LittleEndian.PutUint32(b[8:], 0)
+	p = sctpPacket{from: binary.BigEndian.Uint16(b), to: binary.BigEndian.Uint16(b[2:]), chunk: b[12], tag: binary.BigEndian.Uint32(b[16:])}
+	length := int(binary.BigEndian.Uint16(b[14:]))
+	if p.chunk == sctpInitAck && length > initChunk+4 && sctpHeader+length <= len(b) {
+		p.text = string(b[sctpHeader+initChunk+4 : sctpHeader+length])
+	}
+	return p, crc32.Checksum(b, castagnoli) == sum
+}
