@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/ipam"
+	"github.com/catena-cni/catena/internal/kerneltest"
 	"github.com/catena-cni/catena/internal/plugin"
 )
 
@@ -27,7 +26,7 @@ func Fuzz[C any](f *testing.F, p plugin.Plugin[C]) {
 			return
 		}
 		plan, err := planOf(p, r)
-		if Refused(t, err, cni.CodeDecode, cni.CodeConfig, cni.CodeEnvironment) || !ok {
+		if kerneltest.Refused(t, err, cni.CodeDecode, cni.CodeConfig, cni.CodeEnvironment) || !ok {
 			return
 		}
 		var compact bytes.Buffer
@@ -68,11 +67,11 @@ func FuzzIPAM(f *testing.F, p ipam.Plugin) {
 		}
 		result, err := p.Foresee(r)
 		if err != nil {
-			Refused(t, err)
+			kerneltest.Refused(t, err)
 			return
 		}
 		text, err := cni.Print(result, r.Conf.CNIVersion)
-		if Refused(t, err, cni.CodeVersion) {
+		if kerneltest.Refused(t, err, cni.CodeVersion) {
 			return
 		}
 		back, err := cni.ParseResult(p.Name, text, "")
@@ -96,7 +95,7 @@ func FuzzDelegator[C any](f *testing.F, p plugin.Delegator[C]) {
 		}
 		c, err := p.Read(r)
 		d, composeErr := p.Compose(r, c) // as a DEL does
-		if Refused(t, err, cni.CodeDecode, cni.CodeConfig) || !ok || Refused(t, composeErr) {
+		if kerneltest.Refused(t, err, cni.CodeDecode, cni.CodeConfig) || !ok || kerneltest.Refused(t, composeErr) {
 			return
 		}
 		with, err := r.With(cni.Add, d)
@@ -116,36 +115,14 @@ func request(t *testing.T, args string, stdin []byte, shapes ...any) (r *cni.Req
 		"CNI_COMMAND": cni.Add, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0", "CNI_ARGS": args,
 	}
 	r, err := cni.Read(func(key string) string { return env[key] }, bytes.NewReader(stdin))
-	if Refused(t, err, cni.CodeVersion, cni.CodeDecode) {
+	if kerneltest.Refused(t, err, cni.CodeVersion, cni.CodeDecode) {
 		if cni.HopelessFor(err) {
 			return nil, false
 		}
 		return r, false
 	}
 	_, err = r.Lint(shapes...)
-	return r, !Refused(t, err, cni.CodeUnsupported, cni.CodeConfig) && !Refused(t, r.CheckName(), cni.CodeConfig)
-}
-
-// errorMax is many times what a message has that can be read, in bytes.
-const errorMax = 8 << 10
-
-// Refused reports whether there is an error. It must be one that can be printed: in one
-// line, not as long as its cause, and with one of the codes, where there are some.
-func Refused(t testing.TB, err error, codes ...uint) bool {
-	if err == nil {
-		return false
-	}
-	t.Helper()
-	e := cni.AsError(err)
-	switch {
-	case e.Msg == "" || strings.ContainsAny(e.Msg, "\n\r"):
-		t.Errorf("the message is not one line: %q", e.Msg)
-	case len(e.Msg)+len(e.Details) > errorMax:
-		t.Errorf("a message of %d bytes: %.300q", len(e.Msg)+len(e.Details), e.Msg)
-	case codes != nil && !slices.Contains(codes, e.Code):
-		t.Errorf("code %d, which is none of %v: %q", e.Code, codes, e.Msg)
-	}
-	return true
+	return r, !kerneltest.Refused(t, err, cni.CodeUnsupported, cni.CodeConfig) && !kerneltest.Refused(t, r.CheckName(), cni.CodeConfig)
 }
 
 // prev is a result that a chained plugin works on, in the versions that write it

@@ -73,7 +73,9 @@ func parseRule(b []byte) rule {
 		case nl.FRA_TABLE:
 			r.table = int(number(a.Value))
 		case nl.FRA_PROTOCOL:
-			r.protocol = a.Value[0]
+			if len(a.Value) == 1 {
+				r.protocol = a.Value[0]
+			}
 		case nl.FRA_FWMARK:
 			mark = number(a.Value)
 		case nl.FRA_FWMASK:
