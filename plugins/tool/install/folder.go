@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"github.com/catena-cni/catena/internal/state"
 )
 
 const (
@@ -32,15 +30,21 @@ type file struct {
 	mode               fs.FileMode
 }
 
-// source reads a file that is to be put somewhere, also through a link, as those of a ConfigMap are.
-func source(path string, mode fs.FileMode) (file, []byte, error) {
-	b, err := state.ReadFile(path, sizeMax)
-	return file{filepath.Base(path), path, digest(b), mode}, b, err
+// source is a file that is to be put somewhere.
+func source(path string, mode fs.FileMode) (file, error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return file{}, err
+	}
+	defer from.Close()
+	sum, err := digest(from)
+	return file{filepath.Base(path), path, sum, mode}, err
 }
 
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+func digest(r io.Reader) (string, error) {
+	sum := sha256.New()
+	_, err := io.Copy(sum, r)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // folder is one of the node's. What it has beside what the record names is somebody else's.
@@ -49,7 +53,7 @@ type folder string
 // put makes the folder have the files, each one old or new at any moment. The record names them before, so that whatever
 // becomes of this process, the next one knows what is its own.
 func (f folder) put(files []file) error {
-	if err := errors.Join(os.MkdirAll(string(f), 0o755), f.sweep()); err != nil {
+	if err := os.MkdirAll(string(f), 0o755); err != nil {
 		return err
 	}
 	known, err := f.recorded()
@@ -58,11 +62,11 @@ func (f folder) put(files []file) error {
 	}
 	var missing []file
 	for _, one := range files {
-		b, mode, err := f.read(one.name)
+		sum, mode, err := f.look(one.name)
 		if err != nil {
 			return err
 		}
-		if b != nil && mode == one.mode && digest(b) == one.digest {
+		if mode == one.mode && sum == one.digest {
 			continue
 		}
 		missing = append(missing, one)
@@ -76,14 +80,11 @@ func (f folder) put(files []file) error {
 		}
 	}
 	for _, one := range missing {
-		again, b, err := source(one.from, one.mode)
-		if err == nil && again != one {
-			err = fmt.Errorf("%s is being changed", one.from)
+		from, err := os.Open(one.from)
+		if err == nil {
+			err = errors.Join(f.write(one, from), from.Close())
 		}
 		if err != nil {
-			return err
-		}
-		if err := f.write(one.name, b, one.mode); err != nil {
 			return err
 		}
 		fmt.Printf("put %s into %s\n", one.name, f)
@@ -104,12 +105,12 @@ func (f folder) drop(files []file) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(known)) {
-		b, _, err := f.read(name)
+		sum, _, err := f.look(name)
 		switch {
 		case err != nil:
 			return err
-		case b == nil, slices.ContainsFunc(files, func(one file) bool { return one.name == name }):
-		case !slices.Contains(known[name], digest(b)):
+		case sum == "", slices.ContainsFunc(files, func(one file) bool { return one.name == name }):
+		case !slices.Contains(known[name], sum):
 			fmt.Printf("leave %s in %s: it was changed by somebody else\n", name, f)
 		default:
 			if err := os.Remove(filepath.Join(string(f), name)); err != nil {
@@ -126,8 +127,13 @@ func (f folder) drop(files []file) error {
 
 // recorded gives the digests under which the record has each name: two, while one version takes the place of another.
 func (f folder) recorded() (map[string][]string, error) {
-	b, _, err := f.read(record)
 	known := map[string][]string{}
+	from, _, err := f.open(record)
+	if from == nil {
+		return known, err
+	}
+	defer from.Close()
+	b, err := io.ReadAll(from)
 	for line := range strings.Lines(string(b)) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		if name != "" && !strings.HasPrefix(name, ".") && !strings.Contains(name, "/") {
@@ -148,12 +154,24 @@ func (f folder) note(known map[string][]string) error {
 	if len(known) == 0 {
 		return errors.Join(os.Remove(filepath.Join(string(f), record)), f.sync())
 	}
-	return errors.Join(f.write(record, []byte(text.String()), 0o644), f.sync())
+	sum, _ := digest(strings.NewReader(text.String()))
+	return errors.Join(f.write(file{name: record, digest: sum, mode: 0o644}, strings.NewReader(text.String())), f.sync())
 }
 
-// read gives a file's bytes and mode, and no bytes where there is none, or something that can be none of ours: no link is
-// followed, and nothing but a regular file opened.
-func (f folder) read(name string) ([]byte, fs.FileMode, error) {
+// look gives the digest and the mode of a file, and none where there is no file that can be ours.
+func (f folder) look(name string) (sum string, mode fs.FileMode, err error) {
+	from, mode, err := f.open(name)
+	if from == nil {
+		return "", 0, err
+	}
+	defer from.Close()
+	sum, err = digest(from)
+	return sum, mode, err
+}
+
+// open opens a file, unless there is none, or something that can be none of ours: no link is followed, and nothing but a
+// regular file of a size that files of ours have is opened.
+func (f folder) open(name string) (*os.File, fs.FileMode, error) {
 	path := filepath.Join(string(f), name)
 	st, err := os.Lstat(path)
 	if err == nil && (!st.Mode().IsRegular() || st.Size() > sizeMax) || errors.Is(err, fs.ErrNotExist) {
@@ -161,47 +179,43 @@ func (f folder) read(name string) ([]byte, fs.FileMode, error) {
 	} else if err != nil {
 		return nil, 0, err
 	}
-	open, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	from, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) {
 		return nil, 0, nil // since then
 	} else if err != nil {
 		return nil, 0, err
 	}
-	defer open.Close()
-	if now, err := open.Stat(); err != nil || !os.SameFile(st, now) {
-		return nil, 0, err
+	if now, err := from.Stat(); err != nil || !os.SameFile(st, now) {
+		return nil, 0, errors.Join(err, from.Close())
 	}
-	b, err := io.ReadAll(io.LimitReader(open, sizeMax))
-	return b, st.Mode().Perm(), err
+	return from, st.Mode().Perm(), nil
 }
 
 // write puts a whole file in the place of whatever has its name, a link and a pipe too. Its own name is the last thing that
 // it gets: containerd looks at a folder when something in it is renamed, and not when something is made.
-func (f folder) write(name string, b []byte, mode fs.FileMode) error {
-	file, err := os.CreateTemp(string(f), temporary)
+func (f folder) write(one file, from io.Reader) error {
+	to, err := os.CreateTemp(string(f), temporary)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(b)
-	if err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), filepath.Join(string(f), name))
+	sum, err := digest(io.TeeReader(from, to))
+	if err == nil && sum != one.digest {
+		err = fmt.Errorf("%s is being changed", one.from)
+	}
+	if err = errors.Join(err, to.Chmod(one.mode), to.Sync(), to.Close()); err == nil {
+		err = os.Rename(to.Name(), filepath.Join(string(f), one.name))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+		return errors.Join(err, os.Remove(to.Name()))
 	}
 	return nil
 }
 
 // sweep removes what a killed process has left.
 func (f folder) sweep() error {
-	entries, err := os.ReadDir(string(f))
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), temporary) {
-			err = errors.Join(err, os.Remove(filepath.Join(string(f), entry.Name())))
-		}
+	left, err := filepath.Glob(filepath.Join(string(f), temporary+"*"))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
 	}
 	return err
 }

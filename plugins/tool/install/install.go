@@ -51,7 +51,7 @@ func main() {
 	case *check:
 		_, err = os.Stat(o.ready)
 	case *uninstall:
-		err = errors.Join(o.conf.drop(nil), o.bin.drop(nil))
+		err = errors.Join(o.conf.drop(nil), o.bin.drop(nil), o.conf.sweep(), o.bin.sweep())
 	default:
 		err = o.install(ctx)
 	}
@@ -65,8 +65,11 @@ func main() {
 // needs it also while this program is away.
 func (o options) install(ctx context.Context) error {
 	plugins, err := programs(o.from)
-	if err != nil || o.once {
-		return errors.Join(err, o.put(plugins))
+	if err = errors.Join(err, o.bin.sweep(), o.conf.sweep()); err != nil {
+		return err
+	}
+	if o.once {
+		return o.put(plugins)
 	}
 	_ = os.Remove(o.ready) // of a run that was killed
 	defer os.Remove(o.ready)
@@ -145,7 +148,7 @@ func programs(dir string) (found []file, err error) {
 		if !st.Mode().IsRegular() || st.Mode()&0o111 == 0 || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		one, _, err := source(filepath.Join(dir, entry.Name()), 0o755)
+		one, err := source(filepath.Join(dir, entry.Name()), 0o755)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +162,11 @@ func programs(dir string) (found []file, err error) {
 
 // list is the configuration, which a runtime is not to see unless it can be used.
 func (o options) list(plugins []file) (file, error) {
-	list, text, err := source(o.conflist, 0o600)
+	list, err := source(o.conflist, 0o600) // a text of another moment is not put anywhere
+	if err != nil {
+		return list, err
+	}
+	text, err := os.ReadFile(o.conflist)
 	if err != nil {
 		return list, err
 	}
@@ -182,7 +189,7 @@ func (o options) list(plugins []file) (file, error) {
 			if name == "" || slices.ContainsFunc(plugins, func(f file) bool { return f.name == name }) {
 				continue
 			}
-			if b, _, err := o.bin.read(name); err != nil || b == nil {
+			if sum, _, err := o.bin.look(name); err != nil || sum == "" {
 				return list, errors.Join(fmt.Errorf("%s names the plugin %q, which is neither in %s nor in %s", o.conflist, name, o.from, o.bin), err)
 			}
 		}

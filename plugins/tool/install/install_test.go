@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+func sum(text string) string {
+	s, _ := digest(strings.NewReader(text))
+	return s
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -304,7 +309,7 @@ func TestHostile(t *testing.T) {
 		must(t, os.Symlink(secret, filepath.Join(h.dir, name)))
 	}
 	must(t, syscall.Mkfifo(h.dir+"/bin/host-local", 0o600))
-	h.write("conf/"+record, digest([]byte("secret"))+"  ../secret\n"+digest([]byte("{}"))+"  99-loopback.conf\nnothing\n", 0o644)
+	h.write("conf/"+record, sum("secret")+"  ../secret\n"+sum("{}")+"  99-loopback.conf\nnothing\n", 0o644)
 	h.must("-once")
 	for _, want := range []string{"bridge1bridg 70000", "host-local1h 110000", `{"cniVersion 110`} {
 		if got := h.text(); !strings.Contains(got, want) {
@@ -321,6 +326,13 @@ func TestHostile(t *testing.T) {
 		h.write("config/..data/10-net.conflist", text, 0o644)
 		if out, err := h.run("-once"); err == nil || !strings.Contains(out, want) || !strings.Contains(h.text(), "bridge2bridg 70000") || !strings.Contains(h.text(), `{"cniVersion 110`) {
 			t.Errorf("with %s: %v: %s%s", text, err, out, h.text())
+		}
+	}
+	// Nothing to put is a mistake, and takes nothing away.
+	was := h.text()
+	for _, from := range []string{"/conf", "/nowhere"} {
+		if out, err := h.run("-once", "-from", h.dir+from); err == nil || h.text() != was {
+			t.Errorf("from %s: %v: %s%s", from, err, out, h.text())
 		}
 	}
 	must(t, os.Remove(h.dir+"/bin/bridge"))
