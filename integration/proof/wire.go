@@ -3,8 +3,8 @@ package main
 // wire looks at what is seen on the wire: every packet is a real one, and what must not arrive is known by what arrives
 // behind it.
 func wire(p *proof) (rows []row, err error) {
-	for _, backend := range []string{"nftables", "iptables"} {
-		more, err := hostPorts(p, backend)
+	for _, some := range []func(*proof) ([]row, error){spoofed, apart, hostPorts} {
+		more, err := some(p)
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 
 	"github.com/catena-cni/catena/integration/node"
@@ -178,9 +177,6 @@ func (w *wired) questions() (all []question) {
 	return all
 }
 
-// bridgeFilter is the setting by which frames between ports of a bridge pass iptables and conntrack.
-const bridgeFilter = "net/bridge/bridge-nf-call-ip%stables"
-
 // portNode is a node with a pod that has ports by a backend, and with everybody who may ask.
 func portNode(p *proof, backend, filtered string) (w *wired, err error) {
 	if w, err = newWired(p); err != nil {
@@ -191,12 +187,8 @@ func portNode(p *proof, backend, filtered string) (w *wired, err error) {
 			w.close()
 		}
 	}()
-	if _, none := os.Stat("/proc/sys/net/bridge"); none == nil {
-		for _, family := range []string{"", "6"} {
-			if err := w.Sysctl(fmt.Sprintf(bridgeFilter, family), filtered); err != nil {
-				return w, err
-			}
-		}
+	if err := w.filter(filtered); err != nil {
+		return w, err
 	}
 	masquerades := fmt.Sprintf(`,"hairpinMode":true,"ipMasq":true,"ipMasqBackend":%q`, backend)
 	var mappings []node.Port
@@ -235,8 +227,19 @@ func portNode(p *proof, backend, filtered string) (w *wired, err error) {
 	return w, nil
 }
 
-// hostPorts asks every host port from everywhere that it can be asked from.
-func hostPorts(p *proof, backend string) (rows []row, err error) {
+// hostPorts asks every host port from everywhere that it can be asked from, by either backend.
+func hostPorts(p *proof) (rows []row, err error) {
+	for _, backend := range []string{"nftables", "iptables"} {
+		more, err := portsOf(p, backend)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+func portsOf(p *proof, backend string) (rows []row, err error) {
 	var all []question
 	for _, filtered := range []string{"0", "1"} {
 		w, err := portNode(p, backend, filtered)

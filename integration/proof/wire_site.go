@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/catena-cni/catena/integration/node"
@@ -15,6 +17,8 @@ type wired struct {
 	p      *proof
 	places map[string]*place
 	nodes  []*node.Node
+	ears   []ear
+	files  []*os.File
 }
 
 func newWired(p *proof) (*wired, error) {
@@ -41,12 +45,26 @@ func (w *wired) place(name string, s *node.Space, addrs ...string) *place {
 }
 
 func (w *wired) close() {
+	for _, f := range w.files {
+		f.Close()
+	}
+	for _, e := range w.ears {
+		e.close()
+	}
 	for _, p := range w.places {
 		p.close()
 	}
 	for _, n := range w.nodes {
 		n.Close()
 	}
+}
+
+// filter has the frames of bridges pass the packet filter, or not, where the kernel can.
+func (w *wired) filter(filtered string) error {
+	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
+		return nil
+	}
+	return errors.Join(w.Sysctl("net/bridge/bridge-nf-call-iptables", filtered), w.Sysctl("net/bridge/bridge-nf-call-ip6tables", filtered))
 }
 
 // network is a bridge of pods: br88 with 10.88.0.0/24 and fd00:88::/64 for number 88. More are further keys of bridge.
@@ -75,10 +93,40 @@ func (w *wired) attach(n *node.Node, name, network string, ports ...node.Port) (
 	for _, ip := range result.IPs {
 		addrs = append(addrs, ip.Address.IP.String())
 	}
-	w.place(name, &pod.Space, addrs...)
+	l := w.place(name, &pod.Space, addrs...)
+	for _, i := range result.Interfaces {
+		if i.Sandbox == "" {
+			l.hostEnd = i.Name
+		}
+	}
 	// A pod's own loopback is the loopback plugin's, which is not looked at here.
 	_, err = pod.Run("ip", "link", "set", "lo", "up")
 	return a, err
+}
+
+// podMouth is the mouth of a pod, and the hardware address of the host's link that it leads to.
+func (w *wired) podMouth(name, hostLink string) (m mouth, gateway net.HardwareAddr, err error) {
+	m, err = mouthAt(w.places[name].Space, "eth0")
+	gateway, gerr := macOf(&w.Space, hostLink)
+	return m, gateway, errors.Join(err, gerr)
+}
+
+// earAt is an ear at a link of a place.
+func (w *wired) earAt(name, link string) (ear, error) {
+	e, err := earAt(w.places[name].Space, link)
+	if err == nil {
+		w.ears = append(w.ears, e)
+	}
+	return e, err
+}
+
+// earOf is an ear of a socket of a place.
+func (w *wired) earOf(name string, six bool, port int) (ear, error) {
+	e, err := earOf(w.places[name].Space, six, port)
+	if err == nil {
+		w.ears = append(w.ears, e)
+	}
+	return e, err
 }
 
 // neighbour is a second node with a pod, which routes of both lead to and from.

@@ -28,8 +28,9 @@ const patience = time.Minute
 // that it sees the question come from. Where every place answers, it is an answer too who has not been reached.
 type place struct {
 	*node.Space
-	addrs [2]netip.Addr // of IPv4 and of IPv6
-	open  []io.Closer
+	addrs   [2]netip.Addr // of IPv4 and of IPv6
+	hostEnd string        // the host's end of a pod's link
+	open    []io.Closer
 }
 
 func (p *place) answer(port int, from netip.Addr) string {

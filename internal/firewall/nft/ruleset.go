@@ -7,6 +7,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -152,13 +153,16 @@ var bridge = &table{
 		{Name: "isolated", Key: ifname},
 	},
 	chains: func() []chain {
-		const etherSource = 6 // its offset in the Ethernet header
+		// The offsets in the headers of Ethernet and ARP, which says a second time who has sent it.
+		const etherSource, arpSource = 6, 8
 		iif, oif := wire.Meta(unix.NFT_META_IIFNAME, wire.Reg(0)), wire.Meta(unix.NFT_META_OIFNAME, wire.Reg(0))
+		guarded, forged := wire.One(iif, wire.Lookup("guarded", wire.Reg(0))), wire.One(wire.LookupNot("macs", wire.Reg(0)), wire.Drop())
+		arp := wire.One(wire.Meta(unix.NFT_META_PROTOCOL, wire.Reg(0)), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), binary.BigEndian.AppendUint16(nil, unix.ETH_P_ARP)))
 		return []chain{
-			{name: "prerouting", hook: bridgePre, rules: []wire.Rule{wire.Match(wire.One(
-				iif, wire.Lookup("guarded", wire.Reg(0)),
-				iif, wire.Payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, wire.Reg(4)), wire.LookupNot("macs", wire.Reg(0)), wire.Drop(),
-			))}},
+			{name: "prerouting", hook: bridgePre, rules: []wire.Rule{
+				wire.Match(guarded, wire.One(iif, wire.Payload(unix.NFT_PAYLOAD_LL_HEADER, etherSource, 6, wire.Reg(4))), forged),
+				wire.Match(guarded, arp, wire.One(iif, wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, arpSource, 6, wire.Reg(4))), forged),
+			}},
 			{name: "forward", hook: bridgeForward, rules: []wire.Rule{wire.Match(wire.One(
 				iif, wire.Lookup("isolated", wire.Reg(0)), oif, wire.Lookup("isolated", wire.Reg(0)), wire.Drop(),
 			))}},

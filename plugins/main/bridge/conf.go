@@ -25,7 +25,7 @@ type Conf struct {
 	VLAN             int        `json:"vlan" min:"0" max:"4094" doc:"VLAN of the pod's untagged frames, 0 for none; the gateway is then the link BRIDGE.VLAN"`
 	VLANTrunk        *[]Trunk   `json:"vlanTrunk" doc:"VLANs of the pod's tagged frames: a list of {\"id\": 5} and {\"minID\": 7, \"maxID\": 9}; without vlan the untagged ones are in VLAN 1"`
 	KeepDefaultVLAN  bool       `json:"preserveDefaultVlan" doc:"leave the pod in the bridge's default VLAN too"`
-	MACSpoofCheck    bool       `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own"`
+	MACSpoofCheck    bool       `json:"macspoofchk" doc:"drop frames that a pod sends under another address than its own, and ARP that names another as its sender"`
 	EnableDAD        bool       `json:"enabledad" doc:"look for duplicates of the pod's IPv6 addresses before they are used, which takes a second or two"`
 	NoInterface      bool       `json:"disableContainerInterface" doc:"leave the pod's end down; only without ipam"`
 	PortIsolation    bool       `json:"portIsolation" doc:"let no frames pass between pods that have this set"`
