@@ -141,6 +141,9 @@ func madeOf(t *testing.T, document, bin string) {
 func TestReleaseOfACommit(t *testing.T) {
 	t.Parallel()
 	suite := releasable(t)
+	if out := run(t, suite, "env", "-u", "ARCHES", "bash", "-c", ". .ci/release.sh; echo $ARCHES"); out != "amd64 arm64 arm ppc64le s390x riscv64 mips64le\n" {
+		t.Errorf("the architectures are %s", out)
+	}
 	refused := func(want string, args ...string) {
 		t.Helper()
 		out, err := exec.Command(filepath.Join(suite, "build_linux.sh"), args...).CombinedOutput()

@@ -19,7 +19,7 @@ import (
 
 const (
 	// changes are what can make a folder other than it shall be.
-	changes = syscall.IN_CLOSE_WRITE | syscall.IN_ATTRIB | syscall.IN_CREATE | syscall.IN_DELETE | syscall.IN_MOVE | syscall.IN_ONLYDIR
+	changes = syscall.IN_CLOSE_WRITE | syscall.IN_ATTRIB | syscall.IN_CREATE | syscall.IN_DELETE | syscall.IN_MOVE | syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | syscall.IN_ONLYDIR
 	// rest is between two looks: whoever else keeps a file of the same name would answer each of ours.
 	rest = time.Second
 )
@@ -94,15 +94,15 @@ func watch(ctx context.Context, folders []string, put func() error) error {
 	events := os.NewFile(uintptr(fd), "inotify")
 	defer events.Close()
 	defer context.AfterFunc(ctx, func() { events.Close() })()
-	for _, dir := range folders {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if _, err := syscall.InotifyAddWatch(fd, dir, changes); err != nil {
-			return &os.PathError{Op: "watch", Path: dir, Err: err}
-		}
-	}
 	for buffer := make([]byte, 64<<10); ; {
+		for _, dir := range folders { // again each time, as one may be removed and made anew
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
+			if _, err := syscall.InotifyAddWatch(fd, dir, changes); err != nil {
+				return &os.PathError{Op: "watch", Path: dir, Err: err}
+			}
+		}
 		if err := put(); err != nil {
 			return err
 		}
