@@ -209,7 +209,7 @@ func TestResults(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"{", "null", "[]", `"x"`, `{"cniVersion":"9.9.9"}`, `{"ips":3}`} {
+	for _, bad := range []string{"{", "null", "[]", `"x"`, `{"cniVersion":"9.9.9"}`, `{"ips":3}`, `{"ips":[{}]}`, `{"routes":[{"gw":"10.1.2.1"}]}`} {
 		if _, err := ParseResult("x", []byte(bad), "1.0.0"); err == nil || AsError(err).Code != CodeDecode {
 			t.Errorf("%s: %v", bad, err)
 		}

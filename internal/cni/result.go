@@ -63,10 +63,25 @@ func parseResult(data []byte, confVersion string) (*Result, error) {
 		return nil, fmt.Errorf("version %s: %w", own.CNIVersion, conf.Explain(data, err))
 	}
 	r, err := current.NewResultFromResult(versioned)
+	if err == nil {
+		err = complete(r)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("version %s: %w", own.CNIVersion, err)
 	}
 	return r, nil
+}
+
+// complete looks for what every address and route has. The library does not, and
+// would print "<nil>" in its place, which no plugin can read.
+func complete(r *Result) error {
+	if i := slices.IndexFunc(r.IPs, func(ip *IPConfig) bool { return !Prefix(ip.Address).IsValid() }); i >= 0 {
+		return fmt.Errorf("address %d of %d is missing", i+1, len(r.IPs))
+	}
+	if i := slices.IndexFunc(r.Routes, func(route *Route) bool { return !Prefix(route.Dst).IsValid() }); i >= 0 {
+		return fmt.Errorf("route %d of %d has no destination", i+1, len(r.Routes))
+	}
+	return nil
 }
 
 func withVersion(result []byte, version string) ([]byte, error) {

@@ -202,14 +202,33 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-func FuzzLint(f *testing.F) {
+// FuzzDecode: what is read of any text is a value that is written and read again as the
+// same, or an error of one of the classes; a DEL goes on with the rest.
+func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"name":"n","list":[{"id":1}]}`))
+	f.Add([]byte(`{"NAME":"n","backend":"","count":null,"on":true,"list":[null,{"id":"x"}],"map":{"a":"b"},"addr":"fd00::1","raw":{"a":[1e400]},"runtimeConfig":{"id":9}}`))
 	f.Add([]byte(`{"a":[[[{"b":`))
+	f.Add([]byte(`{"list":[{"id":3},{"id":3}],"list":[{}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		var s sample
-		_ = Decode(in, &s)
-		_, _ = Parse(in).Lint(new(sample))
+		var s, again sample
+		d := Parse(in)
+		err := d.Into(&s)
+		_, _ = d.Lint(new(sample))
 		_ = Validate(&s)
+		switch {
+		case err != nil && !errors.Is(err, ErrSyntax) && !errors.Is(err, ErrType) && !errors.Is(err, ErrValue):
+			t.Errorf("of no class: %v", err)
+		case err != nil:
+			return
+		}
+		text, err := json.Marshal(s)
+		if err == nil {
+			err = Decode(text, &again)
+		}
+		written, _ := json.Marshal(again)
+		if err != nil || string(written) != string(text) {
+			t.Errorf("%s: %v\n%s\n%s", in, err, text, written)
+		}
 	})
 }
 

@@ -138,3 +138,29 @@ func TestFilter(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse reads flows, torn ones too: an end is the address and the port that are told,
+// and none where there is no address.
+func FuzzParse(f *testing.F) {
+	tuple := func(address []byte, port uint16) []byte {
+		orig := nl.NewRtAttr(tupleOrig, nil)
+		orig.AddRtAttr(tupleIP, nil).AddRtAttr(nl.CTA_IP_V4_DST, address)
+		proto := orig.AddRtAttr(tupleProto, nil)
+		proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{6})
+		proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(port))
+		return orig.Serialize()
+	}
+	f.Add(tuple([]byte{192, 0, 2, 1}, 80), []byte{192, 0, 2, 1}, uint16(80))
+	f.Add(tuple([]byte{1}, 0), []byte{}, uint16(0))
+	f.Fuzz(func(t *testing.T, answer, address []byte, port uint16) {
+		parse(answer)
+		if len(address) > 1000 {
+			return // no attribute of the kernel's is as long
+		}
+		a, told := netip.AddrFromSlice(address)
+		e := parse(tuple(address, port))
+		if want := netip.AddrPortFrom(a, port); e.host.IsValid() != told || told && e.host != want || e.protocol != 6 || e.pod.IsValid() {
+			t.Errorf("%v port %d is read as %+v", address, port, e)
+		}
+	})
+}

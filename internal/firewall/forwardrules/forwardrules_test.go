@@ -90,3 +90,17 @@ func listed(s *kerneltest.Sandbox) string {
 	}
 	return strings.Join(rules, ", ")
 }
+
+// FuzzLegacyVerdict: no entry, however torn, is read beyond its end.
+func FuzzLegacyVerdict(f *testing.F) {
+	entry := make([]byte, 160)
+	entry[88], entry[112+32] = 112, 0xff
+	f.Add(entry, uint32(0), uint8(88))
+	f.Add(entry, uint32(160), uint8(140))
+	f.Add(entry[:90], uint32(0xffffffff), uint8(88))
+	f.Fuzz(func(t *testing.T, entries []byte, policy uint32, offset uint8) {
+		if v := legacyVerdict(entries, int(policy), int(offset)); v != 0 && len(entries) < 38 {
+			t.Errorf("%d of %d bytes", v, len(entries))
+		}
+	})
+}

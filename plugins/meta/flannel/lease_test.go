@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 const classic = "FLANNEL_NETWORK=192.168.0.0/16\nFLANNEL_SUBNET=192.168.22.129/26\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n"
@@ -91,13 +93,29 @@ func TestReadLease(t *testing.T) {
 	}
 }
 
+// FuzzParseLease: a lease of any text is refused well, or the same when flanneld writes it.
 func FuzzParseLease(f *testing.F) {
 	f.Add(classic)
 	f.Add("export FLANNEL_MTU='\nFLANNEL_SUBNET\n\"")
+	f.Add(classic + "FLANNEL_IPV6_NETWORK=fd00:42::/56,::ffff:10.0.0.0/104\r\nFLANNEL_IPV6_SUBNET=fd00:42:0:1::1/64")
 	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > leaseMax {
+			return
+		}
 		l, err := parseLease(text)
-		if err == nil && (len(l.networks) == 0 || len(l.subnets) == 0) {
-			t.Errorf("%q is accepted", text)
+		if kerneltest.Refused(t, err) {
+			return
+		}
+		var networks []string
+		for _, n := range l.networks {
+			networks = append(networks, n.String())
+		}
+		written := fmt.Sprintf("FLANNEL_NETWORK=%s\nFLANNEL_SUBNET=%v\nFLANNEL_MTU=%d\nFLANNEL_IPMASQ=%t\n", strings.Join(networks, ","), l.subnets[0], l.mtu, l.ipMasq)
+		if len(l.subnets) > 1 {
+			written += fmt.Sprintf("FLANNEL_IPV6_SUBNET=%v\n", l.subnets[1])
+		}
+		if again, err := parseLease(written); err != nil || !reflect.DeepEqual(again, l) {
+			t.Errorf("%q: %+v, and again %+v: %v", text, l, again, err)
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package conditions
 
 import (
+	"bytes"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -150,4 +152,38 @@ func TestConditionErrors(t *testing.T) {
 			t.Errorf("%s: %v, and %q is wanted", words, err, part)
 		}
 	}
+}
+
+// FuzzParse: conditions of any words make a rule or an error that names a word; each value
+// that is compared is as long as what it is compared with, and ranges run upward.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{
+		"ip saddr != { 10.0.0.0/8,192.0.2.0/24 }", "ip6 saddr 2001:db8::1-2001:db8::9", "tcp dport {80,443,8000-9000}", "iifname { eth0, eth* }", "iifname eth*",
+		"meta mark & 0xff != 0x10", "ct state new,established", "ether saddr 02:00:00:00:00:01", "meta l4proto { tcp, udp }", "ip saddr { , }", "ip saddr {",
+		"-s 10.0.0.0/8,255.255.255.255", "! -i eth+", "-p udp -m multiport --sports 53,1024:2000", "-m mark ! --mark 0x10/0xff", "-m iprange --src-range 192.0.2.9-192.0.2.3",
+		"-m comment --comment x", "-m", "! !", "-p tcp --dport",
+	} {
+		f.Add(text, false)
+		f.Add(text, true)
+	}
+	f.Fuzz(func(t *testing.T, text string, six bool) {
+		words := strings.Fields(text)
+		IptablesOnly(words, six)
+		rule, err := Parse(words, six, 1)
+		if kerneltest.Refused(t, err) {
+			return
+		}
+		for _, set := range rule.Anonymous {
+			for i, span := range set.Spans {
+				if len(span.First) != int(set.Of.Size) || len(span.Last) != int(set.Of.Size) || bytes.Compare(span.First, span.Last) > 0 ||
+					i > 0 && bytes.Compare(set.Spans[i-1].Last, span.First) >= 0 {
+					t.Errorf("%q: %+v", text, set)
+				}
+			}
+		}
+		again, err := Parse(strings.Fields(strings.Join(words, "  ")), six, 1)
+		if err != nil || !reflect.DeepEqual(again, rule) {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
 }

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -77,15 +80,41 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// FuzzAttrs: no answer, however torn, is read beyond its end.
+// FuzzAttrs: no answer, however torn, is read beyond its end, and what elements are read
+// of it are those that are written.
 func FuzzAttrs(f *testing.F) {
+	table := Table{unix.NFPROTO_INET, "t"}
+	elements := func(e Element, comment string) []byte { return slices.Concat(table.Create(e, comment).Body...) }
 	f.Add([]byte(Nest(1, String(2, "text"), U32(3, 4))))
 	f.Add([]byte{255, 255, 1, 0})
 	f.Add([]byte{3, 0, 0, 0})
+	f.Add(elements(Element{Set: "s", Key: []byte{0, 80, 6}, Data: []byte{10, 1, 2, 3}}, "n/c1/eth0"))
+	f.Add(elements(Element{Set: "v", Key: []byte{1}, Jump: "c"}, ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for kind, data := range Attrs(b) {
 			_ = fmt.Sprint(kind, Text(Find(data, 2)), Uint32(data), ReadComment(data))
 		}
-		decode(b)
+		for _, found := range decode(b) {
+			if found.Key == nil || len(found.Key)+len(found.Data) > 1000 || len(found.Comment) > 127 {
+				continue // more than the kernel has
+			}
+			again := decode(elements(Element{Set: "s", Key: found.Key, Data: found.Data}, found.Comment))
+			if len(again) != 1 || !reflect.DeepEqual(again[0], found) {
+				t.Errorf("%+v is written as %+v", found, again)
+			}
+		}
+	})
+}
+
+// FuzzRefusal: every acknowledgement is success or an error that can be read.
+func FuzzRefusal(f *testing.F) {
+	f.Add(uint16(unix.NLMSG_ERROR), uint16(0), []byte{0, 0, 0, 0})
+	f.Add(uint16(unix.NLMSG_DONE), uint16(unix.NLM_F_MULTI), []byte{0xef, 0xff, 0xff, 0xff})
+	f.Add(uint16(unix.NLMSG_ERROR), uint16(unix.NLM_F_ACK_TLVS), append(append([]byte{0xfe, 0xff, 0xff, 0xff}, make([]byte, 16)...), String(unix.NLMSGERR_ATTR_MSG, "words")...))
+	f.Fuzz(func(t *testing.T, kind, flags uint16, data []byte) {
+		err := refusal(syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind, Flags: flags}, Data: data})
+		if err != nil && (err.Error() == "" || !errors.As(err, new(unix.Errno))) {
+			t.Errorf("%v", err)
+		}
 	})
 }

@@ -1,0 +1,60 @@
+package delegated
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/state"
+)
+
+// FuzzFind reads files of any content, upstream's too: what is kept is handed on as it was,
+// and kept again says the same.
+func FuzzFind(f *testing.F) {
+	for _, text := range []string{usualConf, `{"name":"n","type":"bridge"}`, `{"name":"n"}`, `null`, `[]`, ``, `{"name":"n","type":"../x"}`, `{"name":5,"type":"bridge"}`} {
+		f.Add([]byte(text))
+	}
+	folder := state.Folder(f.TempDir())
+	kept, _, err := Keep(folder, at("a", "eth0"), "/run/netns/a", Conf{"name": []byte(`"n"`), "type": []byte(`"bridge"`)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(kept.content)
+	f.Fuzz(func(t *testing.T, content []byte) {
+		folder := state.Folder(t.TempDir())
+		if err := folder.Replace("a", content); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Find(folder, at("a", "eth0"))
+		if err != nil {
+			kerneltest.Refused(t, err)
+			return
+		}
+		if r.Owner.ContainerID != "a" {
+			t.Errorf("it is of %v", r.Owner)
+		}
+		if _, _, err := Keep(folder, r.Owner, "", r.Conf); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Find(folder, r.Owner)
+		if err != nil || !reflect.DeepEqual(text(again.Conf), text(r.Conf)) {
+			t.Errorf("%v: %s is kept as %s", err, text(r.Conf), text(again.Conf))
+		}
+		if err := again.Remove(); err != nil {
+			t.Error(err)
+		}
+		if _, err := Find(folder, r.Owner); !errors.Is(err, state.ErrDamaged) && err == nil {
+			t.Error("it is there after its end")
+		}
+	})
+}
+
+// text are the keys and values of a configuration.
+func text(c Conf) map[string]string {
+	out := map[string]string{}
+	for key, value := range c {
+		out[key] = string(value)
+	}
+	return out
+}
