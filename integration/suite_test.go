@@ -16,36 +16,34 @@ import (
 	"testing"
 
 	"github.com/catena-cni/catena/integration/node"
+	"github.com/catena-cni/catena/internal/kerneltest"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
 var root, plugins, examples string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
+	err := func() (err error) {
 		if root, err = node.Root(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			return err
 		}
 		plugins = filepath.Join(root, "bin")
 		if dir := os.Getenv("CATENA_PLUGINS"); dir != "" {
 			if plugins, err = filepath.Abs(dir); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
+				return err
 			}
 		}
 		examples = filepath.Join(root, "conflist-examples")
-		if os.Geteuid() != 0 {
-			fmt.Fprintln(os.Stderr, "the integration tests make network namespaces and need root: sudo ./integration/test.sh")
-			return 1
+		if _, err := os.Stat(filepath.Join(plugins, "bridge")); err != nil && os.Geteuid() == 0 {
+			return fmt.Errorf("there is no toolkit to test: %w: run ./build_linux.sh first", err)
 		}
-		if _, err := os.Stat(filepath.Join(plugins, "bridge")); err != nil {
-			fmt.Fprintf(os.Stderr, "there is no toolkit to test: %v: run ./build_linux.sh first\n", err)
-			return 1
-		}
-		return m.Run()
-	}())
+		return nil
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	kerneltest.RootMain(m)
 }
 
 func must(t testing.TB, err error) {

@@ -21,7 +21,7 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-func TestMain(m *testing.M) { kerneltest.Main(m) }
+func TestMain(m *testing.M) { kerneltest.RootMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
+
+func TestMain(m *testing.M) { kerneltest.RootMain(m) }
 
 func mustNode(t *testing.T) *Node {
 	t.Helper()

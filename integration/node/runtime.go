@@ -81,19 +81,16 @@ func Parse(text []byte, cniVersion string) (*libcni.NetworkConfigList, error) {
 	}
 	if cniVersion != "" {
 		fields["cniVersion"], _ = json.Marshal(cniVersion)
-		var err error
-		if text, err = json.Marshal(fields); err != nil {
-			return nil, err
-		}
 	}
-	if _, ok := fields["plugins"]; ok {
-		return libcni.NetworkConfFromBytes(text)
+	var list any = fields
+	if _, ok := fields["plugins"]; !ok {
+		list = map[string]any{"cniVersion": fields["cniVersion"], "name": fields["name"], "plugins": []any{fields}}
 	}
-	conf, err := libcni.NetworkPluginConfFromBytes(text)
+	text, err := json.Marshal(list)
 	if err != nil {
 		return nil, err
 	}
-	return libcni.ConfListFromConf(conf)
+	return libcni.NetworkConfFromBytes(text)
 }
 
 // Conf is the attachment in libcni's words.

@@ -11,7 +11,7 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
-func TestMain(m *testing.M) { kerneltest.Main(m) }
+func TestMain(m *testing.M) { kerneltest.RootMain(m) }
 
 // TestSample is a short sample of each part; proof.sh has the whole.
 func TestSample(t *testing.T) {

@@ -9,7 +9,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // What strace 6.1 has written, of threads of their own.
 const (
@@ -89,9 +93,8 @@ func TestParseUnknown(t *testing.T) {
 
 // TestRecord watches this program: a message in a network namespace of its own, and what a program does that it executes.
 func TestRecord(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("this test needs root: it asks for a namespace")
-	}
+	kerneltest.NeedsPrograms(t, "strace", "ip")
+	kerneltest.NeedsNamespaces(t)
 	calls, err := Record(func() error {
 		out, err := exec.Command("unshare", "--net", "ip", "link", "set", "lo", "up").CombinedOutput()
 		if err != nil {

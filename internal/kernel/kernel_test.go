@@ -20,6 +20,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 func TestOpen(t *testing.T) {
 	kerneltest.New(t)
 	file := filepath.Join(t.TempDir(), "file")

@@ -51,15 +51,6 @@ var built struct {
 	done map[string]bool
 }
 
-// Main runs a package's tests and removes what Build has built.
-func Main(m *testing.M) {
-	code := m.Run()
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
-	}
-	os.Exit(code)
-}
-
 // Call is one execution of a plugin, as a runtime does it. What is empty is
 // that of a container "c1" with an interface eth0.
 type Call struct {

@@ -28,6 +28,7 @@ var probes = map[string]string{
 	"bridge netfilter": "[ -e /proc/sys/net/bridge ] || { [ -n \"$VMTEST_VM\" ] && modprobe -q br_netfilter; }",
 	// In a sandbox the program does not find what would load the modules of its tables.
 	"older iptables": "modprobe -q -a ip_tables ip6_tables iptable_filter ip6table_filter; iptables-legacy -t nat -S && ip6tables-legacy -t nat -S",
+	"tun":            "ip tuntap add mode tap name probe0",
 	"sctp":           "grep -q ^sctp /proc/modules || modprobe -q sctp || [ -e /proc/net/sctp ]",
 }
 
@@ -63,6 +64,8 @@ func Needs(t testing.TB, features ...string) {
 		switch err := lacks(t, f); {
 		case err == nil:
 			t.Log(Feature + f)
+		case plain():
+			t.Skip("needs root or another kernel, for " + f + theRest)
 		case os.Getenv("VMTEST_VM") != "":
 			t.Fatalf("the second kernel lacks %s too: %v", f, err)
 		default:

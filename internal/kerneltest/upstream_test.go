@@ -6,6 +6,8 @@ import (
 	"testing"
 )
 
+func TestMain(m *testing.M) { Main(m) }
+
 // TestUpstream builds one from a sandbox, where there is no network.
 func TestUpstream(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())

@@ -115,6 +115,7 @@ func TestDelInTheHostsNamespaceReleases(t *testing.T) {
 // TestDelInOneNamespaceOnPurpose: CNI_NETNS_OVERRIDE says that the pod lives in
 // the plugin's own namespace.
 func TestDelInOneNamespaceOnPurpose(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	bin := kerneltest.Build(t, "plugins/main/tap")
 	s := kerneltest.New(t)
 	call := `echo '{"cniVersion":"1.0.0","name":"n","type":"tap"}' | env -i CNI_NETNS_OVERRIDE=1 CNI_CONTAINERID=c1 CNI_IFNAME=tap0 CNI_NETNS=/proc/self/ns/net CNI_COMMAND=`

@@ -17,11 +17,10 @@ import (
 // same path by now.
 type recycled struct {
 	*kerneltest.Sandbox
-	t        *testing.T
-	bin      string
-	conf     string // %[1]s is the network, %[2]s the members of the call
-	plugin   string
-	upstream bool // the living pod is made by upstream's plugin
+	t      *testing.T
+	bin    string
+	conf   string // %[1]s is the network, %[2]s the members of the call
+	plugin string
 }
 
 func (r recycled) call(verb, container, network, more string) kerneltest.Call {
@@ -81,7 +80,7 @@ var mains = []struct {
 	{"plugins/main/vlan", `,"master":"up0","vlanId":5` + leased, kerneltest.Segment, []string{"vlan"}},
 	{"plugins/main/dummy", leased, "", []string{"dummy"}},
 	{"plugins/main/dummy", `,"mac":"02:00:00:00:00:42"` + leased, "", []string{"dummy"}},
-	{"plugins/main/tap", leased, "", nil},
+	{"plugins/main/tap", leased, "", []string{"tun"}},
 	{"plugins/main/host-device", `,"device":"dev0"` + leased, "ip link add dev0 address 02:00:00:00:00:77 type veth", nil},
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // What these tables look like upstream's own plugins show, in integration.
 
 func owner(network, id string) name.Attachment {

@@ -7,6 +7,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestKept: an address comes back as it was, with what the library's type has no
 // place for, and to give it twice is success.
 func TestKept(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 var owner = name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}
 
 const pair = "ip link add up0 mtu 1450 address 02:00:00:00:00:aa type veth peer name up1; ip link set up0 up alias theirs; ip link set up1 up; ip addr add 192.0.2.5/24 dev up0"

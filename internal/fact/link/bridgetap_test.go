@@ -25,6 +25,7 @@ func forwarding(ports ...string) string {
 // it, and the bridge is as before when the port is gone.
 func TestBridgeTap(t *testing.T) {
 	t.Parallel()
+	kerneltest.Needs(t, "tun")
 	s := kerneltest.New(t)
 	s.Run("ip link add br0 type bridge; ip link add port type veth peer name far; ip link set port mtu 9000; ip link set far mtu 9000; ip link set port master br0; for l in br0 port far; do ip link set $l up; done" + forwarding("port"))
 	before, k := s.Text()+s.Run("cat /sys/class/net/br0/address"), s.Kernel()

@@ -15,13 +15,14 @@ import (
 
 func TestMain(m *testing.M) {
 	TapChild()
-	os.Exit(m.Run())
+	kerneltest.Main(m)
 }
 
 // TestTapInChild: a process of its own makes the device, and it lives on in the
 // file that stayed here. That is all of selinuxContext that a kernel without
 // SELinux can show.
 func TestTapInChild(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	s := kerneltest.New(t)
 	k := s.Kernel()
 	var tun *os.File
@@ -49,6 +50,7 @@ func TestTapInChild(t *testing.T) {
 // TestTapLeavesForeign: an interface of that name is no reason to take it, and
 // what fails late leaves nothing.
 func TestTapLeavesForeign(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	s := kerneltest.New(t)
 	s.Run("pod ip tuntap add mode tap name tap0; pod ip link add v0 type veth peer name v1; pod ip link add br0 type bridge")
 	before := s.Text()
@@ -82,6 +84,7 @@ func TestTapLeavesForeign(t *testing.T) {
 // TestTapOpeners: who opens the device says which headers its frames have,
 // however it was made.
 func TestTapOpeners(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	s := kerneltest.New(t)
 	k := s.Kernel()
 	uid := uint32(4711)

@@ -8,6 +8,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestLookup asks for the way of both families, as the kernel checks strictly.
 func TestLookup(t *testing.T) {
 	s := kerneltest.New(t)

@@ -9,6 +9,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestContained: no key leads out of /proc/sys.
 func TestContained(t *testing.T) {
 	for _, key := range []string{"../../etc/passwd", "/etc/passwd", "net/../../x", ""} {

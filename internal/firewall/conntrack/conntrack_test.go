@@ -13,6 +13,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // flow makes the kernel remember a flow from a client's port 1000 to a host's
 // address and port that is answered by another address and port.
 func flow(s *kerneltest.Sandbox, proto, client, host string, port int, by string, byPort int) {

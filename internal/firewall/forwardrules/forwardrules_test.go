@@ -9,6 +9,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 var both = Families{V4: true, V6: true}
 
 // TestPlace: our rule comes right before what drops, wherever that is, and is

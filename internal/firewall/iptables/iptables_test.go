@@ -16,6 +16,8 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 func owner(id string) name.Attachment {
 	return name.Attachment{Network: "net1", ContainerID: id, IfName: "eth0"}
 }

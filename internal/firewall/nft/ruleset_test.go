@@ -7,6 +7,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestStatic has the nft program read the static part as people write it, and
 // compares how it lists that with how it lists what we make.
 func TestStatic(t *testing.T) {

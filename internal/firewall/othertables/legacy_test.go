@@ -7,6 +7,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestLegacy: a table is there once it was used, and reading brings none into
 // being.
 func TestLegacy(t *testing.T) {

@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 // countCalls runs the test named in a process of its own and returns how
 // often it made each system call.
 func countCalls(t *testing.T, test, dir string) map[string]int {
 	t.Helper()
+	kerneltest.NeedsPrograms(t, "strace")
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Fatal("strace is not installed")

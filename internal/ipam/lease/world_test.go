@@ -11,7 +11,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // elsewhere runs the rest of a test in a process with a mount namespace of
 // its own, in which it may do to the host what it likes. It returns an empty
@@ -22,9 +26,7 @@ func elsewhere(t *testing.T) (string, bool) {
 		return dir, true
 	}
 	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Fatal("needs root, to mount")
-	}
+	kerneltest.NeedsNamespaces(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "LEASE_TEST_WORLD="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

@@ -1,4 +1,4 @@
-package fresh
+package fresh_test
 
 import (
 	"os"
@@ -7,15 +7,21 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
+	"github.com/catena-cni/catena/internal/kerneltest/fresh"
 )
+
+func TestMain(m *testing.M) { kerneltest.Main(m) }
 
 // TestSettings: whatever was changed is as the kernel has it in a namespace that takes over nothing.
 func TestSettings(t *testing.T) {
+	kerneltest.NeedsNamespaces(t)
 	runtime.LockOSThread() // never unlocked: the namespace ends with the thread
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	if err := Settings(); err != nil {
+	if err := fresh.Settings(); err != nil {
 		t.Fatal(err)
 	}
 	before := all(t)
@@ -32,7 +38,7 @@ func TestSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := Settings(); err != nil {
+	if err := fresh.Settings(); err != nil {
 		t.Fatal(err)
 	}
 	for key, value := range all(t) {

@@ -72,6 +72,7 @@ type process struct {
 // start starts a program in the world's namespaces. It ends with the test.
 func (w world) start(name string, args ...string) *process {
 	w.t.Helper()
+	kerneltest.NeedsPrograms(w.t, name)
 	return w.begin(exec.Command(name, args...))
 }
 
@@ -177,6 +178,7 @@ func (w world) daemon(args ...string) *process {
 // dnsmasq starts a server on the bridge. It says every message that it sees.
 func (w world) dnsmasq(args ...string) *process {
 	w.t.Helper()
+	kerneltest.NeedsRoot(w.t, "dnsmasq, which leaves its groups")
 	p := w.start("/usr/sbin/dnsmasq", append([]string{
 		"--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--group=root", "--port=0", "--interface=br0", "--bind-interfaces", "--log-dhcp",
 		"--log-facility=-", "--dhcp-leasefile=/run/dnsmasq.leases", "--pid-file=/run/dnsmasq.pid", "--no-ping", "--dhcp-authoritative",

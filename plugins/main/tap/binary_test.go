@@ -12,6 +12,7 @@ import (
 
 // TestBadInput: a clear error, and nothing has changed.
 func TestBadInput(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	kerneltest.Refusals{
 		Plugins: []string{"plugins/main/tap", "plugins/ipam/static"},
 		Conf:    kerneltest.Minimal("tap"),
@@ -47,6 +48,7 @@ func TestBadInput(t *testing.T) {
 // TestVerbs runs the binary through a pod's life, with a label that does nothing
 // here, and with an IPAM that fails.
 func TestVerbs(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	t.Parallel()
 	bin := t.TempDir()
 	if err := os.Symlink(filepath.Join(kerneltest.Build(t, "plugins/main/tap"), "tap"), filepath.Join(bin, "tap")); err != nil {

@@ -8,6 +8,7 @@ import (
 
 // TestStatus: STATUS fails where ADD would.
 func TestStatus(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	kerneltest.Prospects{
 		Plugins: []string{"plugins/main/tap"},
 		Rows: []kerneltest.Prospect{

@@ -46,6 +46,7 @@ func TestMAC(t *testing.T) {
 }
 
 func TestLaws(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	kerneltest.Prove(t, kerneltest.Case{
 		Plan:  plugintest.Plan(t, tap, "c1", Conf{MTU: 1400, MultiQueue: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		Other: plugintest.Plan(t, tap, "c0", Conf{}, "10.1.2.9/24"),
@@ -54,6 +55,7 @@ func TestLaws(t *testing.T) {
 }
 
 func TestLawsLayer2(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	kerneltest.Prove(t, kerneltest.Case{
 		Setup: func(s *kerneltest.Sandbox) {
 			s.Run("pod ip link add br0 address 02:00:00:00:00:b0 type bridge; pod ip link set br0 up mtu 1400")
@@ -68,6 +70,7 @@ func TestLawsLayer2(t *testing.T) {
 
 // TestCheck sees each of the device's properties.
 func TestCheck(t *testing.T) {
+	kerneltest.Needs(t, "tun")
 	for _, command := range []string{
 		"ip link set eth0 address 02:00:00:00:00:08", "ip link set eth0 mtu 1300", "ip link set eth0 nomaster", "ip link del eth0",
 		"sh -c 'ip link del eth0; ip tuntap add mode tun name eth0 multi_queue'", "sh -c 'ip link del eth0; ip tuntap add mode tap name eth0'",

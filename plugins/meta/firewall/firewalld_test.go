@@ -14,7 +14,6 @@ import (
 // numbers. It listens on the bus for firewalld's name, from when it hears
 // anything there.
 const start = `
-	command -v firewalld dbus-daemon > /dev/null || { echo "apt-get install firewalld dbus"; exit 1; }
 	mount -t tmpfs tmpfs /var/log
 	mkdir /run/dbus
 	dbus-daemon --system --nopidfile --fork --print-pid
@@ -32,6 +31,7 @@ const start = `
 // firewalld.
 func startFirewalld(t *testing.T, s *kerneltest.Sandbox) (pids []string) {
 	t.Helper()
+	kerneltest.NeedsPrograms(t, "firewalld", "dbus-daemon")
 	pids = strings.Fields(s.Run(start))
 	t.Cleanup(func() {
 		if said, _ := s.Try("cat /var/log/firewalld*"); t.Failed() {

@@ -16,6 +16,8 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // attachment is what want sees: the result of a plugin that made eth0, as
 // runtimes hand it on.
 func attachment(network, id string, addresses ...string) plugin.Call {

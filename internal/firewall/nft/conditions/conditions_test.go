@@ -13,6 +13,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestConditions compares how the nft program lists our rules with how it lists
 // its own. A condition that is written in several ways has its nft form last.
 func TestConditions(t *testing.T) {

@@ -14,6 +14,8 @@ import (
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
+func TestMain(m *testing.M) { kerneltest.Main(m) }
+
 // TestBatches: a batch comes true as a whole, the kernel's answer names the
 // message that it refuses, and one that is held to a generation is refused where
 // somebody changed the ruleset since.
