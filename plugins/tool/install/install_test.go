@@ -292,7 +292,9 @@ func TestRepair(t *testing.T) {
 	h.write("config/..data/10-net.conflist", listed+"\n", 0o644)
 	must(t, os.Symlink("..data/10-net.conflist", h.dir+"/config/..tmp"))
 	must(t, os.Rename(h.dir+"/config/..tmp", h.dir+"/config/10-net.conflist"))
-	h.until("the new configuration", func() bool { return strings.Contains(h.text(), `{"cniVersion 111`) })
+	h.until("the new configuration, and no other in the record", func() bool {
+		return strings.Contains(h.text(), `{"cniVersion 111`) && strings.Contains(h.text(), "conf .catena-installed -rw-r--r-- "+sum(listed + "\n")[:12]+" 82\n")
+	})
 	// It ends, and everything stays.
 	well = h.text()
 	must(t, watching.Process.Signal(syscall.SIGTERM))
