@@ -74,7 +74,7 @@ func (f fuzzTarget) try(fuzztime time.Duration) (row, error) {
 	r := row{what: f.pkg + " " + f.name}
 	args := []string{"test", "-count=1", "-v", "-run", "^" + f.name + "$"}
 	if fuzztime > 0 {
-		args = []string{"test", "-run", "^$", "-fuzz", "^" + f.name + "$", "-fuzztime", fuzztime.String(), "-parallel", "1"}
+		args = []string{"test", "-run", "^$", "-fuzz", "^" + f.name + "$", "-fuzztime", fuzztime.String(), "-fuzzminimizetime", "1s", "-parallel", "1"}
 	}
 	c := exec.Command("go", append(args, "./"+f.pkg)...)
 	c.Dir = f.root

@@ -32,7 +32,13 @@ func FuzzServe(f *testing.F) {
 	f.Add(slices.Concat(greeting, encoded(f, request{ServiceMethod: "Math.Nothing"}, struct{ A string }{"x"})))
 	f.Add(slices.Concat(greeting, []byte{0xf8, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		server, peer := net.Pipe()
+		l := listen(t)
+		defer l.Close()
+		peer := dial(t, l).(*net.UnixConn)
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
 		called := make(chan struct{}, len(sent)+1)
 		m := Methods[Args]{
 			"Math.Add":   func(_ context.Context, a Args) (any, error) { called <- struct{}{}; return Sum{a.A + a.B}, nil },
@@ -44,7 +50,7 @@ func FuzzServe(f *testing.F) {
 		}()
 		go func() {
 			_, _ = peer.Write(sent)
-			_, _ = peer.Write([]byte{1, 0xff}) // which no message begins with
+			_ = peer.CloseWrite()
 		}()
 		answer, err := io.ReadAll(peer)
 		if err != nil {
