@@ -60,3 +60,7 @@ func Master(index int) *nl.RtAttr {
 func NetnsFD(fd int) *nl.RtAttr {
 	return nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd)))
 }
+
+// Padded is the attributes of an answer for nl.ParseRouteAttr, which goes beyond the end
+// where the last one is not padded.
+func Padded(b []byte) []byte { return append(b[:len(b):len(b)], make([]byte, -len(b)&3)...) }

@@ -40,6 +40,7 @@ func FuzzAnswer(f *testing.F) {
 		nl.NewRtAttr(nl.FRA_SRC, []byte{10, 1, 2, 3}), nl.NewRtAttr(nl.FRA_TABLE, nl.Uint32Attr(100)), nl.NewRtAttr(nl.FRA_PROTOCOL, []byte{202}),
 		nl.NewRtAttr(nl.FRA_FWMARK, nl.Uint32Attr(7)), nl.NewRtAttr(nl.FRA_FWMASK, nl.Uint32Attr(0))))
 	f.Add(answer(unix.RtMsg{}, nl.NewRtAttr(nl.FRA_PROTOCOL, nil)))
+	f.Add(append(answer(unix.RtMsg{}), 5, 0, 1, 0, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) < unix.SizeofRtMsg {
 			return // an answer has its header: rtnetlink(7)

@@ -154,6 +154,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(tuple([]byte{192, 0, 2, 1}, 80), []byte{192, 0, 2, 1}, uint16(80))
 	f.Add(tuple([]byte{1}, 0), []byte{}, uint16(0))
+	f.Add([]byte{5, 0, 1, 128, 1}, []byte{1}, uint16(1))
 	f.Fuzz(func(t *testing.T, answer, address []byte, port uint16) {
 		parse(answer)
 		if len(address) > 1000 {

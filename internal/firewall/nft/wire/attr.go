@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Attr is one netlink attribute, encoded.
@@ -35,7 +37,7 @@ func Nest(kind uint16, inner ...Attr) Attr {
 // one are left out.
 func Attrs(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
-		all, _ := nl.ParseRouteAttr(b)
+		all, _ := nl.ParseRouteAttr(kernel.Padded(b))
 		for _, a := range all {
 			if !yield(a.Attr.Type&nl.NLA_TYPE_MASK, a.Value) {
 				return

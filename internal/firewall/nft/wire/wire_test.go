@@ -90,6 +90,7 @@ func FuzzAttrs(f *testing.F) {
 	f.Add([]byte(Nest(1, String(2, "text"), U32(3, 4))))
 	f.Add([]byte{255, 255, 1, 0})
 	f.Add([]byte{3, 0, 0, 0})
+	f.Add([]byte{5, 0, 1, 0, 1})
 	f.Add(elements(Element{Set: "s", Key: []byte{0, 80, 6}, Data: []byte{10, 1, 2, 3}}, "n/c1/eth0"))
 	f.Add(elements(Element{Set: "v", Key: []byte{1}, Jump: "c"}, ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
