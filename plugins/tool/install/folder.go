@@ -133,7 +133,7 @@ func (f folder) recorded() (map[string][]string, error) {
 		return known, err
 	}
 	defer from.Close()
-	b, err := io.ReadAll(from)
+	b, err := io.ReadAll(io.LimitReader(from, sizeMax))
 	for line := range strings.Lines(string(b)) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		if name != "" && !strings.HasPrefix(name, ".") && !strings.Contains(name, "/") {
@@ -165,12 +165,12 @@ func (f folder) look(name string) (sum string, mode fs.FileMode, err error) {
 		return "", 0, err
 	}
 	defer from.Close()
-	sum, err = digest(from)
+	sum, err = digest(io.LimitReader(from, sizeMax))
 	return sum, mode, err
 }
 
 // open opens a file, unless there is none, or something that can be none of ours: no link is followed, and nothing but a
-// regular file of a size that files of ours have is opened.
+// regular file of a size that files of ours have is opened. The mode of another user's is 0.
 func (f folder) open(name string) (*os.File, fs.FileMode, error) {
 	path := filepath.Join(string(f), name)
 	st, err := os.Lstat(path)
@@ -188,7 +188,10 @@ func (f folder) open(name string) (*os.File, fs.FileMode, error) {
 	if now, err := from.Stat(); err != nil || !os.SameFile(st, now) {
 		return nil, 0, errors.Join(err, from.Close())
 	}
-	return from, st.Mode().Perm(), nil
+	if int(st.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		return from, 0, nil
+	}
+	return from, st.Mode(), nil
 }
 
 // write puts a whole file in the place of whatever has its name, a link and a pipe too. Its own name is the last thing that
@@ -211,13 +214,12 @@ func (f folder) write(one file, from io.Reader) error {
 	return nil
 }
 
-// sweep removes what a killed process has left.
-func (f folder) sweep() error {
-	left, err := filepath.Glob(filepath.Join(string(f), temporary+"*"))
+// sweep removes what a killed process has left, as far as it can: it is in nobody's way.
+func (f folder) sweep() {
+	left, _ := filepath.Glob(filepath.Join(string(f), temporary+"*"))
 	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
+		_ = os.Remove(path)
 	}
-	return err
 }
 
 // sync waits until the names are on disk, as their files are.

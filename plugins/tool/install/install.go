@@ -51,7 +51,7 @@ func main() {
 	case *check:
 		_, err = os.Stat(o.ready)
 	case *uninstall:
-		err = errors.Join(o.conf.drop(nil), o.bin.drop(nil), o.conf.sweep(), o.bin.sweep())
+		err = o.uninstall()
 	default:
 		err = o.install(ctx)
 	}
@@ -65,9 +65,11 @@ func main() {
 // needs it also while this program is away.
 func (o options) install(ctx context.Context) error {
 	plugins, err := programs(o.from)
-	if err = errors.Join(err, o.bin.sweep(), o.conf.sweep()); err != nil {
+	if err != nil {
 		return err
 	}
+	o.bin.sweep()
+	o.conf.sweep()
 	if o.once {
 		return o.put(plugins)
 	}
@@ -132,6 +134,17 @@ func (o options) put(plugins []file) error {
 		}
 	}
 	return o.bin.drop(plugins)
+}
+
+// uninstall takes the configuration away before its plugins.
+func (o options) uninstall() error {
+	for _, f := range []folder{o.conf, o.bin} {
+		f.sweep()
+		if err := f.drop(nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // programs are the executable files of a folder.

@@ -112,6 +112,9 @@ func (h host) text() string {
 				all, _ := os.ReadFile(filepath.Join(h.dir, dir, entry.Name()))
 				content = string(all[:min(12, len(all))]) + fmt.Sprint(" ", len(all))
 			}
+			if int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+				content += " of another user"
+			}
 			fmt.Fprintln(&b, dir, entry.Name(), info.Mode(), content)
 		}
 	}
@@ -278,6 +281,13 @@ func TestRepair(t *testing.T) {
 		{"overwritten", func() error { h.write("bin/bridge", "another", 0o755); return nil }},
 		{"written into", func() error { return os.WriteFile(bridge, []byte("shorter"), 0o755) }},
 		{"not to be executed", func() error { return os.Chmod(bridge, 0o644) }},
+		{"set to its owner's", func() error { return os.Chmod(bridge, 0o755|os.ModeSetuid) }},
+		{"another user's, where that can be", func() error {
+			if err := os.Chown(bridge, 65534, -1); os.Geteuid() == 0 {
+				return err
+			}
+			return nil
+		}},
 		{"a link", func() error { must(t, os.Remove(bridge)); return os.Symlink("mine", bridge) }},
 		{"a configuration removed", func() error { return os.Remove(h.dir + "/conf/10-net.conflist") }},
 		{"a folder moved away", func() error { return os.Rename(h.dir+"/conf", h.dir+"/away") }},
