@@ -58,7 +58,7 @@ func LookNetns(path string) (NetnsID, error) {
 		err = retry.Do(func() error { return unix.Stat(path, &st) })
 	}
 	switch {
-	case errors.Is(err, unix.ENOENT), err == nil && fs.Type != unix.NSFS_MAGIC:
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), err == nil && fs.Type != unix.NSFS_MAGIC:
 		return NetnsID{}, nil
 	case err != nil:
 		return NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)
@@ -111,7 +111,10 @@ func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, PodID{NetnsID:
 
 // Abandoned reports whether the pod is provably gone: its namespace is not at
 // its path any more.
-func (r NetnsRef) Abandoned() bool { return r.Netns != "" && Netns(r.Netns) != r.NetnsID }
+func (r NetnsRef) Abandoned() bool {
+	now, err := LookNetns(r.Netns)
+	return r.Netns != "" && err == nil && now != r.NetnsID
+}
 
 // LivesIn reports whether the pod is there, and is the one of another reference.
 func (r NetnsRef) LivesIn(now NetnsRef) bool { return r.NetnsID == now.NetnsID && !r.Abandoned() }

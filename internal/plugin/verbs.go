@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -14,25 +16,32 @@ import (
 func (p Plugin[C]) del(r *cni.Request) error {
 	// What is wrong with the configuration is not what DEL is about.
 	call, c, _ := p.Read(r)
-	k := p.openForDel(r.Netns)
+	k, err := p.openForDel(r.Netns)
+	if err != nil {
+		return err
+	}
 	defer k.Close()
 	call.evidence(r).Verify(k)
-	err := p.want(call, c).Del(k)
+	err = p.want(call, c).Del(k)
 	_, derr := p.delegate(r, cni.Del)
 	return errors.Join(err, derr)
 }
 
-// openForDel takes a pod whose namespace cannot be opened as gone.
-func (p Plugin[C]) openForDel(netns string) *kernel.Kernel {
+// openForDel takes a pod whose namespace cannot be opened as gone, unless it is the
+// machine that has no room to open anything: then the next DEL can.
+func (p Plugin[C]) openForDel(netns string) (*kernel.Kernel, error) {
 	if p.HostOnly {
-		return kernel.OpenHost(netns)
+		return kernel.OpenHost(netns), nil
 	}
 	k, err := kernel.Open(netns)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
+		return nil, err
+	case err != nil:
 		fmt.Fprintf(os.Stderr, "catena %s: %v: it is taken as gone\n", p.Name, err)
-		return kernel.OpenHost("")
+		return kernel.OpenHost(""), nil
 	}
-	return k
+	return k, nil
 }
 
 func (p Plugin[C]) check(r *cni.Request) error {

@@ -19,10 +19,10 @@ import (
 // returnToHost finds the device wherever it is, makes it again what it was, and
 // removes the record. The record stays where the device cannot be reached.
 func (r record) returnToHost(k *kernel.Kernel) error {
-	side, view := kernel.Pod, r.pod(k)
 	var l *kernel.Link
-	err := fs.ErrNotExist
-	if view != nil {
+	side := kernel.Pod
+	view, err := r.pod(k)
+	if err == nil {
 		l, err = r.find(view, kernel.Pod, r.Owner.IfName, r.Name)
 		if view != k {
 			defer view.Close()
@@ -51,24 +51,22 @@ func (r record) returnToHost(k *kernel.Kernel) error {
 	return errors.Join(err, records.Replace(r))
 }
 
-// pod opens the namespace that the device went to, and gives nil where that is
-// gone. The runtime may not say where it is, or name one that is another pod's.
-func (r record) pod(k *kernel.Kernel) *kernel.Kernel {
+// pod opens the namespace that the device went to, which is fs.ErrNotExist where
+// that is gone. The runtime may not say where it is, or name one that is another
+// pod's.
+func (r record) pod(k *kernel.Kernel) (*kernel.Kernel, error) {
 	if k.Has(kernel.Pod) && r.PodID.Is(k.PodID()) {
-		return k
+		return k, nil
 	}
 	if r.Abandoned() {
-		return nil
+		return nil, fs.ErrNotExist
 	}
 	other, err := kernel.Open(r.Netns)
-	if err != nil {
-		return nil
-	}
-	if !other.Has(kernel.Pod) || !r.PodID.Is(other.PodID()) {
+	if err == nil && (!other.Has(kernel.Pod) || !r.PodID.Is(other.PodID())) {
 		other.Close()
-		return nil
+		err = fs.ErrNotExist
 	}
-	return other
+	return other, err
 }
 
 // find looks for the device on one side: by its inode, or where that is not known

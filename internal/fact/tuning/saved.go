@@ -175,30 +175,37 @@ func (s Saved) Del(k *kernel.Kernel) error {
 	switch {
 	case errors.Is(err, state.ErrDamaged):
 		_ = s.Folder.SetAside(s.key(), err)
+		return s.Folder.Remove(s.key())
 	case err != nil:
 		return err
 	case !before.isOf(s.Owner):
 		return nil
-	case before.isIn(k, s.Owner.IfName):
-		if err := before.putBack(k, s.Owner.IfName); err != nil {
-			return err // the file stays, so that it can be tried again
-		}
+	}
+	there, err := before.isIn(k, s.Owner.IfName)
+	if err == nil && there {
+		err = before.putBack(k, s.Owner.IfName)
+	}
+	if err != nil {
+		return err // the file stays, so that it can be tried again
 	}
 	return s.Folder.Remove(s.key())
 }
 
 // isIn reports whether the values are of the pod that is there. Where the file
 // cannot tell, as upstream's, the interface must be the attachment's.
-func (r record) isIn(k *kernel.Kernel, link string) bool {
+func (r record) isIn(k *kernel.Kernel, link string) (bool, error) {
 	now := k.PodID()
 	switch {
 	case !k.Has(kernel.Pod), r.NetnsID != (kernel.NetnsID{}) && !r.PodID.Is(now):
-		return false
+		return false, nil
 	case r.Cookie != 0 && now.Cookie != 0, k.Trusted():
-		return true
+		return true, nil
 	}
 	l, err := k.Link(kernel.Pod, link)
-	return err == nil && k.Owned(l)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && k.Owned(l), err
 }
 
 // putBack leaves out what is not there any more, and what will never be taken: that
