@@ -229,6 +229,26 @@ func TestHostPortConditions(t *testing.T) {
 	inside(&client.Space, node.Addr4, two, 82)
 }
 
+// TestLoopbackOnTheWire: a neighbour of the host does not come by 127.0.0.1 to a port that is there alone.
+func TestLoopbackOnTheWire(t *testing.T) {
+	for _, backend := range []string{"nftables", "iptables"} {
+		t.Run(backend, func(t *testing.T) {
+			t.Parallel()
+			b := newBridged(t)
+			pod := b.pod(88, 2)
+			serve(t, &pod.Space, 80)
+			ports := both(8080, 80)
+			for i := range ports {
+				ports[i].HostIP = "127.0.0.1"
+			}
+			b.add(pod, `"backend":"`+backend+`",`, ports...)
+			must1(t)(b.Outside.Run("sh", "-c", `ip addr flush dev lo; sysctl -qw net.ipv4.conf.node.route_localnet=1; ip route add 127.0.0.0/8 via `+node.Addr4))
+			b.unseen(&b.Outside, "tcp", "127.0.0.1", 8080)
+			seen(t, &b.Space, "tcp", "127.0.0.1", 8080, "10.88.0.1")
+		})
+	}
+}
+
 // TestMartians: what listens on 127.0.0.1 stays the host's own.
 func TestMartians(t *testing.T) {
 	t.Parallel()
@@ -277,11 +297,13 @@ func (c client) ask(wait time.Duration) (string, error) {
 // TestStaleFlows: UDP flows from before ADD, and from before DEL, lead to what is
 // there now, at once. Those of others on the same port go on.
 func TestStaleFlows(t *testing.T) {
-	for _, family := range []struct{ name, node, outside, pod, bridge string }{
-		{"4", node.Addr4, node.Outside4, "10.88.0.2", "10.88.0.1"},
-		{"6", node.Addr6, node.Outside6, "fd00:88::2", "fd00:88::1"},
+	for _, family := range []struct{ name, node, outside, pod, backend string }{
+		{"4", node.Addr4, node.Outside4, "10.88.0.2", "nftables"},
+		{"6", node.Addr6, node.Outside6, "fd00:88::2", "nftables"},
+		{"4", node.Addr4, node.Outside4, "10.88.0.2", "iptables"},
+		{"6", node.Addr6, node.Outside6, "fd00:88::2", "iptables"},
 	} {
-		t.Run("IPv"+family.name, func(t *testing.T) {
+		t.Run("IPv"+family.name+" "+family.backend, func(t *testing.T) {
 			t.Parallel()
 			b := newBridged(t)
 			pod, neighbour := b.pod(88, 2), b.pod(88, 3)
@@ -303,7 +325,7 @@ func TestStaleFlows(t *testing.T) {
 			if flows(5300) == "" {
 				t.Fatal("no flow is remembered: this test proves nothing")
 			}
-			b.add(pod, "", node.Port{HostPort: 5300, ContainerPort: 53, Protocol: "udp"}, node.Port{HostPort: 53, ContainerPort: 53, Protocol: "udp"})
+			b.add(pod, `"backend":"`+family.backend+`",`, node.Port{HostPort: 5300, ContainerPort: 53, Protocol: "udp"}, node.Port{HostPort: 53, ContainerPort: 53, Protocol: "udp"})
 			if flows(53) == "" {
 				t.Error("ADD has forgotten a pod's query to another server")
 			}

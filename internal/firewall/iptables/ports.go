@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/firewall/conntrack"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -127,6 +128,9 @@ func (p Ports) remove() error {
 	removed, rerr := p.own().remove()
 	if err = errors.Join(err, rerr); begun || removed {
 		err = errors.Join(err, removeUnusedPorts())
+	}
+	if r, rerr := records(KindPorts).Read(p.Owner); rerr == nil && err == nil {
+		conntrack.ForgetGone(nft.Flows(r.Ports))
 	}
 	return err
 }

@@ -25,12 +25,7 @@ func (p Ports) rules(six bool) ruleset {
 		s.chains = append(s.chains, chainMasq, chainSetMark)
 		s.rules = p.masquerade()
 	}
-	local := []string{"-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts}
-	output := local
-	if six { // nothing can answer to ::1, so who asks there is left with what the host itself has
-		output = append([]string{"!", "-d", "::1/128"}, local...)
-	}
-	s.rules = append(s.rules, rule{chain: "PREROUTING", words: local, shared: true}, rule{chain: "OUTPUT", words: output, shared: true})
+	s.rules = append(s.rules, locals(six)...)
 	for _, everywhere := range []bool{false, true} {
 		for _, m := range mine {
 			if m.Host.IsUnspecified() == everywhere {
@@ -40,6 +35,18 @@ func (p Ports) rules(six bool) ruleset {
 	}
 	s.rules = append(s.rules, p.entries(own, six, mine)...)
 	return s
+}
+
+// locals lead what is for the host to the ports: not what is for a loopback on the wire, by which a neighbour would reach
+// what is to be at the host's own 127.0.0.1 alone, nor what the host asks at ::1, where nothing can answer from.
+func locals(six bool) []rule {
+	to := func(chain string, not ...string) rule {
+		return rule{chain: chain, words: append(not, "-m", "addrtype", "--dst-type", "LOCAL", "-j", chainPorts), shared: true}
+	}
+	if six {
+		return []rule{to("PREROUTING", "!", "-d", "::1/128"), to("OUTPUT", "!", "-d", "::1/128")}
+	}
+	return []rule{to("PREROUTING", "!", "-d", "127.0.0.0/8"), to("OUTPUT")}
 }
 
 // masquerade is what all ports share that are masqueraded. The rule in

@@ -95,6 +95,7 @@ func inetChains() []chain {
 	match, one := wire.Match, wire.One
 	iif, oif := wire.Meta(unix.NFT_META_IIFNAME, wire.Reg(0)), wire.Meta(unix.NFT_META_OIFNAME, wire.Reg(0))
 	links := one(iif, wire.Meta(unix.NFT_META_OIFNAME, wire.Reg(4)))
+	toLoopback6 := append(ipv6.load(ipv6.daddr, 0, 128), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), loopback6))
 	fromLocalnet := one(iif, wire.Lookup("localnet", wire.Reg(0)))
 	return []chain{
 		{name: "hairpin", grows: true},
@@ -106,11 +107,17 @@ func inetChains() []chain {
 			match(fromLocalnet, wire.Family4(), loopback4(ipv4.daddr), one(wire.Drop())),
 			match(fromLocalnet, wire.Family4(), loopback4(ipv4.saddr), one(wire.Drop())),
 		}},
-		{name: "prerouting", hook: natPrerouting, rules: []wire.Rule{match(wire.LocalDestination(), one(wire.Jump("ports")))}},
+		{name: "prerouting", hook: natPrerouting, rules: []wire.Rule{
+			// On the wire nothing is for a loopback: a neighbour would reach by it
+			// what is to be at the host's own 127.0.0.1 alone.
+			match(wire.Family4(), loopback4(ipv4.daddr), one(wire.Return())),
+			match(wire.Family6(), toLoopback6, one(wire.Return())),
+			match(wire.LocalDestination(), one(wire.Jump("ports"))),
+		}},
 		{name: "output", hook: natOutput, rules: []wire.Rule{
 			// Nothing can answer to ::1, so who asks there is better refused
 			// than left waiting.
-			match(wire.Family6(), ipv6.load(ipv6.daddr, 0, 128), one(wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), loopback6), wire.Return())),
+			match(wire.Family6(), toLoopback6, one(wire.Return())),
 			match(wire.LocalDestination(), one(wire.Jump("ports"))),
 		}},
 		{name: "postrouting", hook: natPostrouting, rules: []wire.Rule{
