@@ -67,11 +67,20 @@ func (w *wired) filter(filtered string) error {
 	return errors.Join(w.Sysctl("net/bridge/bridge-nf-call-iptables", filtered), w.Sysctl("net/bridge/bridge-nf-call-ip6tables", filtered))
 }
 
-// network is a bridge of pods: br88 with 10.88.0.0/24 and fd00:88::/64 for number 88. More are further keys of bridge.
+// network is a bridge of pods, br88 with 10.88.0.0/24 and fd00:88::/64 for number 88, with further keys of bridge and
+// plugins behind it.
 func network(number int, bridge, chained string) string {
-	return fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net%[1]d","plugins":[
-		{"type":"bridge","bridge":"br%[1]d","isDefaultGateway":true%[2]s,"ipam":{"type":"host-local","ranges":[
-			[{"subnet":"10.%[1]d.0.0/24"}],[{"subnet":"fd00:%[1]d::/64"}]]}}%[3]s]}`, number, bridge, chained)
+	return addressed(number, fmt.Sprintf(`"type":"bridge","bridge":"br%d","isDefaultGateway":true`, number)+bridge, chained, true)
+}
+
+// addressed is a network of such addresses, of IPv4 alone if not six, by the keys of a plugin.
+func addressed(number int, plugin, chained string, six bool) string {
+	ranges := fmt.Sprintf(`[{"subnet":"10.%d.0.0/24"}]`, number)
+	if six {
+		ranges += fmt.Sprintf(`,[{"subnet":"fd00:%d::/64"}]`, number)
+	}
+	return fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net%d","plugins":[
+		{%s,"ipam":{"type":"host-local","ranges":[%s],"routes":[{"dst":"0.0.0.0/0"}]}}%s]}`, number, plugin, ranges, chained)
 }
 
 // attach makes a pod in a network of a node.

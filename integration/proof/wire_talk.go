@@ -106,7 +106,7 @@ func (p *place) sctp(family string) error {
 // datagrams answers what comes, from the address that it came to.
 func (p *place) datagrams(family string, conn net.PacketConn, answer func([]byte, netip.Addr) []byte) error {
 	p.open = append(p.open, conn)
-	read, write, err := addressed(family, conn)
+	read, write, err := withAddress(family, conn)
 	if err != nil {
 		return err
 	}
@@ -125,8 +125,8 @@ func (p *place) datagrams(family string, conn net.PacketConn, answer func([]byte
 	return nil
 }
 
-// addressed reads with the address that a datagram came to, and writes from one.
-func addressed(family string, conn net.PacketConn) (read func([]byte) (int, net.IP, net.Addr, error), write func([]byte, net.IP, net.Addr) error, err error) {
+// withAddress reads with the address that a datagram came to, and writes from one.
+func withAddress(family string, conn net.PacketConn) (read func([]byte) (int, net.IP, net.Addr, error), write func([]byte, net.IP, net.Addr) error, err error) {
 	if family == "4" {
 		four := ipv4.NewPacketConn(conn)
 		read = func(b []byte) (int, net.IP, net.Addr, error) {
@@ -175,14 +175,16 @@ func addrOf(a net.Addr) netip.Addr {
 // ask gives the answer of the place that a question comes to.
 func ask(s *node.Space, protocol string, to netip.AddrPort) (answer string, err error) {
 	err = s.Do(func() (err error) {
-		switch protocol {
-		case "tcp":
+		if protocol == "tcp" {
 			answer, err = askTCP(to)
-		case "udp":
-			answer, err = askUDP(to)
-		default:
-			answer, err = askSCTP(to)
+			return err
 		}
+		c, err := newClient(protocol, to)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		answer, err = c.ask()
 		return err
 	})
 	return answer, err
@@ -209,59 +211,62 @@ func familyDigit(a netip.Addr) string {
 	return "4"
 }
 
-// askUDP is not connected, so as to see an answer from elsewhere, and call it an error.
-func askUDP(to netip.AddrPort) (string, error) {
-	conn, err := net.ListenPacket("udp"+familyDigit(to.Addr()), "")
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	return exchange(conn, []byte("?"), net.UDPAddrFromAddrPort(to), func(b []byte, from net.Addr) (string, error) {
-		if from.(*net.UDPAddr).AddrPort() != to {
-			return "", fmt.Errorf("the answer came from %v", from)
-		}
-		return string(b), nil
-	})
+// client asks by datagrams from one port, any number of times. It is not connected, so as to see an answer from elsewhere,
+// and call it an error.
+type client struct {
+	net.PacketConn
+	to       net.Addr
+	question []byte
+	// read gives the text of an answer, or nothing where it is another's.
+	read func(b []byte, from net.Addr) (string, error)
 }
 
-// sctpPorts are the ports that INITs come from: each has its own, as conntrack knows associations by them.
+// sctpPorts are the ports that INITs come from: each client has its own, as conntrack knows associations by them.
 var sctpPorts atomic.Uint32
 
-func askSCTP(to netip.AddrPort) (string, error) {
-	conn, err := net.ListenPacket("ip"+familyDigit(to.Addr())+":132", "")
-	if err != nil {
-		return "", err
+func newClient(protocol string, to netip.AddrPort) (c client, err error) {
+	if protocol == "udp" {
+		c.to, c.question = net.UDPAddrFromAddrPort(to), []byte("?")
+		c.read = func(b []byte, from net.Addr) (string, error) {
+			if from.(*net.UDPAddr).AddrPort() != to {
+				return "", fmt.Errorf("the answer came from %v", from)
+			}
+			return string(b), nil
+		}
+		c.PacketConn, err = net.ListenPacket("udp"+familyDigit(to.Addr()), "")
+		return c, err
 	}
-	defer conn.Close()
 	own := uint16(20000 + sctpPorts.Add(1)%40000)
-	init := sctpPacket{own, to.Port(), 0, sctpInit, ""}
-	return exchange(conn, init.bytes(), &net.IPAddr{IP: to.Addr().AsSlice()}, func(b []byte, from net.Addr) (string, error) {
+	c.to, c.question = &net.IPAddr{IP: to.Addr().AsSlice()}, sctpPacket{own, to.Port(), 0, sctpInit, ""}.bytes()
+	c.read = func(b []byte, from net.Addr) (string, error) {
 		ack, ok := readSCTP(b)
 		switch {
 		case !ok || ack.chunk != sctpInitAck || ack.to != own:
-			return "", nil // another's
+			return "", nil
 		case ack.from != to.Port() || addrOf(from) != to.Addr():
 			return "", fmt.Errorf("the answer came from %v port %d", from, ack.from)
 		}
 		return ack.text, nil
-	})
+	}
+	c.PacketConn, err = net.ListenPacket("ip"+familyDigit(to.Addr())+":132", "")
+	return c, err
 }
 
-// exchange sends a question and reads until there is an answer.
-func exchange(conn net.PacketConn, question []byte, to net.Addr, answer func([]byte, net.Addr) (string, error)) (string, error) {
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+// ask sends a question and reads until there is an answer.
+func (c client) ask() (string, error) {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
-	if _, err := conn.WriteTo(question, to); err != nil {
+	if _, err := c.WriteTo(c.question, c.to); err != nil {
 		return "", err
 	}
 	b := make([]byte, 2048)
 	for {
-		n, from, err := conn.ReadFrom(b)
+		n, from, err := c.ReadFrom(b)
 		if err != nil {
 			return "", err
 		}
-		if text, err := answer(b[:n], from); text != "" || err != nil {
+		if text, err := c.read(b[:n], from); text != "" || err != nil {
 			return text, err
 		}
 	}
