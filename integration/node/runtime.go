@@ -22,6 +22,7 @@ type Runtime struct {
 	node *Node
 	exec *recorder
 	cni  *libcni.CNIConfig
+	ctx  context.Context
 }
 
 // Call is one run of a plugin, as libcni saw it.
@@ -56,7 +57,14 @@ type Port struct {
 // Runtime makes a runtime that finds plugins in the folders given and tells watch of every call, if watch is not nil.
 func (n *Node) Runtime(watch func(Call), plugins ...string) *Runtime {
 	exec := &recorder{watch: watch}
-	return &Runtime{node: n, exec: exec, cni: libcni.NewCNIConfig(plugins, exec)}
+	return &Runtime{node: n, exec: exec, cni: libcni.NewCNIConfig(plugins, exec), ctx: context.Background()}
+}
+
+// Within is the same runtime with calls that end with ctx: a plugin that runs then is killed.
+func (r *Runtime) Within(ctx context.Context) *Runtime {
+	bound := *r
+	bound.ctx = ctx
+	return &bound
 }
 
 // Load reads a .conflist or a .conf. A version that is not empty replaces the file's own, since CHECK, STATUS and GC only
@@ -109,7 +117,7 @@ func (a Attachment) Conf() *libcni.RuntimeConf {
 func (r *Runtime) Add(a Attachment) (*types100.Result, error) {
 	var result types.Result
 	err := r.node.Do(func() (err error) {
-		result, err = r.cni.AddNetworkList(context.Background(), a.List, a.Conf())
+		result, err = r.cni.AddNetworkList(r.ctx, a.List, a.Conf())
 		return err
 	})
 	if err != nil {
@@ -120,17 +128,17 @@ func (r *Runtime) Add(a Attachment) (*types100.Result, error) {
 
 // Check runs CHECK over the attachment's list.
 func (r *Runtime) Check(a Attachment) error {
-	return r.node.Do(func() error { return r.cni.CheckNetworkList(context.Background(), a.List, a.Conf()) })
+	return r.node.Do(func() error { return r.cni.CheckNetworkList(r.ctx, a.List, a.Conf()) })
 }
 
 // Del runs DEL over the attachment's list, backwards.
 func (r *Runtime) Del(a Attachment) error {
-	return r.node.Do(func() error { return r.cni.DelNetworkList(context.Background(), a.List, a.Conf()) })
+	return r.node.Do(func() error { return r.cni.DelNetworkList(r.ctx, a.List, a.Conf()) })
 }
 
 // Status runs STATUS over a list.
 func (r *Runtime) Status(list *libcni.NetworkConfigList) error {
-	return r.node.Do(func() error { return r.cni.GetStatusNetworkList(context.Background(), list) })
+	return r.node.Do(func() error { return r.cni.GetStatusNetworkList(r.ctx, list) })
 }
 
 // GC runs GC over a list; the attachments given are the ones that live.
@@ -139,7 +147,7 @@ func (r *Runtime) GC(list *libcni.NetworkConfigList, valid ...Attachment) error 
 	for _, a := range valid {
 		args.ValidAttachments = append(args.ValidAttachments, types.GCAttachment{ContainerID: a.Pod.ID, IfName: a.IfName})
 	}
-	return r.node.Do(func() error { return r.cni.GCNetworkList(context.Background(), list, args) })
+	return r.node.Do(func() error { return r.cni.GCNetworkList(r.ctx, list, args) })
 }
 
 // Forget removes what libcni remembers of an attachment, as a runtime does that lost its state: from then on only GC

@@ -29,6 +29,8 @@ type part struct {
 // parts are all there are, in the order of the table.
 var parts = []part{
 	{"fuzzed", "what the plugins read, of any content; needs no root", fuzzed},
+	{"flooded", "many pods at the same time, half of them killed", flooded},
+	{"fought", "pods that change their own namespaces in every way", fought},
 	{"wire", "what arrives and what does not, seen on the wire", wire},
 }
 

@@ -36,7 +36,7 @@ func TestSample(t *testing.T) {
 				t.Error("nothing was tried")
 			}
 			for _, r := range rows {
-				if r.points == 0 {
+				if r.points == 0 && !strings.HasSuffix(r.what, lackingHere) {
 					t.Errorf("%s: no point was tried", r.what)
 				}
 				for _, wrong := range r.wrong {

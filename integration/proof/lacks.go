@@ -1,0 +1,21 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/catena-cni/catena/integration/node"
+)
+
+// lackingHere ends the text of a row that another kernel has to fill.
+const lackingHere = ", which this kernel lacks"
+
+// lacks reports whether the kernel has no such link.
+func lacks(link string) (bool, error) {
+	n, err := node.New()
+	if err != nil {
+		return false, err
+	}
+	defer n.Close()
+	_, err = n.Run("ip", append([]string{"link", "add"}, strings.Fields(link)...)...)
+	return err != nil, nil
+}
