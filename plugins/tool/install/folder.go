@@ -180,8 +180,8 @@ func (f folder) open(name string) (*os.File, fs.FileMode, error) {
 		return nil, 0, err
 	}
 	from, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) {
-		return nil, 0, nil // since then
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) {
+		return nil, 0, nil // somebody else's, or so since then
 	} else if err != nil {
 		return nil, 0, err
 	}
