@@ -27,7 +27,8 @@ type Program interface {
 	title() string
 	// shapes are the types that read its configuration.
 	shapes() []any
-	// needsName says that a configuration without a name is an error.
+	// needsName says that a configuration without a name is an error. One that cannot
+	// be a name always is.
 	needsName() bool
 
 	add(*cni.Request) (*cni.Result, func() error, error)
@@ -86,7 +87,7 @@ func call(p Program, r *cni.Request, broken error, stdout, stderr io.Writer) err
 	if broken != nil && cni.HopelessFor(broken) {
 		return broken
 	}
-	if p.needsName() {
+	if p.needsName() || r.Network != "" {
 		if err := r.CheckName(); err != nil {
 			return err
 		}

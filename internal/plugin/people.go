@@ -90,7 +90,7 @@ func requestByHand(p Program) (*cni.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.needsName() {
+	if p.needsName() || r.Network != "" {
 		if err := r.CheckName(); err != nil {
 			return nil, err
 		}

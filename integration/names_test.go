@@ -1,0 +1,55 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestLongNames: names that are together as long as an alias can be (IFALIASZ less its final zero byte), one byte shorter
+// and longer, and as long as each of them may be, come and go in every plugin. One that is longer still is refused.
+func TestLongNames(t *testing.T) {
+	for name, chain := range unread {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			must(t, n.WriteFile(subnetEnv, "FLANNEL_NETWORK=10.73.0.0/16\nFLANNEL_SUBNET=10.73.1.1/24\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n"))
+			_, err := n.Run("ip", "link", "add", "spare", "type", "veth", "peer", "name", "spare1")
+			must(t, err)
+			p := newPod(t, n, "p")
+			before := text(t, n)
+			for _, size := range []struct{ network, container int }{{100, 254 - 106}, {100, 255 - 106}, {100, 256 - 106}, {1, 200}, {200, 1}, {200, 200}} {
+				network, container := strings.Repeat("n", size.network), strings.Repeat("c", size.container)
+				results := []string{}
+				call := func(verb string, i int, prev string) string {
+					kind := strings.Split(chain[i], `"`)[3]
+					out, err := byHand(n, verb, kind, container, p.Path, ifnameOf(kind), fmt.Sprintf(`{"cniVersion":"1.0.0","name":%q,%s%s}`, network, chain[i], prev))
+					if err != nil {
+						t.Fatalf("%s of %d and %d bytes: %v", verb, size.network, size.container, err)
+					}
+					return out
+				}
+				prev := ""
+				for i := range chain {
+					prev = `,"prevResult":` + call("ADD", i, prev)
+					results = append(results, prev)
+				}
+				for i := range chain {
+					call("CHECK", i, results[len(results)-1])
+				}
+				for i := len(chain) - 1; i >= 0; i-- {
+					call("DEL", i, results[len(results)-1])
+				}
+				noneLeft(t, n, before, "unread0")
+			}
+			kind := strings.Split(chain[0], `"`)[3]
+			for _, long := range [][2]string{{strings.Repeat("n", 201), "c"}, {"n", strings.Repeat("c", 201)}} {
+				out, err := byHand(n, "ADD", kind, long[1], p.Path, ifnameOf(kind), fmt.Sprintf(`{"cniVersion":"1.0.0","name":%q,%s}`, long[0], chain[0]))
+				if err == nil || !strings.Contains(out, "has 201 characters, and can have 200") {
+					t.Errorf("a name that is too long: %v", out)
+				}
+				noneLeft(t, n, before, "unread0")
+			}
+		})
+	}
+}
