@@ -164,7 +164,21 @@ func AsError(err error) *Error {
 	if what := concerns(err); len(what) > 0 {
 		e.Details = strings.TrimPrefix(e.Details+"; it is about: ", "; ") + strings.Join(what, "; ")
 	}
+	e.Details = cut(e.Details, textMax)
 	return e
+}
+
+// textMax is what an error says at most of an input that may be megabytes, in bytes.
+const textMax = 2 << 10
+
+// cut leaves out the middle of a long text: what it is about stands at the
+// beginning, and the cause at the end.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	begin, end := text[:most/2], text[len(text)-most/2:]
+	return strings.ToValidUTF8(begin, "") + fmt.Sprintf("… (%d bytes) …", len(text)-most) + strings.ToValidUTF8(end, "")
 }
 
 // oneLine is an error's text for the one line that logs give it. What ADD and
@@ -178,7 +192,7 @@ func oneLine(err error) string {
 			text = strings.ReplaceAll(text, ": "+class.Error(), "")
 		}
 	}
-	return text
+	return cut(text, textMax)
 }
 
 // codeOf is the one place where causes become codes.
@@ -226,10 +240,13 @@ type printedError struct {
 	Details    string `json:"details,omitempty"`
 }
 
+// versionMax is longer than any version is, in bytes.
+const versionMax = 40
+
 // PrintError gives the JSON text of an error.
 func PrintError(version string, err error) []byte {
 	e := AsError(err)
-	text, _ := json.MarshalIndent(printedError{version, e.Code, e.Msg, e.Details}, "", "    ")
+	text, _ := json.MarshalIndent(printedError{cut(version, versionMax), e.Code, e.Msg, e.Details}, "", "    ")
 	return append(text, '\n')
 }
 

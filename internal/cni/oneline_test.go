@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestOneLine: a message says each thing once, in one line.
@@ -26,5 +28,18 @@ func TestOneLine(t *testing.T) {
 		if e := AsError(row.err); e.Msg != row.want || e.Code != row.code {
 			t.Errorf("%d %q; want %d %q", e.Code, e.Msg, row.code, row.want)
 		}
+	}
+}
+
+// TestLongText: an error repeats a long input only cut, and keeps its cause.
+func TestLongText(t *testing.T) {
+	err := fmt.Errorf("the key %s: %w", strings.Repeat("é", 1<<20), fs.ErrPermission)
+	text := string(PrintError(strings.Repeat("1", 1<<20), Hint(err, strings.Repeat("h", 1<<20))))
+	if len(text) > 3*textMax || !utf8.ValidString(text) {
+		t.Errorf("%d bytes", len(text))
+	}
+	e := AsError(err)
+	if !strings.HasPrefix(e.Msg, "the key é") || !strings.HasSuffix(e.Msg, ": "+fs.ErrPermission.Error()) || e.Code != CodePermission {
+		t.Errorf("%d %s", e.Code, e.Msg)
 	}
 }

@@ -297,11 +297,19 @@ func ParseArgs(args string, known ...string) (map[string]string, error) {
 	return got, nil
 }
 
+// warnings is how many a plugin writes at most.
+const warnings = 16
+
 // Warn is Lint, and writes what is unknown as the warnings of a plugin.
 func (r *Request) Warn(w io.Writer, plugin string, shapes ...any) error {
 	unknown, err := r.Lint(shapes...)
-	for _, u := range unknown {
-		fmt.Fprintf(w, "catena %s: network %s: %v\n", plugin, r.Network, u)
+	for i, u := range unknown {
+		if i == warnings {
+			u = fmt.Errorf("and %d more", len(unknown)-warnings)
+		}
+		if i <= warnings {
+			fmt.Fprintf(w, "catena %s: network %s: %v\n", plugin, r.Network, u)
+		}
 	}
 	return err
 }

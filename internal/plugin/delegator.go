@@ -154,7 +154,7 @@ func (p Delegator[C]) del(r *cni.Request) error {
 	if err != nil && (errors.Join(confErr, composeErr) != nil || cni.AsError(err).Code == cni.CodeMissing) {
 		// Most likely nothing was ever made. An error would come for ever, and would
 		// keep a pod that has nothing from ending.
-		fmt.Fprintf(os.Stderr, "catena %s: %s: nothing is kept of it, and there is nothing to take away: %v\n", p.Name, r.Attachment, err)
+		fmt.Fprintf(os.Stderr, "catena %s: %s: nothing is kept of it, and there is nothing to take away: %s\n", p.Name, r.Attachment, cni.AsError(err).Msg)
 		return nil
 	}
 	return err

@@ -38,7 +38,7 @@ func (p Plugin[C]) openForDel(netns string) (*kernel.Kernel, error) {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
 		return nil, err
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "catena %s: %v: it is taken as gone\n", p.Name, err)
+		fmt.Fprintf(os.Stderr, "catena %s: %s: it is taken as gone\n", p.Name, cni.AsError(err).Msg)
 		return kernel.OpenHost(""), nil
 	}
 	return k, nil

@@ -131,7 +131,7 @@ func (n node) path(offset int) string {
 }
 
 func joined(above, below string) string {
-	if below == "" || strings.HasPrefix(below, "[") {
+	if above == "" || below == "" || strings.HasPrefix(below, "[") {
 		return above + below
 	}
 	return above + "." + below

@@ -26,7 +26,7 @@ type linter struct {
 // nothing is known.
 func (l *linter) value(path string, n node, types []reflect.Type) {
 	for _, e := range n.elements {
-		l.value(path+"[]", e, element(types))
+		l.value(extend(path, "[]"), e, element(types))
 	}
 	l.object(path, n, types)
 }
@@ -36,7 +36,7 @@ func (l *linter) object(path string, n node, types []reflect.Type) {
 	seen := map[string]bool{}
 	for _, m := range n.members {
 		key, value := m.key, m.value
-		full := strings.TrimPrefix(path+"."+key, ".")
+		full := extend(path, key)
 		if seen[key] && l.twice == nil {
 			l.twice = fmt.Errorf("%w: %s stands twice", ErrValue, full)
 		}
@@ -54,6 +54,20 @@ func (l *linter) object(path string, n node, types []reflect.Type) {
 			l.value(full, value, nil)
 		}
 	}
+}
+
+// pathMax is how far a path is written out, in bytes: an input of megabytes may have
+// one for each of its values.
+const pathMax = 256
+
+func extend(path, key string) string {
+	if strings.HasSuffix(path, "…") {
+		return path
+	}
+	if path = joined(path, key); len(path) > pathMax {
+		path = strings.ToValidUTF8(path[:pathMax], "") + "…"
+	}
+	return path
 }
 
 // known gives the keys that an object may have; closed says that there are no
@@ -101,6 +115,9 @@ func unknownKey(path, key string, known []field) error {
 // nearest finds the known key that a slip of the hand may have meant.
 func nearest(key string, known []field) string {
 	best, distance := "", max(1, len(key)/3)+1
+	if len(key) > pathMax {
+		return ""
+	}
 	for _, f := range known {
 		d := edits(strings.ToLower(key), strings.ToLower(f.key))
 		if d < distance || d == distance && strings.ToLower(f.key) < strings.ToLower(best) {
