@@ -141,7 +141,7 @@ func TestByHand(t *testing.T) {
 // TestToolkit: what ./build_linux.sh has made is what an operator expects to copy to /opt/cni/bin.
 func TestToolkit(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"bridge", "flannel", "host-local", "loopback", "portmap", "tuning"} {
+	for name := range strings.FieldsSeq(names(t, plugins)) {
 		info, err := os.Stat(filepath.Join(plugins, name))
 		if err != nil {
 			t.Error(err)
@@ -154,7 +154,7 @@ func TestToolkit(t *testing.T) {
 	n := newNode(t)
 	_, err := n.Run("sh", "-c", "cp "+plugins+"/* "+dir)
 	must(t, err)
-	for _, name := range []string{"bridge", "flannel", "host-local", "loopback", "portmap", "tuning"} {
+	for name := range strings.FieldsSeq(names(t, plugins)) {
 		out, err := n.RunWith([]string{"CNI_COMMAND=VERSION"}, `{"cniVersion":"1.0.0"}`, filepath.Join(dir, name))
 		must(t, err)
 		for _, version := range []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {

@@ -67,6 +67,25 @@ func TestPrevResult(t *testing.T) {
 	}
 }
 
+// TestNothingOfTheHost: STATUS is well, and GC finds nothing to take away, also where no attachment is valid: lo is the
+// pod's own.
+func TestNothingOfTheHost(t *testing.T) {
+	t.Parallel()
+	bin := kerneltest.Build(t, "plugins/meta/loopback")
+	s := kerneltest.New(t)
+	call := kerneltest.Call{Bin: bin, Plugin: "loopback", Conf: `{"cniVersion":"1.1.0","name":"lo","type":"loopback","cni.dev/valid-attachments":[]}`}
+	call.Verb = "STATUS"
+	s.Must(call)
+	call.Verb = "ADD"
+	s.Must(call)
+	before := s.Text()
+	for _, verb := range []string{"GC", "STATUS"} {
+		call.Verb = verb
+		s.Must(call)
+		s.Same(verb, before, s.Text())
+	}
+}
+
 func TestBadInput(t *testing.T) {
 	kerneltest.Refusals{
 		Plugins: []string{"plugins/meta/loopback"},
