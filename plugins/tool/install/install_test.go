@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "install")
-		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("%v: %s", err, out))
 		}
 		return m.Run()
@@ -180,9 +181,17 @@ func TestInstall(t *testing.T) {
 
 // killed ends a run at the nth of a thread's calls of a kind, and says whether it came to that.
 func (h host) killed(call string, n int, args ...string) bool {
+	h.Helper()
 	strace := exec.Command("strace", append([]string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call,
 		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), program}, h.args(args...)...)...)
-	return strace.Run() != nil
+	out, err := strace.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
+		return true
+	} else if err != nil {
+		h.Fatalf("strace: %v: %s", err, out)
+	}
+	return false
 }
 
 // TestKilled kills upgrades and removals at their calls that have to do with files: at any moment each file is an old or a
