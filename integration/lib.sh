@@ -29,14 +29,20 @@ declare -A package=(
 	[/usr/lib/cni/bridge]=containernetworking-plugins
 )
 
-# need TOOL... installs what is missing of the tools.
-need() {
-	local tool missing=()
+# missing TOOL... gives the packages of those that are not there.
+missing() {
+	local tool
 	for tool; do
-		command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
+		command -v "$tool" >/dev/null || echo "${package[$tool]}"
 	done
 	# By these go trusts those that it fetches modules from.
-	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || ! command -v apt-get >/dev/null || missing+=(ca-certificates)
+	[[ -e /etc/ssl/certs/ca-certificates.crt ]] || ! command -v apt-get >/dev/null || echo ca-certificates
+}
+
+# need TOOL... installs what is missing of the tools.
+need() {
+	local missing
+	mapfile -t missing < <(missing "$@")
 	((${#missing[@]})) || return 0
 	command -v apt-get >/dev/null || die "these are missing, by the names of their Debian packages: ${missing[*]}"
 	echo "installing ${missing[*]}"
