@@ -112,6 +112,26 @@ func (k *Kernel) LinkAt(s Side, index int) (l *Link, err error) {
 	return l, nil
 }
 
+// StandsOnHost reports whether what a link of the pod's lies on, or is paired with,
+// is in the host's namespace. Nobody can make such a link from inside the pod: the
+// number that the pod's namespace has for the other one is the kernel's.
+func (k *Kernel) StandsOnHost(l *Link) (stands bool, err error) {
+	if !l.ParentAway {
+		return false, nil
+	}
+	host, err := OpenHostNetns()
+	if err != nil {
+		return false, err
+	}
+	defer host.Close()
+	err = k.ask(Pod, func(h *netlink.Handle) error {
+		id, err := h.GetNetNsIdByFd(int(host.Fd()))
+		stands = err == nil && id == l.Typed.Attrs().NetNsID
+		return err
+	})
+	return stands, err
+}
+
 // Invalidate drops what is remembered of a link that has changed or gone.
 func (k *Kernel) Invalidate(s Side, name string) { delete(k.links[s], name) }
 

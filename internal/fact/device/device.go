@@ -115,7 +115,8 @@ func (d Device) Del(k *kernel.Kernel) error {
 }
 
 // byAlias moves back what upstream has moved, or whose record is lost: the
-// alias tells its name and nothing tells more.
+// alias tells its name and nothing tells more. A pod can make a virtual link that
+// has all of it, but none that stands on one of the host's.
 func (d Device) byAlias(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, d.Owner.IfName)
 	switch {
@@ -125,6 +126,11 @@ func (d Device) byAlias(k *kernel.Kernel) error {
 		return err
 	case l.Alias == "", !link.ValidName(l.Alias), !k.Owned(l), claimed(k, l):
 		return nil // nobody knows where it belongs, or it is another pod's
+	}
+	if l.Kind != "" {
+		if there, err := k.StandsOnHost(l); err != nil || !there {
+			return err
+		}
 	}
 	r := record{Owner: d.Owner, Name: l.Alias, Kind: l.Kind}
 	_, err = r.moveToHost(k, kernel.Pod, l)

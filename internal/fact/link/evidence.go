@@ -81,10 +81,9 @@ func (e Evidence) owns(k *kernel.Kernel, l *kernel.Link) bool {
 func namesAnother(alias string) bool { return strings.Count(alias, "/") == 2 }
 
 // hostPeer is the host's end of a pair whose other end a link of the pod is,
-// empty where there is none. A pod may choose the numbers of its links so that
-// one of them seems to be paired with another pod's, which is that pod's loss.
+// empty where there is none.
 func hostPeer(k *kernel.Kernel, l *kernel.Link) *kernel.Link {
-	if l.Kind == "veth" && l.ParentAway {
+	if there, _ := k.StandsOnHost(l); there && l.Kind == "veth" {
 		if peer, err := k.LinkAt(kernel.Host, l.Parent); err == nil && peer.Kind == "veth" && peer.Parent == l.Index {
 			return peer
 		}

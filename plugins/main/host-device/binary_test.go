@@ -214,10 +214,10 @@ func TestDecoy(t *testing.T) {
 			w.Must(w.call("ADD", ""))
 			w.Run("index=\"index $(pod ip -o link show eth0 | sed 's/:.*//')\"; " + row.away + decoy)
 			decoys := w.Run("pod ip -o link show type veth | grep -v real")
-			check := w.call("CHECK", `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:aa","sandbox":"`+w.Pod+`"}]}`)
-			w.Refuses(check, 104, "eth0 in the pod is another device than the host's up0")
-			for range 2 {
-				w.Must(w.call("DEL", ""))
+			result := `,"prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","mac":"02:00:00:00:00:aa","sandbox":"` + w.Pod + `"}]}`
+			w.Refuses(w.call("CHECK", result), 104, "eth0 in the pod is another device than the host's up0")
+			for range 2 { // the second one has no record any more
+				w.Must(w.call("DEL", result))
 			}
 			w.Same("the decoy", decoys, w.Run("pod ip -o link show type veth"))
 			if row.home {
