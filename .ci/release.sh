@@ -1,11 +1,11 @@
-# What is published of a version, for build_linux.sh to source: it has $version, $packages and $names, and builds.
+# What is published of a version, for build_linux.sh to source: it has $version, $module and $packages, and builds.
 
 # The architectures that upstream publishes; ARCHES in the environment names others.
 ARCHES=${ARCHES:-amd64 arm64 arm ppc64le s390x riscv64 mips64le}
 
 # release makes release/$version/. The bytes hang on the commit, its tags, the version and the release of Go alone.
 release() {
-	local arch archive changed out=$PWD/release/$version tree tool
+	local arch archive changed filter=$PWD/.ci/sbom.jq out=$PWD/release/$version tree tool
 	[[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]] || die "--release wants a version like v1.2.3, as installers do, and not $version"
 	for tool in git jq sha256sum tar gzip; do
 		command -v "$tool" >/dev/null || die "--release needs $tool"
@@ -43,15 +43,14 @@ release() {
 
 # sbom ARCHIVE FOLDER says in SPDX 2.3 of what the files of an archive are made, as Go has written it into them.
 sbom() {
-	local file here=${BASH_SOURCE[0]%/*}
-	[[ $here == /* ]] || here=$OLDPWD/$here
+	local file
 	for file in "$2"/*; do
-		{ go version -m -json "$file" 2>/dev/null || true; } | jq -n --arg name "${file##*/}" \
+		{ [[ ! -x $file ]] || go version -m -json "$file"; } | jq -n --arg name "${file##*/}" \
 			--arg sha1 "$(sha1sum <"$file" | cut -d' ' -f1)" --arg sha256 "$(sha256sum <"$file" | cut -d' ' -f1)" \
 			'{$name, $sha1, $sha256, info: (try input catch null)}'
 	done | jq -s --arg archive "$1" --arg version "$version" --arg source "$module" --arg created "$(date -ud "@$SOURCE_DATE_EPOCH" +%FT%TZ)" \
 		--arg sha256 "$(cut -d' ' -f1 "$1.sha256")" --arg sha512 "$(cut -d' ' -f1 "$1.sha512")" \
-		--arg code "$(sha1sum "$2"/* | cut -d' ' -f1 | sort | tr -d '\n' | sha1sum | cut -d' ' -f1)" -f "$here/sbom.jq"
+		--arg code "$(sha1sum "$2"/* | cut -d' ' -f1 | sort | tr -d '\n' | sha1sum | cut -d' ' -f1)" -f "$filter"
 }
 
 # containerfile prints how the folders beside it become images: podman build --platform linux/arm64 FOLDER
