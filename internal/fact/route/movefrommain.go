@@ -49,6 +49,7 @@ func (m MoveFromMain) Add(k *kernel.Kernel) error {
 // hint.
 func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 	routes, err := m.routes(k)
+	subnets := m.subnets()
 	return slices.DeleteFunc(routes, func(r Kept) bool {
 		switch {
 		case r.Table != unix.RT_TABLE_MAIN, r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast(), r.Protocol == unix.RTPROT_RA:
@@ -56,7 +57,7 @@ func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 		case m.Hints && m.hint(r).IsValid() && r.Src.IsValid():
 			return true
 		}
-		return !slices.ContainsFunc(m.List, func(s Source) bool { return m.belongs(s, r.Dst, r.addrs()...) })
+		return !slices.ContainsFunc(m.List, func(s Source) bool { return s.belongs(subnets, r.Dst, r.addrs()...) })
 	}), err
 }
 

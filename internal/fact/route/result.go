@@ -1,7 +1,6 @@
 package route
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -14,25 +13,24 @@ import (
 // one route with several paths.
 func OfResult(ifname string, routes []*cni.Route, ips []*cni.IPConfig) []Route {
 	var out []Route
+	at := map[string]int{} // the places of routes in out, by all but their gateways
 	for _, r := range routes {
 		f := routeFact(ifname, r, ips)
-		if i := slices.IndexFunc(out, func(o Route) bool { return samePath(o, f) }); i >= 0 {
-			for _, via := range f.Via {
-				if !slices.Contains(out[i].Via, via) {
-					out[i].Via = append(out[i].Via, via)
-				}
-			}
+		bare := f
+		bare.Via = nil
+		i, there := at[bare.String()]
+		if !there {
+			at[bare.String()] = len(out)
+			out = append(out, f)
 			continue
 		}
-		out = append(out, f)
+		for _, via := range f.Via {
+			if !slices.Contains(out[i].Via, via) {
+				out[i].Via = append(out[i].Via, via)
+			}
+		}
 	}
 	return out
-}
-
-// samePath reports whether two routes differ at most in their gateways.
-func samePath(a, b Route) bool {
-	a.Via, b.Via = nil, nil
-	return fmt.Sprint(a) == fmt.Sprint(b)
 }
 
 func routeFact(ifname string, r *cni.Route, ips []*cni.IPConfig) Route {

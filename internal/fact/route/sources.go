@@ -51,24 +51,30 @@ func (s Sources) addrs() (out []netip.Addr) {
 	return out
 }
 
+// subnets are those of the addresses, each once.
+func (s Sources) subnets() map[netip.Prefix]bool {
+	out := map[netip.Prefix]bool{}
+	for _, source := range s.List {
+		out[source.Prefix.Masked()] = true
+	}
+	return out
+}
+
 // belongs reports whether a route is to be in the table of an address: where
 // its gateways or its preferred source are in the address's subnet, or in none.
-func (s Sources) belongs(source Source, dst netip.Prefix, addrs ...netip.Addr) bool {
-	if dst.Addr().Is4() != source.Prefix.Addr().Is4() {
+func (s Source) belongs(subnets map[netip.Prefix]bool, dst netip.Prefix, addrs ...netip.Addr) bool {
+	if dst.Addr().Is4() != s.Prefix.Addr().Is4() {
 		return false
 	}
-	var known bool
-	for _, a := range addrs {
-		for _, other := range s.List {
-			if other.Prefix.Masked().Contains(a) {
-				known = true
-				if other.Prefix.Masked() == source.Prefix.Masked() {
-					return true
-				}
-			}
+	if slices.ContainsFunc(addrs, s.Prefix.Contains) {
+		return true
+	}
+	for subnet := range subnets {
+		if slices.ContainsFunc(addrs, subnet.Contains) {
+			return false
 		}
 	}
-	return !known
+	return true
 }
 
 // tables gives the table of each address, as the attachment's rules have it.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
@@ -38,4 +41,27 @@ func TestBadInput(t *testing.T) {
 			{Name: "CHECK before ADD", Verb: "CHECK", Conf: prev, Code: 104, Words: "rules pod from 10.1.2.3"},
 		},
 	}.Run(t)
+}
+
+// TestManyAddresses: more than a pod ever has are refused, and it does not take long
+// to find out.
+func TestManyAddresses(t *testing.T) {
+	var addresses []string
+	for i := range 200_000 {
+		addresses = append(addresses, fmt.Sprintf("10.%d.%d.%d/8 none", i>>16, i>>8&255, i&255))
+	}
+	call := at("c1", addresses...)
+	begin := time.Now()
+	if got := sources(call, Conf{}); len(got) != len(addresses) {
+		t.Errorf("there are %d", len(got))
+	}
+	if err := complete(call, Conf{}); err == nil || !strings.Contains(err.Error(), "eth0 has 200000 addresses") {
+		t.Errorf("they are accepted: %v", err)
+	}
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("it takes %v", took)
+	}
+	if err := complete(at("c1", addresses[:addressesMax]...), Conf{}); err != nil {
+		t.Error(err)
+	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
@@ -45,11 +44,18 @@ func validate(_ *plugin.Call, c *Conf) error {
 	return nil
 }
 
+// addressesMax is many times what a pod has. The kernel goes through all rules for
+// each that it takes, and for each packet.
+const addressesMax = 1000
+
 func complete(call plugin.Call, c Conf) error {
 	list := sources(call, c)
 	if len(list) == 0 {
 		err := fmt.Errorf("prevResult has %s, and sbr routes by them", call.NoAddress())
 		return cni.Hint(err, "give the plugin that makes the interface an ipam, or leave sbr out")
+	}
+	if len(list) > addressesMax {
+		return fmt.Errorf("%s has %d addresses, and sbr makes a table for each of %d at most", call.IfName, len(list), addressesMax)
 	}
 	for _, s := range list {
 		p := s.Prefix
@@ -75,6 +81,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 }
 
 func sources(call plugin.Call, c Conf) (out []route.Source) {
+	seen := map[netip.Addr]bool{}
 	for _, ip := range call.IPs() {
 		if i := cni.InterfaceAt(call.Result, ip); i != nil && i.Sandbox != "" && i.Name != call.IfName {
 			continue // it is the pod's, and its routes are not by this interface
@@ -86,8 +93,8 @@ func sources(call plugin.Call, c Conf) (out []route.Source) {
 		} else if gateway := cni.Address(ip.Gateway); gateway.IsValid() && !gateway.IsUnspecified() && gateway.Is4() == four {
 			s.Gateway = gateway
 		}
-		same := func(o route.Source) bool { return o.Prefix.Addr() == s.Prefix.Addr() }
-		if !slices.ContainsFunc(out, same) {
+		if a := s.Prefix.Addr(); !seen[a] {
+			seen[a] = true
 			out = append(out, s)
 		}
 	}
