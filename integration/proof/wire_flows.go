@@ -48,7 +48,7 @@ func (r *row) flows(p *proof, backend string) error {
 		name string
 		to   []string
 	}{
-		{"outside", []string{node.Addr4, node.Addr6}}, {"same bridge", []string{bridge4, bridge6}}, {"host", []string{"127.0.0.1", node.Addr4, node.Addr6}},
+		{"outside", []string{node.Addr4, node.Addr6}}, {"same bridge", []string{gateway4, gateway6}}, {"host", []string{"127.0.0.1", node.Addr4, node.Addr6}},
 	} {
 		for _, to := range from.to {
 			for _, protocol := range []string{"udp", "sctp"} {

@@ -52,14 +52,14 @@ func spoofed(p *proof) (rows []row, err error) {
 	// What was forged has not taken the neighbour's place in the bridge.
 	to := netip.AddrPortFrom(w.places["same bridge"].addrs[0], port)
 	answer, err := ask(&w.Space, "udp", to)
-	r.is(answer == fmt.Sprintf("same bridge %d %s", port, bridge4), "the host asks the neighbour: %q, %v", answer, err)
+	r.is(answer == fmt.Sprintf("same bridge %d %s", port, gateway4), "the host asks the neighbour: %q, %v", answer, err)
 	return []row{r}, nil
 }
 
 func forgeries(w *wired, own, victim, bridge net.HardwareAddr) (all []packet) {
 	nobody := net.HardwareAddr{2, 0, 0x5e, 0, 0, 0x42}
 	from, to := w.places["same bridge"].addrs, w.places["pod"].addrs
-	gateway := [2]netip.Addr{netip.MustParseAddr(bridge4), netip.MustParseAddr(bridge6)}
+	gateway := [2]netip.Addr{netip.MustParseAddr(gateway4), netip.MustParseAddr(gateway6)}
 	for _, forged := range []struct {
 		whose string
 		mac   net.HardwareAddr
@@ -173,7 +173,7 @@ func (r *row) apart(p *proof, filtered, firewall, bridge string, isolated bool) 
 	}
 	for family := range 2 {
 		from := func(name string) netip.AddrPort { return netip.AddrPortFrom(w.places[name].addrs[family], port) }
-		gateway := netip.AddrPortFrom(netip.MustParseAddr([]string{bridge4, bridge6}[family]), port)
+		gateway := netip.AddrPortFrom(netip.MustParseAddr([]string{gateway4, gateway6}[family]), port)
 		inside, err := w.earOf("pod", family == 1, port)
 		outside, oerr := w.earOf("outside", family == 1, port)
 		hosts, herr := w.earOf("host", family == 1, port)

@@ -66,7 +66,7 @@ func (r *row) martians(p *proof, backend, filtered string) error {
 		return err
 	}
 	neighbours := []neighbour{
-		{near, bridge, w.places["same bridge"].addrs, [2]string{bridge4, bridge6}},
+		{near, bridge, w.places["same bridge"].addrs, [2]string{gateway4, gateway6}},
 		{far, end, w.places["pair"].addrs, [2]string{"10.92.0.1", "fd00:92::1"}},
 		{out, uplink, w.places["outside"].addrs, [2]string{node.Addr4, node.Addr6}},
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/catena-cni/catena/integration/node"
 )
@@ -16,8 +18,8 @@ type hostIP struct {
 }
 
 const (
-	any4, any6       = "0.0.0.0", "::"
-	bridge4, bridge6 = "10.88.0.1", "fd00:88::1"
+	any4, any6         = "0.0.0.0", "::"
+	gateway4, gateway6 = "10.88.0.1", "fd00:88::1"
 )
 
 var hostIPs = []hostIP{
@@ -25,7 +27,7 @@ var hostIPs = []hostIP{
 	{any4, [2]string{any4, ""}},
 	{any6, [2]string{"", any6}},
 	{"the node's", [2]string{node.Addr4, node.Addr6}},
-	{"the bridge's", [2]string{bridge4, bridge6}},
+	{"the gateway's", [2]string{gateway4, gateway6}},
 	{"127.0.0.1", [2]string{"127.0.0.1", ""}},
 }
 
@@ -73,48 +75,66 @@ type way struct {
 	mute bool
 }
 
+// who are the places' addresses; those of pods are the first that host-local gives.
+var who = map[string][2]string{
+	"host": {node.Addr4, node.Addr6}, "outside": {node.Outside4, node.Outside6},
+	"pod": {"10.88.0.2", "fd00:88::2"}, "same subnet": {"10.88.0.3", "fd00:88::3"}, "other bridge": {"10.89.0.2", "fd00:89::2"},
+	"masqueraded bridge": {"10.90.0.2", "fd00:90::2"}, "other node": {"10.91.0.2", "fd00:91::2"},
+}
+
 // ways are all that there are. What pods of its own subnet and the host's loopback ask is masqueraded, as their answers
 // would not find back; so is what a pod of another network asks whose network masquerades; all else keeps its address.
-func (w *wired) ways() (all []way) {
-	node, bridge := [2]string{node.Addr4, node.Addr6}, [2]string{bridge4, bridge6}
-	wire := [2]string{wire4, wire6}
-	of := func(name string) [2]string {
-		return [2]string{w.places[name].addrs[0].String(), w.places[name].addrs[1].String()}
-	}
+func ways() (all []way) {
+	node, gateway, wire := who["host"], [2]string{gateway4, gateway6}, [2]string{wire4, wire6}
 	return []way{
 		{from: "outside", at: node},
-		{from: "outside", at: bridge},
+		{from: "outside", at: gateway},
 		{from: "host", at: node, kept: node},
-		{from: "host", at: bridge, kept: bridge},
+		{from: "host", at: gateway, kept: gateway},
 		{from: "host", at: wire, kept: wire},
-		{from: "host", at: [2]string{"127.0.0.1", "::1"}, masqueraded: bridge, kept: [2]string{"127.0.0.1", "::1"}, mute: true},
-		{from: "host", at: [2]string{"127.1.2.3", ""}, masqueraded: bridge, kept: [2]string{"127.0.0.1", ""}},
-		{from: "same bridge", at: node, masqueraded: bridge},
-		{from: "same bridge", at: bridge, masqueraded: bridge},
-		{from: "pod", at: node, masqueraded: bridge},
-		{from: "pod", at: bridge, masqueraded: bridge},
+		{from: "host", at: [2]string{"127.0.0.1", "::1"}, masqueraded: gateway, kept: [2]string{"127.0.0.1", "::1"}, mute: true},
+		{from: "host", at: [2]string{"127.1.2.3", ""}, masqueraded: gateway, kept: [2]string{"127.0.0.1", ""}},
+		{from: "same subnet", at: node, masqueraded: gateway},
+		{from: "same subnet", at: gateway, masqueraded: gateway},
+		{from: "pod", at: node, masqueraded: gateway},
+		{from: "pod", at: gateway, masqueraded: gateway},
 		{from: "other bridge", at: node},
-		{from: "other bridge", at: bridge},
-		{from: "masqueraded bridge", at: node, masqueraded: bridge},
-		{from: "masqueraded bridge", at: bridge, masqueraded: bridge},
+		{from: "other bridge", at: gateway},
+		{from: "masqueraded bridge", at: node, masqueraded: gateway},
+		{from: "masqueraded bridge", at: gateway, masqueraded: gateway},
 		{from: "other node", at: node},
 		{from: "other node", at: wire},
-		{from: "outside", at: of("same bridge"), transit: "same bridge"},
-		{from: "outside", at: of("other node"), transit: "other node"},
-		{from: "other node", at: of("outside"), transit: "outside"},
-		{from: "other node", at: of("same bridge"), transit: "same bridge"},
-		{from: "host", at: of("outside"), transit: "outside", kept: node},
-		{from: "host", at: of("same bridge"), transit: "same bridge", kept: bridge},
-		{from: "pod", at: of("outside"), transit: "outside", kept: node},
-		{from: "pod", at: of("other bridge"), transit: "other bridge", kept: [2]string{"10.89.0.1", "fd00:89::1"}},
-		{from: "same bridge", at: of("outside"), transit: "outside", kept: node},
-		{from: "other bridge", at: of("same bridge"), transit: "same bridge"},
+		{from: "outside", at: who["same subnet"], transit: "same subnet"},
+		{from: "outside", at: who["other node"], transit: "other node"},
+		{from: "other node", at: who["outside"], transit: "outside"},
+		{from: "other node", at: who["same subnet"], transit: "same subnet"},
+		{from: "host", at: who["outside"], transit: "outside", kept: node},
+		{from: "host", at: who["same subnet"], transit: "same subnet", kept: gateway},
+		{from: "pod", at: who["outside"], transit: "outside", kept: node},
+		{from: "pod", at: who["other bridge"], transit: "other bridge", kept: [2]string{"10.89.0.1", "fd00:89::1"}},
+		{from: "same subnet", at: who["outside"], transit: "outside", kept: node},
+		{from: "other bridge", at: who["same subnet"], transit: "same subnet"},
 	}
+}
+
+// portSite is what the pod with the ports is like.
+type portSite struct {
+	plugin, portmap string // keys of the plugins
+	filtered        string // whether bridges' frames pass the packet filter
+	masqAll         bool
+}
+
+var portSites = []portSite{
+	{`"type":"bridge","bridge":"br88","isDefaultGateway":true,"hairpinMode":true`, "", "0", false},
+	{`"type":"bridge","bridge":"br88","isDefaultGateway":true,"hairpinMode":true`, "", "1", false},
+	{`"type":"ptp"`, "", "0", false},
+	{`"type":"bridge","bridge":"br88","isDefaultGateway":true`, `,"masqAll":true`, "0", true},
 }
 
 // question is one cell of the matrix.
 type question struct {
-	w        *wired
+	site     portSite
+	node     func() (*wired, error)
 	way      way
 	family   int
 	protocol string
@@ -123,25 +143,17 @@ type question struct {
 
 // want is the answer that there must be.
 func (q question) want() string {
-	asker := q.w.places[q.way.from].addrs[q.family].String()
 	port, podPort := q.host.ports()
-	or := func(a string) string {
-		if a == "" {
-			return asker
-		}
-		return a
-	}
+	kept := cmp.Or(q.way.kept[q.family], who[q.way.from][q.family])
 	switch {
 	case q.way.transit != "":
-		return fmt.Sprintf("%s %d %s", q.way.transit, port, or(q.way.kept[q.family]))
-	case q.host.leads(q.family, q.to().Addr()) && !(q.way.mute && q.family == 1):
-		seen := q.way.masqueraded[q.family]
-		if seen == "" {
-			seen = q.way.kept[q.family]
-		}
-		return fmt.Sprintf("pod %d %s", podPort, or(seen))
+		return fmt.Sprintf("%s %d %s", q.way.transit, port, kept)
+	case !q.host.leads(q.family, q.to().Addr()) || q.way.mute && q.family == 1:
+		return fmt.Sprintf("host %d %s", port, kept)
+	case q.site.masqAll:
+		return fmt.Sprintf("pod %d %s", podPort, [2]string{gateway4, gateway6}[q.family])
 	}
-	return fmt.Sprintf("host %d %s", port, or(q.way.kept[q.family]))
+	return fmt.Sprintf("pod %d %s", podPort, cmp.Or(q.way.masqueraded[q.family], kept))
 }
 
 func (q question) to() netip.AddrPort {
@@ -151,24 +163,29 @@ func (q question) to() netip.AddrPort {
 
 // wrong asks, and says what is not as it must be.
 func (q question) wrong() string {
-	got, err := ask(q.w.places[q.way.from].Space, q.protocol, q.to())
+	w, err := q.node()
+	if err != nil {
+		return err.Error()
+	}
+	got, err := ask(w.places[q.way.from].Space, q.protocol, q.to())
 	if err != nil {
 		got = err.Error()
 	}
 	if got == q.want() {
 		return ""
 	}
-	return fmt.Sprintf("%s asks %v over %s, hostIP %s: %q, not %q", q.way.from, q.to(), q.protocol, q.host.name, got, q.want())
+	return fmt.Sprintf("%s asks %v over %s, hostIP %s, of %s%s, filtered %s: %q, not %q", q.way.from, q.to(), q.protocol, q.host.name,
+		q.site.plugin, q.site.portmap, q.site.filtered, got, q.want())
 }
 
 // questions are all cells of a node.
-func (w *wired) questions() (all []question) {
-	for _, way := range w.ways() {
+func (s portSite) questions(node func() (*wired, error)) (all []question) {
+	for _, way := range ways() {
 		for family, at := range way.at {
 			for _, protocol := range protocols {
 				for _, host := range hostIPs {
 					if at != "" {
-						all = append(all, question{w, way, family, protocol, host})
+						all = append(all, question{s, node, way, family, protocol, host})
 					}
 				}
 			}
@@ -177,20 +194,22 @@ func (w *wired) questions() (all []question) {
 	return all
 }
 
-// portNode is a node with a pod that has ports by a backend, and with everybody who may ask.
-func portNode(p *proof, backend, filtered string) (w *wired, err error) {
+// node is a node with a pod that has ports by a backend, and with everybody who may ask.
+func (s portSite) node(p *proof, backend string) (w *wired, err error) {
 	if w, err = newWired(p); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			w.close()
+			w = nil
 		}
 	}()
-	if err := w.filter(filtered); err != nil {
+	if err := w.filter(s.filtered); err != nil {
 		return w, err
 	}
-	masquerades := fmt.Sprintf(`,"hairpinMode":true,"ipMasq":true,"ipMasqBackend":%q`, backend)
+	masquerades := fmt.Sprintf(`,"ipMasq":true,"ipMasqBackend":%q`, backend)
+	ports := addressed(88, s.plugin+masquerades, fmt.Sprintf(`,{"type":"portmap","backend":%q%s,"capabilities":{"portMappings":true}}`, backend, s.portmap), true)
 	var mappings []node.Port
 	var hostPorts, podPorts []int
 	for _, h := range hostIPs {
@@ -198,13 +217,12 @@ func portNode(p *proof, backend, filtered string) (w *wired, err error) {
 		host, pod := h.ports()
 		hostPorts, podPorts = append(hostPorts, host), append(podPorts, pod)
 	}
-	portmap := fmt.Sprintf(`,{"type":"portmap","backend":%q,"capabilities":{"portMappings":true}}`, backend)
 	for _, pod := range []struct {
 		name, network string
 		ports         []node.Port
 	}{
-		{"pod", network(88, masquerades, portmap), mappings},
-		{"same bridge", network(88, masquerades, portmap), nil},
+		{"pod", ports, mappings},
+		{"same subnet", ports, nil},
 		{"other bridge", network(89, "", ""), nil},
 		{"masqueraded bridge", network(90, masquerades, ""), nil},
 	} {
@@ -230,34 +248,34 @@ func portNode(p *proof, backend, filtered string) (w *wired, err error) {
 // hostPorts asks every host port from everywhere that it can be asked from, by either backend.
 func hostPorts(p *proof) (rows []row, err error) {
 	for _, backend := range []string{"nftables", "iptables"} {
-		more, err := portsOf(p, backend)
-		rows = append(rows, more...)
-		if err != nil {
-			return rows, err
-		}
+		rows = append(rows, portsOf(p, backend)...)
 	}
 	return rows, nil
 }
 
-func portsOf(p *proof, backend string) (rows []row, err error) {
-	var all []question
-	for _, filtered := range []string{"0", "1"} {
-		w, err := portNode(p, backend, filtered)
-		if err != nil {
-			return nil, err
+func portsOf(p *proof, backend string) (rows []row) {
+	cases, made := map[string][]question{}, make(chan *wired, len(portSites))
+	names := []string{"in transit"}
+	for _, s := range portSites {
+		node := sync.OnceValues(func() (*wired, error) { // only where a point asks for it
+			w, err := s.node(p, backend)
+			if err == nil {
+				made <- w
+			}
+			return w, err
+		})
+		for _, q := range s.questions(node) {
+			name := "from " + q.way.from
+			if q.way.transit != "" {
+				name = "in transit"
+			}
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+			cases[name] = append(cases[name], q)
 		}
-		defer w.close()
-		all = append(all, w.questions()...)
 	}
-	cases := map[string][]question{}
-	for _, q := range all {
-		name := "from " + q.way.from
-		if q.way.transit != "" {
-			name = "in transit"
-		}
-		cases[name] = append(cases[name], q)
-	}
-	for _, name := range []string{"from outside", "from host", "from same bridge", "from pod", "from other bridge", "from masqueraded bridge", "from other node", "in transit"} {
+	for _, name := range names {
 		r := row{what: fmt.Sprintf("host ports of %s, %s", backend, name)}
 		points := p.spread(len(cases[name]))
 		said := make([]string, len(points))
@@ -266,5 +284,9 @@ func portsOf(p *proof, backend string) (rows []row, err error) {
 		r.wrong = slices.DeleteFunc(said, func(s string) bool { return s == "" })
 		rows = append(rows, r)
 	}
-	return rows, nil
+	close(made)
+	for w := range made {
+		w.close()
+	}
+	return rows
 }

@@ -75,12 +75,13 @@ func network(number int, bridge, chained string) string {
 
 // addressed is a network of such addresses, of IPv4 alone if not six, by the keys of a plugin.
 func addressed(number int, plugin, chained string, six bool) string {
-	ranges := fmt.Sprintf(`[{"subnet":"10.%d.0.0/24"}]`, number)
+	ranges, routes := fmt.Sprintf(`[{"subnet":"10.%d.0.0/24"}]`, number), `{"dst":"0.0.0.0/0"}`
 	if six {
 		ranges += fmt.Sprintf(`,[{"subnet":"fd00:%d::/64"}]`, number)
+		routes += `,{"dst":"::/0"}`
 	}
 	return fmt.Sprintf(`{"cniVersion":"1.1.0","name":"net%d","plugins":[
-		{%s,"ipam":{"type":"host-local","ranges":[%s],"routes":[{"dst":"0.0.0.0/0"}]}}%s]}`, number, plugin, ranges, chained)
+		{%s,"ipam":{"type":"host-local","ranges":[%s],"routes":[%s]}}%s]}`, number, plugin, ranges, routes, chained)
 }
 
 // attach makes a pod in a network of a node.
