@@ -260,7 +260,7 @@ func refusals(all []*member) (wrong []string) {
 	for _, m := range all {
 		switch {
 		case m.err == nil, strings.Contains(m.err.Error(), noAddress), m.rival && strings.Contains(m.err.Error(), held):
-		case m.ctx.Err() != nil && strings.Contains(m.err.Error(), "signal: killed"):
+		case m.ctx.Err() != nil && (strings.Contains(m.err.Error(), "signal: killed") || strings.Contains(m.err.Error(), context.Canceled.Error())):
 		default:
 			wrong = append(wrong, fmt.Sprintf("%s: %v", m.Pod.ID, m.err))
 		}

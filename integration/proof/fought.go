@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // ground is a network that pods fight in.
 type ground struct {
 	what, chain string
-	prepare     string // a script on the node, before each pod
+	prepare     string // a script on the node, before each pod; as in chain, N is the number of the pod
 	needs       string // as in trick
+	paired      bool   // the pod's interface has an end on the host
 }
 
 const (
@@ -31,18 +33,18 @@ const (
 )
 
 var grounds = []ground{
-	{what: "bridge", chain: `{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"macspoofchk":true,` + groundIPAM + `},` + groundRest + `,` + groundRates},
-	{what: "bridge, iptables", chain: `{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"ipMasqBackend":"iptables",` + groundIPAM + `},` +
+	{what: "bridge", paired: true, chain: `{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"macspoofchk":true,` + groundIPAM + `},` + groundRest + `,` + groundRates},
+	{what: "bridge, iptables", paired: true, chain: `{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":true,"ipMasqBackend":"iptables",` + groundIPAM + `},` +
 		`{"type":"portmap","backend":"iptables","capabilities":{"portMappings":true}},{"type":"firewall","backend":"iptables"}`},
-	{what: "bridge and vrf", chain: `{"type":"bridge","bridge":"cni0","isGateway":true,` + groundIPAM + `},{"type":"vrf","vrfname":"blue"},` + groundPorts, needs: "probe type vrf table 77"},
-	{what: "ptp", chain: `{"type":"ptp","ipMasq":true,` + groundIPAM + `},` + strings.Replace(groundRest, `"mtu"`, `"mac":"02:00:00:00:11:22","mtu"`, 1) + `,` + groundRates},
+	{what: "bridge and vrf", paired: true, chain: `{"type":"bridge","bridge":"cni0","isGateway":true,` + groundIPAM + `},{"type":"vrf","vrfname":"blue"},` + groundPorts, needs: "probe type vrf table 77"},
+	{what: "ptp", paired: true, chain: `{"type":"ptp","ipMasq":true,` + groundIPAM + `},` + strings.Replace(groundRest, `"mtu"`, `"mac":"02:00:00:00:11:22","mtu"`, 1) + `,` + groundRates},
 	{what: "macvlan", chain: `{"type":"macvlan","master":"uplink",` + groundIPAM + `},` + groundRest},
 	{what: "ipvlan", chain: `{"type":"ipvlan","master":"uplink",` + groundIPAM + `},` + groundRest, needs: "probe link uplink type ipvlan"},
-	{what: "vlan", chain: `{"type":"vlan","master":"uplink","vlanId":5,` + groundIPAM + `},` + groundRest, needs: "probe link uplink type vlan id 5"},
+	{what: "vlan", chain: `{"type":"vlan","master":"uplink","vlanId":10N,` + groundIPAM + `},` + groundRest, needs: "probe link uplink type vlan id 5"},
 	{what: "dummy", chain: `{"type":"dummy",` + groundIPAM + `},{"type":"tuning","promisc":true},` + groundPorts + `,{"type":"firewall"}`, needs: "probe type dummy"},
 	{what: "tap", chain: `{"type":"tap",` + groundIPAM + `},` + groundRest},
-	{what: "host-device", chain: `{"type":"host-device","device":"DEVICE",` + groundIPAM + `},` + groundRest,
-		prepare: `ip link show DEVICE || ip link add DEVICE mtu 1450 address 02:00:00:00:00:07 type veth peer name lan-DEVICE netns outside; ip link set DEVICE up; ip addr replace 172.16.65.2/24 dev DEVICE`},
+	{what: "host-device", chain: `{"type":"host-device","device":"devN",` + groundIPAM + `},` + groundRest,
+		prepare: `ip link add devN mtu 1450 address 02:00:00:00:00:07 type veth peer name lanN netns outside; ip link set devN up; ip addr add 172.16.65.2/24 dev devN`},
 	{what: "loopback", chain: `{"type":"loopback"},{"type":"tuning","sysctl":{"net.core.somaxconn":"1000"}}`},
 }
 
@@ -64,25 +66,26 @@ func fought(p *proof) (rows []row, err error) {
 // fight tries each trick against either way to detach.
 func (g ground) fight(p *proof) (r row, err error) {
 	r.what = g.what
-	if g.needs != "" {
-		if lacks, err := lacks(g.needs); lacks || err != nil {
-			r.what += lackingHere
-			return r, err
-		}
+	if lacks, err := lacks(g.needs); lacks || err != nil {
+		r.what += lackingHere
+		return r, err
 	}
 	var had []trick
+	lacking := 0
 	for _, t := range tricks {
-		if t.needs != "" {
-			if lacks, err := lacks(t.needs); err != nil {
-				return r, err
-			} else if lacks {
-				continue
-			}
+		lacks, err := lacks(t.needs)
+		if err != nil {
+			return r, err
 		}
-		had = append(had, t)
+		switch {
+		case lacks:
+			lacking++
+		case g.paired || !t.paired:
+			had = append(had, t)
+		}
 	}
-	if len(had) < len(tricks) {
-		r.what += fmt.Sprintf(", but for %d tricks that need another kernel", len(tricks)-len(had))
+	if lacking > 0 {
+		r.what += fmt.Sprintf(", but for %d tricks that need another kernel", lacking)
 	}
 	points := p.spread(2 * len(had))
 	arenas := make([]*arena, workers())
@@ -119,13 +122,20 @@ type arena struct {
 	other   node.Attachment
 	holders []*exec.Cmd
 	env     []string
+	last    int    // number of a pod
 	before  string // the text of the node and of the other pod
 }
 
-// list is the network with a device of its own for whom it takes one away.
-func (g ground) list(device string) (*libcni.NetworkConfigList, error) {
-	return node.Parse([]byte(strings.ReplaceAll(`{"cniVersion":"1.1.0","name":"fight","plugins":[`+g.chain+`]}`, "DEVICE", device)), "")
+// list is the network; whoever takes something away with it has one of its number.
+func (g ground) list(number int) (*libcni.NetworkConfigList, error) {
+	return node.Parse([]byte(`{"cniVersion":"1.1.0","name":"fight","plugins":[`+ofPod(g.chain, number)+`]}`), "")
 }
+
+func ofPod(text string, number int) string {
+	return ofNumber.ReplaceAllString(text, fmt.Sprintf("${1}%d", number))
+}
+
+var ofNumber = regexp.MustCompile(`\b(dev|lan|10)N\b`)
 
 func newArena(p *proof, g ground) (a *arena, err error) {
 	a = &arena{ground: g}
@@ -138,14 +148,10 @@ func newArena(p *proof, g ground) (a *arena, err error) {
 		return a, err
 	}
 	a.runtime = a.Runtime(nil, p.plugins)
-	if err := a.prepare("dev0"); err != nil {
+	if err := a.prepare(0); err != nil {
 		return a, err
 	}
-	if a.other, err = a.attach("other", "dev0", 8081); err != nil {
-		return a, err
-	}
-	looked, err := look(a.other)
-	if err != nil {
+	if a.other, err = a.attach(0); err != nil {
 		return a, err
 	}
 	holder, err := a.hold(&a.other.Pod.Space)
@@ -153,17 +159,41 @@ func newArena(p *proof, g ground) (a *arena, err error) {
 		return a, err
 	}
 	ours, err := a.hold(&a.Space)
-	a.env = append(known("OTHER", a.other, looked), "OTHERNS="+a.other.Pod.Path, fmt.Sprint("HOLDER=", holder), fmt.Sprint("HOSTHOLDER=", ours))
+	if err != nil {
+		return a, err
+	}
+	a.env, err = known("OTHER", a.other)
+	a.env = append(a.env, fmt.Sprint("OTHERHOLDER=", holder), fmt.Sprint("HOSTHOLDER=", ours))
 	return a, err
 }
 
-// known is what a script may know of an attachment, by the two lines that ip shows of it.
-func known(prefix string, of node.Attachment, text string) []string {
+// known is what a script may know of an attachment, in variables whose names begin alike.
+func known(prefix string, of node.Attachment) ([]string, error) {
+	out, err := of.Pod.Run("ip", "-j", "addr", "show", "dev", of.IfName)
+	if err != nil {
+		return nil, err
+	}
+	var links []struct {
+		Ifindex   int
+		LinkIndex int `json:"link_index"`
+		Address   string
+		AddrInfo  []struct{ Family, Local string } `json:"addr_info"`
+	}
+	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
+		return nil, fmt.Errorf("ip -j addr: %w: %s", err, out)
+	}
 	at := name.Attachment{Network: of.List.Name, ContainerID: of.Pod.ID, IfName: of.IfName}
-	lines := strings.Split(text+"\n\n", "\n")
-	mac, addr := strings.Fields(lines[0] + " - - -")[2], strings.Fields(lines[1] + " - - -")[2]
-	addr, _, _ = strings.Cut(addr, "/")
-	return []string{cmp.Or(prefix, "ME") + "=" + at.Alias(), cmp.Or(prefix, "HOST") + "LINK=" + at.HostLink(), prefix + "MAC=" + mac, prefix + "ADDR=" + addr}
+	env := []string{"ALIAS=" + at.Alias(), "HOSTLINK=" + at.HostLink(), "MAC=" + links[0].Address, "NS=" + of.Pod.Path,
+		fmt.Sprint("INDEX=", links[0].Ifindex), fmt.Sprint("HOSTINDEX=", links[0].LinkIndex)}
+	for _, a := range links[0].AddrInfo {
+		if a.Family == "inet" {
+			env = append(env, "ADDR="+a.Local)
+		}
+	}
+	for i := range env {
+		env[i] = prefix + env[i]
+	}
+	return env, nil
 }
 
 func (a *arena) close() {

@@ -10,31 +10,33 @@ import (
 	"github.com/catena-cni/catena/integration/node"
 )
 
-// attach makes a pod in the ground's network.
-func (a *arena) attach(id, device string, port int) (at node.Attachment, err error) {
-	at = node.Attachment{IfName: "eth0", Ports: []node.Port{{HostPort: port, ContainerPort: 80, Protocol: "tcp"}}}
+// attach makes the pod of a number in the ground's network. No number comes again: what a pod has taken away with it ends in the
+// kernel's own time.
+func (a *arena) attach(number int) (at node.Attachment, err error) {
+	at = node.Attachment{IfName: "eth0", Ports: []node.Port{{HostPort: 8000 + number, ContainerPort: 80, Protocol: "tcp"}}}
 	if a.ground.what == "loopback" {
 		at.IfName = "lo"
 	}
-	if at.List, err = a.ground.list(device); err != nil {
+	if at.List, err = a.ground.list(number); err != nil {
 		return at, err
 	}
-	if at.Pod, err = a.Pod(id); err == nil {
+	if at.Pod, err = a.Pod(fmt.Sprintf("pod-%d", number)); err == nil {
 		_, err = a.runtime.Add(at)
 	}
 	return at, err
 }
 
 // prepare makes the device that a pod is to take.
-func (a *arena) prepare(device string) error {
-	_, err := a.Run("sh", "-c", strings.ReplaceAll(a.ground.prepare, "DEVICE", device))
+func (a *arena) prepare(number int) error {
+	_, err := a.Run("sh", "-ec", ofPod(a.ground.prepare, number))
 	return err
 }
 
 // bout is one trick of a pod, and one way to detach it. What is told is what is not as it was before the pod came.
 func (a *arena) bout(t trick, gc bool) (wrong []string, err error) {
+	a.last++
 	if a.ground.prepare != "" {
-		err, a.before = a.prepare("dev1"), ""
+		err, a.before = a.prepare(a.last), ""
 	}
 	if err == nil && a.before == "" {
 		a.before, err = a.text()
@@ -42,11 +44,11 @@ func (a *arena) bout(t trick, gc bool) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pod, err := a.attach("hostile", "dev1", 8082)
-	defer a.clear("hostile")
+	pod, err := a.attach(a.last)
 	if err != nil {
 		return nil, err
 	}
+	defer a.clear(pod.Pod.ID)
 	if err := a.play(t, pod); err != nil {
 		return nil, err
 	}
@@ -77,11 +79,11 @@ func (a *arena) bout(t trick, gc bool) (wrong []string, err error) {
 
 // play does the trick. What the pod has no such thing for is refused, and the rest is done.
 func (a *arena) play(t trick, pod node.Attachment) error {
-	looked, err := look(pod)
+	own, err := known("", pod)
 	if err != nil {
 		return err
 	}
-	env := slices.Concat(a.env, known("", pod, looked), []string{"IF=" + pod.IfName, "NS=" + pod.Pod.Path})
+	env := slices.Concat(a.env, own, []string{"IF=" + pod.IfName})
 	if t.hidden() {
 		hidden, err := a.Pod("hidden")
 		if err != nil {
@@ -102,11 +104,6 @@ func (a *arena) play(t trick, pod node.Attachment) error {
 		_, err = a.RunWith(env, "", "sh", "-ec", t.host)
 	}
 	return err
-}
-
-// look shows a pod's interface in two lines.
-func look(pod node.Attachment) (string, error) {
-	return pod.Pod.Run("sh", "-c", fmt.Sprintf("ip -br link show dev %[1]s; ip -br -4 addr show dev %[1]s", pod.IfName))
 }
 
 // clear takes away what is at a pod's path, whatever that is by now.
@@ -146,7 +143,7 @@ func (a *arena) left(t trick) (left []string, err error) {
 		_, left = node.Left(a.before, text)
 		left = slices.DeleteFunc(left, func(line string) bool {
 			// A device that has its end in the pod cannot come back.
-			return t.ends && strings.HasPrefix(line, "missing: ") && strings.Contains(line, " dev1 ")
+			return t.ends && strings.HasPrefix(line, "missing: ") && strings.Contains(line, ofPod(" devN ", a.last))
 		})
 		if len(left) == 0 || time.Since(began) > 10*time.Second {
 			return left, nil
