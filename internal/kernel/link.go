@@ -135,6 +135,21 @@ func (k *Kernel) StandsOnHost(l *Link) (stands bool, err error) {
 // Invalidate drops what is remembered of a link that has changed or gone.
 func (k *Kernel) Invalidate(s Side, name string) { delete(k.links[s], name) }
 
+// ParentGone reports whether a link's parent is in a namespace that has ended. The
+// kernel takes that apart in its own time, and the link with it.
+func (k *Kernel) ParentGone(s Side, l *Link) bool {
+	if !l.ParentAway {
+		return false
+	}
+	// It is asked for that namespace's loopback.
+	r, lo := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0), nl.NewIfInfomsg(unix.AF_UNSPEC)
+	lo.Index = 1
+	r.AddData(lo)
+	r.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(l.Typed.Attrs().NetNsID))))
+	_, err := k.Execute(s, r, unix.RTM_NEWLINK)
+	return errors.Is(err, unix.EINVAL) // no namespace has that number
+}
+
 // Owners lists the attachments that are named by the aliases of the host's links,
 // as far as a link is one that the attachment has. It dumps every link, so it is
 // for GC alone.

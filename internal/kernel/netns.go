@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -116,8 +117,16 @@ func (r NetnsRef) Abandoned() bool {
 	return r.Netns != "" && err == nil && now != r.NetnsID
 }
 
-// LivesIn reports whether the pod is there, and is the one of another reference.
-func (r NetnsRef) LivesIn(now NetnsRef) bool { return r.NetnsID == now.NetnsID && !r.Abandoned() }
+// Attached reports whether an attachment for which a record was written is
+// attached: its pod is there, is this call's, and has its interface. An ADD that did
+// not come to its end may have left the one without the other.
+func (k *Kernel) Attached(r NetnsRef, ifName string) bool {
+	if r.NetnsID != Netns(k.podPath) || r.Abandoned() {
+		return false
+	}
+	_, err := k.Link(Pod, ifName)
+	return !errors.Is(err, fs.ErrNotExist) || !k.Has(Pod)
+}
 
 // BootID is the kernel's name for the time since it was started. What was
 // recorded under another one describes a kernel that is gone.

@@ -32,9 +32,7 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 // not, it returns what would.
 func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (undo func() error, err error) {
 	if p.makesLink() {
-		// Before an address is asked for: the release that would follow a failure
-		// would take the address of the attachment that is there.
-		if err := link.Free(k, kernel.Pod, r.IfName); err != nil {
+		if err := p.vacate(r, k, *call, c); err != nil {
 			return nil, err
 		}
 	}
@@ -73,6 +71,31 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (un
 		return nil, errors.Join(err, undo())
 	}
 	return undo, nil
+}
+
+// vacate has no interface be in the way of the pod's, before an address is asked
+// for: the release that would follow a failure would take the address of the
+// attachment that is there. One that is provably the attachment's own, and of
+// which libcni keeps no result, is of an ADD that did not come to its end, and
+// goes as by DEL.
+func (p Plugin[C]) vacate(r *cni.Request, k *kernel.Kernel, call Call, c C) error {
+	err := link.Free(k, kernel.Pod, r.IfName)
+	if !cni.IsTaken(err) || cni.KeptOf(call.Attachment).Result != nil {
+		return err
+	}
+	call.evidence(r).Verify(k)
+	defer k.Verify(nil)
+	former := p.want(call, c)
+	made, merr := former.Made(k)
+	if l, lerr := k.Link(kernel.Pod, r.IfName); merr != nil || lerr != nil || !made && !k.Owned(l) {
+		return errors.Join(err, merr, lerr)
+	}
+	err = former.Del(k)
+	_, rerr := p.delegate(r, cni.Del)
+	if err = errors.Join(err, rerr); err != nil {
+		return fmt.Errorf("what an unfinished ADD of the attachment has made stays: %w", err)
+	}
+	return nil
 }
 
 // renew is DEL where a former ADD has made something.

@@ -201,16 +201,39 @@ func TestFailuresGiveBack(t *testing.T) {
 	}
 }
 
-// TestSecondAdd harms nothing of the first: above all its address stays.
+// TestSecondAdd harms nothing of the first, whose result libcni keeps: above all
+// its address stays.
 func TestSecondAdd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Must(w.call("ADD", conf("1.0.0", "")))
+	w.Finished("net", "c1")
 	w.calls()
 	w.Refuses(w.call("ADD", conf("1.0.0", "")), 101, "eth0")
 	if calls := w.calls(); calls != "" {
 		t.Errorf("IPAM was called: %s", calls)
 	}
+}
+
+// TestUnfinishedAdd: what an ADD has left of whose end nobody knows is in no later
+// one's way.
+func TestUnfinishedAdd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Must(w.call("ADD", conf("1.0.0", "")))
+	w.Must(w.call("DEL", conf("1.0.0", "")))
+	before := w.Text()
+	first := w.Must(w.call("ADD", conf("1.0.0", ""))).Stdout
+	w.calls()
+	if again := w.Must(w.call("ADD", conf("1.0.0", ""))).Stdout; again != first {
+		t.Errorf("%s\nis not\n%s", again, first)
+	}
+	if calls := w.calls(); calls != "DEL ADD" {
+		t.Errorf("IPAM was called for %q", calls)
+	}
+	w.Must(w.call("CHECK", conf("1.0.0", prev(first))))
+	w.Must(w.call("DEL", conf("1.0.0", "")))
+	w.Same("DEL", before, w.Text())
 }
 
 // TestDelGoesOn whatever is broken.

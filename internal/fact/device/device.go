@@ -77,6 +77,9 @@ func (d Device) Add(k *kernel.Kernel) error {
 	return nil
 }
 
+// Made reports whether a record says that the attachment has, or had, the device.
+func (d Device) Made(*kernel.Kernel) (bool, error) { return records.Has(d.Owner), nil }
+
 // move is one message: the link is in the pod under its new name, or it is an
 // error. With an error the link may be in the pod all the same: the kernel moves
 // first, and refuses the name afterwards.

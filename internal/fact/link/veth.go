@@ -53,6 +53,11 @@ func (v Veth) Add(k *kernel.Kernel) error {
 		return err
 	}
 	err = v.create(k, mtu, master)
+	if errors.Is(err, fs.ErrExist) && v.outlived(k) {
+		if err = remove(k, kernel.Host, v.Owner.HostLink()); err == nil {
+			err = v.create(k, mtu, master)
+		}
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return v.taken(k, err)
 	}
@@ -87,6 +92,13 @@ func (v Veth) bringUp(k *kernel.Kernel) error {
 		return err
 	}
 	return k.SetUp(kernel.Host, l, label...)
+}
+
+// outlived reports whether the host's end is of a pod that is gone, for which
+// nobody said DEL, such as one that starts again.
+func (v Veth) outlived(k *kernel.Kernel) bool {
+	l, err := k.Link(kernel.Host, v.Owner.HostLink())
+	return err == nil && l.Alias == v.Owner.Alias() && k.ParentGone(kernel.Host, l)
 }
 
 // taken tells which of the two names was there already.

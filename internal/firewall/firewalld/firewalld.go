@@ -42,7 +42,7 @@ func (s Source) Add(k *kernel.Kernel) error {
 			return err
 		}
 		r := s.record(k)
-		if err := r.claim(d); err != nil {
+		if err := r.claim(k, d); err != nil {
 			return err
 		}
 		if err := r.bind(d); err != nil {

@@ -42,9 +42,9 @@ func source(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String
 
 // claim writes the record. Where the attachment has one already it is an error,
 // unless that is of a namespace that is gone.
-func (r record) claim(d daemon) error {
+func (r record) claim(k *kernel.Kernel, d daemon) error {
 	return records.ClaimOver(r, func(before record) error {
-		if before.LivesIn(r.NetnsRef) {
+		if k.Attached(before.NetnsRef, r.Owner.IfName) {
 			return cni.Attached("%s has its addresses in firewalld already", r.Owner)
 		}
 		return before.unbind(d)

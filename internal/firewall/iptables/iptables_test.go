@@ -115,7 +115,7 @@ func laws(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			c.Setup = func(s *kerneltest.Sandbox) { s.Run(builtinChains) }
-			c.Look = look
+			c.Look, c.Again = look, true
 			kerneltest.Prove(t, c)
 		})
 	}

@@ -84,11 +84,12 @@ func others(kind string, owner name.Attachment) (out []record, err error) {
 
 // attach is the Add of every fact: it records what is wanted, and inserts the
 // rules. It removes what is left of them when it fails, and before it begins: a
-// pod may be gone that was never detached.
+// pod may be gone that was never detached, or an ADD was that did not come to its
+// end.
 func attach(k *kernel.Kernel, kind string, owner name.Attachment, want func(others []record) (record, error), rules func(six bool) ruleset, remove func() error) error {
 	return locked(func() error {
 		before, err := records(kind).Read(owner)
-		if err == nil && before.LivesIn(k.NetnsRef()) {
+		if err == nil && k.Attached(before.NetnsRef, owner.IfName) {
 			return cni.Attached("%s has its rules of iptables (%s) already", owner, kind)
 		}
 		if err := takeBack(kind, owner, remove); err != nil {

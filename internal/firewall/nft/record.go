@@ -83,9 +83,9 @@ func (r record) in() (*table, error) {
 }
 
 // claim writes the record of new members. Where the attachment has one already,
-// it is an error, unless that is of a pod that is gone: a container that starts
-// again after a crash, for which nobody said DEL. A record that cannot be read
-// speaks for nobody.
+// it is an error, unless that is of an ADD that did not come to its end, or of a
+// pod that is gone: a container that starts again after a crash, for which nobody
+// said DEL. A record that cannot be read speaks for nobody.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
 	if owed, err := pending(m.Kind).Read(m.Owner); err == nil {
 		// Later it would take the new members away.
@@ -96,7 +96,7 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 	r := m.record()
 	r.NetnsRef, r.Since = k.NetnsRef(), time.Now().UnixNano()
 	return records(m.Kind).ClaimOver(r, func(before record) error {
-		if before.LivesIn(r.NetnsRef) {
+		if k.Attached(before.NetnsRef, m.Owner.IfName) {
 			return cni.Attached("%s has its %s already", m.Owner, m.Kind)
 		}
 		return c.withdraw(before)

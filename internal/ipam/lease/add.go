@@ -16,7 +16,10 @@ type Request struct {
 	// Netns is the path of the owner's network namespace. It is remembered,
 	// so that the lease can be given up when the namespace is gone.
 	Netns string
-	Sets  []Set
+	// Vacant reports whether the owner's interface is not in its namespace, so
+	// that an ADD which has left a lease did not come to its end. It may be nil.
+	Vacant func() bool
+	Sets   []Set
 	// Requested are addresses to take in place of the next free ones: for
 	// each set the first that lies in it. One that no set takes is an error.
 	Requested []netip.Addr
@@ -39,8 +42,8 @@ type Lease struct {
 //
 // An owner that comes again while its lease is alive is refused with a HeldError,
 // and so is a requested address that another owner holds. If the attachment that
-// left the lease is gone, or upstream made it so that nothing is known of it, the
-// owner gets the same address again.
+// left the lease is gone or never came to be, or upstream made it so that nothing
+// is known of it, the owner gets the same address again.
 func (s *Store) Add(req Request) ([]Lease, error) { return s.add(req, making) }
 
 // Preview returns what Add would, and changes nothing.
@@ -170,14 +173,22 @@ func (c *choice) mine(s Set, wanted netip.Addr) (*entry, error) {
 		if !s.Contains(e.addr) {
 			continue
 		}
-		if ns := c.origin(e).Netns.Path; ns != "" && c.abandoned(e) == "" {
-			return nil, &HeldError{Address: e.addr, Holder: e.owner, Netns: ns, File: c.file(e.addr), Again: true}
+		if ns := c.origin(e).Netns; ns.Path != "" && c.abandoned(e) == "" && !c.unfinished(ns) {
+			return nil, &HeldError{Address: e.addr, Holder: e.owner, Netns: ns.Path, File: c.file(e.addr), Again: true}
 		}
 		if mine == nil || e.addr == wanted {
 			mine = &e
 		}
 	}
 	return mine, nil
+}
+
+// unfinished reports whether a lease of the owner's in a namespace is of an ADD
+// that did not come to its end: it is the one of now, without the interface, and
+// libcni keeps no result.
+func (c *choice) unfinished(ns netns) bool {
+	now, err := lookAt(c.req.Netns)
+	return err == nil && now == ns && c.uncached(c.req.Owner) && c.req.Vacant != nil && c.req.Vacant()
 }
 
 // obtain looks whether one particular address can be had, also in place of a

@@ -93,6 +93,7 @@ func TestLife(t *testing.T) {
 	w.Must(w.call("CHECK", `,"prevResult":`+out))
 	w.Must(w.call("STATUS", ""))
 	w.calls()
+	w.Finished("n", "c1")
 	w.Refuses(w.call("ADD", ""), 101, "eth0")
 	if calls := w.calls(); calls != "" {
 		t.Errorf("a second ADD calls IPAM: %s", calls)
