@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ type part struct {
 
 // parts are all there are, in the order of the table.
 var parts = []part{
+	{"killed", "each plugin is killed at each call that changes something; DEL, GC and ADD again follow", killed},
+	{"failing", "each call of each plugin ends with an error; nothing is left", failing},
 	{"fuzzed", "what the plugins read, of any content; needs no root", fuzzed},
 	{"flooded", "many pods at the same time, half of them killed", flooded},
 	{"fought", "pods that change their own namespaces in every way", fought},
@@ -46,6 +49,7 @@ type proof struct {
 	plugins string // the folder of the built plugins
 	points  int    // at most so many of a case, spread evenly; 0 is all
 	names   []string
+	cases   *regexp.Regexp // nil is all
 
 	fuzztime time.Duration // for each fuzz target; 0 is its seeds alone
 }
@@ -88,6 +92,10 @@ func parse() (*proof, error) {
 	}
 	flag.StringVar(&p.plugins, "plugins", filepath.Join(root, "bin"), "the `folder` of the built plugins")
 	flag.IntVar(&p.points, "points", 40, "try at most so `many` points of a case, spread evenly; 0 is all")
+	flag.Func("case", "try only the cases whose names this `expression` matches", func(names string) (err error) {
+		p.cases, err = regexp.Compile(names)
+		return err
+	})
 	flag.DurationVar(&p.fuzztime, "fuzztime", 10*time.Second, "how `long` each fuzz target is tried; 0 tries its seeds alone")
 	flag.Func("part", "try only the parts of these `names`, with commas; may come again", func(names string) error {
 		for name := range strings.SplitSeq(names, ",") {
@@ -136,6 +144,9 @@ func (p *proof) run() (wrong int, err error) {
 	}
 	return len(said), nil
 }
+
+// wants reports whether a case was asked for.
+func (p *proof) wants(name string) bool { return p.cases == nil || p.cases.MatchString(name) }
 
 // spread gives at most p.points of the numbers from 1 to n, evenly, the first and the last among them.
 func (p *proof) spread(n int) (all []int) {

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// errnos are what a call ends with that the kernel, a disk or a signal lets fail.
+var errnos = []unix.Errno{unix.ENOMEM, unix.EIO, unix.ENOSPC, unix.EBUSY, unix.EPERM, unix.EINTR, unix.ENOBUFS}
+
+// failing has each plugin's calls end with an error, one in each execution: it says so with an error, or does without. An ADD that
+// has failed has left nothing, without a DEL; after a DEL that has failed, the next one clears.
+func failing(p *proof) (rows []row, err error) {
+	for _, c := range chains {
+		for _, verb := range []string{"ADD", "DEL"} {
+			if !p.wants(c.name + " " + verb) {
+				continue
+			}
+			r, err := p.over(c, verb, works, len(errnos), func(s *site, at point) ([]string, error) { return s.fail(verb, at) })
+			if err != nil {
+				return rows, fmt.Errorf("%s: %w", c.name, err)
+			}
+			rows = append(rows, r)
+		}
+	}
+	return rows, nil
+}
+
+// fail has a call fail of a plugin over what those before it in the chain have made. These stay attached.
+func (s *site) fail(verb string, at point) (wrong []string, err error) {
+	if err := s.bring(at.plugin); err != nil {
+		return nil, err
+	}
+	broken := strike{counts: works, at: at.call, errno: errnos[at.way]}
+	if broken.errno == unix.EINTR {
+		broken.counts = interruptible
+	}
+	prev := s.upTo.result
+	if verb == "DEL" {
+		prev, err = s.add(at.plugin, at.plugin+1, s.upTo.result)
+		if err != nil {
+			return nil, err
+		}
+	}
+	o, err := s.call(verb, at.plugin, prev, broken)
+	if err != nil {
+		return nil, err
+	}
+	wrong = s.worded(o)
+	done := o.ok()
+	if verb == "ADD" && done {
+		wrong = append(wrong, s.works(at.plugin, json.RawMessage(o.stdout))...)
+	}
+	if verb == "DEL" && !done || verb == "ADD" && done {
+		again, err := s.call("DEL", at.plugin, prev, nothing)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.said("DEL", at.plugin, again); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	left, err := s.left(s.upTo.state, true)
+	if wrong = append(wrong, left...); len(wrong) == 0 || err != nil || len(o.struck) == 0 {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("%s of %s with %s at call %d (%s) %s: %s", verb, s.confs[at.plugin]["type"], unix.ErrnoName(broken.errno), at.call, o.struck[0],
+		ended(o), strings.Join(wrong, "; "))}, s.renew()
+}
+
+// bring attaches the plugins below a number, and nothing else.
+func (s *site) bring(k int) error {
+	if s.upTo != nil && s.upTo.k == k {
+		return nil
+	}
+	s.upTo = nil
+	err := s.all("DEL", len(s.confs), nil)
+	var result json.RawMessage
+	if err == nil {
+		result, err = s.add(0, k, nil)
+	}
+	var now state
+	if err == nil {
+		now, err = s.state()
+	}
+	if err == nil {
+		s.upTo = &attached{k, result, now}
+	}
+	return err
+}
+
+// attached is what the plugins below a number have made.
+type attached struct {
+	k      int
+	result json.RawMessage
+	state  state
+}
+
+// works looks whether an ADD that has succeeded all the same has made what CHECK expects.
+func (s *site) works(k int, result json.RawMessage) []string {
+	o, err := s.call("CHECK", k, result, nothing)
+	if err == nil {
+		err = s.said("CHECK", k, o)
+	}
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// bare are errors that say nothing but an errno.
+var bare = regexp.MustCompile(`^(errno \d+|[a-z ]+)$`)
+
+// worded holds the words and the code of an error against what they are to be. An error that cannot be printed stands on
+// standard error.
+func (s *site) worded(o outcome) (wrong []string) {
+	if o.hung || !o.status.Exited() || strings.Contains(o.stderr, "goroutine ") {
+		return []string{ended(o) + ": " + oneLine(o.stderr)}
+	}
+	if o.ok() {
+		return nil
+	}
+	text := o.stdout
+	if text == "" {
+		text = o.stderr[max(0, strings.Index(o.stderr, "{")):]
+	}
+	var said struct {
+		Code uint
+		Msg  string
+	}
+	if err := json.NewDecoder(strings.NewReader(text)).Decode(&said); err != nil {
+		return []string{"no error that can be read: " + oneLine(o.stdout+" "+o.stderr)}
+	}
+	// 1 to 4, 7 and 8 blame the configuration or the runtime, and 101 what is there already.
+	if said.Code < 5 || said.Code == 7 || said.Code == 8 || said.Code == 101 {
+		wrong = append(wrong, fmt.Sprintf("code %d: %s", said.Code, said.Msg))
+	}
+	if bare.MatchString(said.Msg) {
+		wrong = append(wrong, "no more than: "+said.Msg)
+	}
+	return wrong
+}
