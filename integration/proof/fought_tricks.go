@@ -25,7 +25,7 @@ var tricks = []trick{
 	{what: "renamed", pod: `ip link set $IF down; ip link set $IF name x0; ip link set x0 up`},
 	{what: "renamed, the old name an alternative one", pod: `ip link set $IF down; ip link set $IF name x0; ip link property add dev x0 altname $IF`},
 	{what: "renamed as a link of the host's", pod: `ip link set $IF down; ip link set $IF name $OTHERHOSTLINK`},
-	{what: "alternative names of the host's links", pod: `ip link property add dev $IF altname $HOSTLINK altname $OTHERHOSTLINK`},
+	{what: "alternative names of the host's links", pod: `ip link property add dev $IF altname $HOSTLINK altname $OTHERHOSTLINK altname uplink`},
 	{what: "alias removed", pod: `ip link set $IF alias ""`},
 	{what: "another's alias", pod: `ip link set $IF alias $OTHERALIAS`},
 	{what: "another's alias, renamed", pod: `ip link set $IF down; ip link set $IF name x0 alias $OTHERALIAS`},

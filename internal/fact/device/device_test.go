@@ -55,6 +55,28 @@ func TestHalfAMove(t *testing.T) {
 	}
 }
 
+// TestChangedByPod: what a pod has made of the device does not come home with it, nor keeps it away.
+func TestChangedByPod(t *testing.T) {
+	for _, change := range []string{
+		"txqueuelen 7 promisc on allmulticast on arp off mtu 1300", "group 77", "down name x0", "address 02:00:00:00:00:bb alias x",
+	} {
+		t.Run(change, func(t *testing.T) {
+			s := kerneltest.New(t)
+			s.Run(pair + "; ip link property add dev up0 altname first; ip link set up0 group 5 allmulticast on")
+			before := look(s)
+			d := Device{Owner: owner, Select: Selector{Name: "up0"}}
+			if err := d.Add(s.Kernel()); err != nil {
+				t.Fatal(err)
+			}
+			s.Run("pod ip link property add dev eth0 altname up1 altname later && pod ip link set eth0 " + change)
+			if err := d.Del(s.Kernel()); err != nil {
+				t.Error(err)
+			}
+			s.Same("DEL", before, look(s))
+		})
+	}
+}
+
 // TestAddAfterDeath: an ADD that was killed, and comes again without a DEL.
 func TestAddAfterDeath(t *testing.T) {
 	s := kerneltest.New(t)

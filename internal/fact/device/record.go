@@ -43,7 +43,19 @@ type record struct {
 	// Hardware is the folder below /sys/devices of the device, if it is one.
 	Hardware  string      `json:"hardware,omitempty"`
 	Addresses []addr.Kept `json:"addresses,omitempty"`
+	// Settings is nil where they are not known.
+	Settings *settings `json:"settings,omitempty"`
 }
+
+// settings are what a move leaves as it is, and a pod may change.
+type settings struct {
+	Flags    uint32   `json:"flags,omitempty"` // of settable
+	TxQLen   int      `json:"txQLen,omitempty"`
+	Group    uint32   `json:"group,omitempty"`
+	AltNames []string `json:"altNames,omitempty"`
+}
+
+const settable = unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP
 
 // Of is the attachment that has the device.
 func (r record) Of() name.Attachment { return r.Owner }
@@ -59,6 +71,7 @@ func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record
 	r = record{
 		Owner: owner, NetnsRef: kernel.NetnsRef{Netns: k.PodPath(), PodID: k.PodID()},
 		Name: l.Name, Alias: l.Alias, Kind: l.Kind, MAC: l.MAC.String(), PermMAC: l.PermMAC.String(), MTU: l.MTU, Up: l.Up(),
+		Settings: &settings{l.Flags & settable, l.TxQLen, l.Typed.Attrs().Group, l.Typed.Attrs().AltNames},
 	}
 	if l.Master != 0 {
 		master, err := k.LinkAt(kernel.Host, l.Master)

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -137,7 +139,13 @@ func (r record) pluggedIn() bool {
 // where one of those could not be restored.
 func (r record) moveToHost(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (moved bool, err error) {
 	own, taken := r.freeName(k, side, l)
-	attrs := []*nl.RtAttr{kernel.Alias(r.Alias)}
+	attrs := []*nl.RtAttr{kernel.Alias(r.Alias), kernel.Group(0)}
+	if r.Settings != nil {
+		attrs[1] = kernel.Group(r.Settings.Group)
+		if err := r.dropNames(k, side, l); err != nil {
+			return false, err
+		}
+	}
 	if side == kernel.Pod {
 		host, err := kernel.OpenHostNetns()
 		if err != nil {
@@ -163,6 +171,20 @@ func (r record) moveToHost(k *kernel.Kernel, side kernel.Side, l *kernel.Link) (
 		err = fmt.Errorf("%s is home, but not as it was: %w", own, err)
 	}
 	return true, errors.Join(taken, err)
+}
+
+// dropNames takes the alternative names that the pod has added. With one that the
+// host has, the kernel would not let the device in.
+func (r record) dropNames(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
+	for _, n := range l.Typed.Attrs().AltNames {
+		if slices.Contains(r.Settings.AltNames, n) {
+			continue
+		}
+		if err := k.Call(side, func(h *netlink.Handle) error { return h.LinkDelAltName(l.Typed, n) }); err != nil {
+			return fmt.Errorf("take the name %s from %s: %w", n, l.Name, err)
+		}
+	}
+	return nil
 }
 
 // freeName is the device's name, or where another link of the host has taken it
@@ -208,12 +230,18 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 			attrs = append(attrs, kernel.Master(master.Index))
 		}
 	}
-	var up uint32
-	if r.Up && !l.Up() {
-		up = unix.IFF_UP
+	var flags, change uint32
+	if r.Settings != nil {
+		flags, change = r.Settings.Flags, (r.Settings.Flags^l.Flags)&settable
+		if r.Settings.TxQLen != l.TxQLen {
+			attrs = append(attrs, kernel.TxQLen(r.Settings.TxQLen))
+		}
 	}
-	if len(attrs) > 0 || up != 0 {
-		errs = append(errs, k.SetLink(kernel.Host, l, up, up, attrs...))
+	if r.Up && !l.Up() {
+		flags, change = flags|unix.IFF_UP, change|unix.IFF_UP
+	}
+	if len(attrs) > 0 || change != 0 {
+		errs = append(errs, k.SetLink(kernel.Host, l, flags, change, attrs...))
 	}
 	for _, a := range r.Addresses {
 		errs = append(errs, a.Give(k, kernel.Host, l))

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -38,6 +40,9 @@ func (l Loopback) Del(k *kernel.Kernel) error {
 		return nil
 	}
 	i, err := k.Link(kernel.Pod, l.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the pod has renamed it
+	}
 	if err != nil || !k.Owned(i) || i.Alias != l.Owner.Alias() {
 		return err
 	}

@@ -105,7 +105,7 @@ func (l Link) Add(k *kernel.Kernel) error {
 		attrs = append(attrs, kernel.MTU(v.MTU))
 	}
 	if v.TxQLen != nil {
-		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(*v.TxQLen))))
+		attrs = append(attrs, kernel.TxQLen(*v.TxQLen))
 	}
 	err = k.SetLink(kernel.Pod, link, flags, change, attrs...)
 	if v.MTU != 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE)) {

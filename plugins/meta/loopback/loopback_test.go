@@ -140,3 +140,16 @@ func TestForeignInterfaces(t *testing.T) {
 
 // FuzzConf: any configuration is read well, or refused well.
 func FuzzConf(f *testing.F) { plugintest.Fuzz(f, loopback) }
+
+// TestRenamed: a pod that has renamed its loopback interface can be detached.
+func TestRenamed(t *testing.T) {
+	s := kerneltest.New(t)
+	plan := want(plugintest.At("c1"), Conf{})
+	if err := plan.Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Run("pod ip link set lo down; pod ip link set lo name x0")
+	if err := plan.Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+}
