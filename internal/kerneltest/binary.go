@@ -116,6 +116,12 @@ func (r *Running) Kill() {
 	_ = r.cmd.Wait()
 }
 
+// Killed waits for its end and reports whether a signal was it.
+func (r *Running) Killed() bool {
+	_ = r.cmd.Wait()
+	return !r.cmd.ProcessState.Exited()
+}
+
 // Wait waits for its end and reads what it printed.
 func (r *Running) Wait() Answer {
 	r.s.t.Helper()

@@ -136,7 +136,8 @@ func (i Isolation) remove() error {
 	return err
 }
 
-// releaseBridge removes a bridge's rules, and the chains with the last bridge's.
+// releaseBridge removes a bridge's rules, and the chains with the last bridge's: that
+// one last by which they are found.
 func releaseBridge(ipt *goiptables.IPTables, bridge string) (err error) {
 	left := 0
 	for _, chain := range []string{chainStage1, chainStage2} {
@@ -154,7 +155,7 @@ func releaseBridge(ipt *goiptables.IPTables, bridge string) (err error) {
 	if err != nil || left > 0 {
 		return err
 	}
-	return errors.Join(stage1.removeFrom(ipt), chain{"filter", chainStage2, nil}.removeFrom(ipt))
+	return errors.Join(chain{"filter", chainStage2, nil}.removeFrom(ipt), stage1.removeFrom(ipt))
 }
 
 // Check looks for every rule, and for their order.

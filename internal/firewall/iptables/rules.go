@@ -38,9 +38,11 @@ func (r rule) names(a netip.Addr) bool {
 // list gives the rules of a chain. One that is not there has none.
 func list(ipt *goiptables.IPTables, table, chain string) (rules []rule, err error) {
 	lines, err := ipt.List(table, chain)
-	var failed *goiptables.Error
-	if errors.As(err, &failed) && failed.IsNotExist() {
-		return nil, nil
+	if err != nil {
+		// Some releases say of a chain that is not there that it is incompatible.
+		if chains, cerr := ipt.ListChains(table); cerr == nil && !slices.Contains(chains, chain) {
+			return nil, nil
+		}
 	}
 	for _, l := range lines {
 		if words := split(l); len(words) > 2 && words[0] == "-A" {
