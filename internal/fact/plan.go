@@ -18,9 +18,10 @@ import (
 
 // Fact is one thing that holds while an attachment lives. A Fact is plain data.
 //
-// Add is atomic: when it fails it has left nothing behind, but for what came true
-// although the kernel's answer was lost. Del succeeds on what is not there. A Fact that dies with another (an address with its link), or
-// that others share (a bridge), has a Del that does nothing.
+// Where Add fails it has left nothing behind but what Del takes away. Where it says
+// that something is there already (fs.ErrExist), that stays, and it has left nothing.
+// Del succeeds on what is not there. A Fact that dies with another (an address with
+// its link), or that others share (a bridge), has a Del that does nothing.
 type Fact interface {
 	fmt.Stringer
 	Add(*kernel.Kernel) error
@@ -37,8 +38,7 @@ type Plan []Fact
 func (p Plan) wanted() Plan { return slices.DeleteFunc(slices.Clone(p), Idle) }
 
 // Add makes every fact true that is wanted, or none. The one that failed is undone
-// too, since an answer that was lost does not say that nothing was done; not where
-// something is there already, which may be somebody else's.
+// too: an answer that was lost does not say that nothing was done.
 func (p Plan) Add(k *kernel.Kernel) error {
 	wanted := p.wanted()
 	for i, f := range wanted {

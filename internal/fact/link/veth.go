@@ -43,7 +43,7 @@ func (v Veth) mac() net.HardwareAddr {
 }
 
 // Add makes the pair in one message. The steps that follow can only fail where
-// the pair is deleted at the same time; then nothing is left either.
+// the pair is deleted at the same time, or no answer comes; then Del takes it away.
 func (v Veth) Add(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
@@ -64,10 +64,7 @@ func (v Veth) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if err := v.bringUp(k); err != nil {
-		return errors.Join(err, remove(k, kernel.Host, v.Owner.HostLink()))
-	}
-	return nil
+	return v.bringUp(k)
 }
 
 // mtuAndMaster are the MTU of both ends, and the index of the bridge, 0 for none.

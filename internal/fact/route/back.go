@@ -57,14 +57,14 @@ func (b Back) routes() (out []Route) {
 	return out
 }
 
-// Add records the routes and makes them, or neither.
+// Add records the routes, by which Del finds them, and makes them.
 func (b Back) Add(k *kernel.Kernel) error {
 	if err := backRecords.Replace(b); err != nil {
 		return err
 	}
 	for _, r := range b.routes() {
 		if err := r.change(k, (*netlink.Handle).RouteReplace); err != nil {
-			return errors.Join(fmt.Errorf("%v: %w", r, err), b.Del(k))
+			return fmt.Errorf("%v: %w", r, err)
 		}
 	}
 	return nil

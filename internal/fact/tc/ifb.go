@@ -102,7 +102,8 @@ func (i IFB) find(k *kernel.Kernel) (target, error) {
 	return target{k: k, side: kernel.Host, link: l}, err
 }
 
-// Add makes the device, as large as the host's end of the pod's link.
+// Add makes the device, as large as the host's end of the pod's link. One that is
+// not finished Del takes away.
 func (i IFB) Add(k *kernel.Kernel) error {
 	end, err := HostEnd{i.Owner}.find(k)
 	if err != nil {
@@ -128,15 +129,11 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	}
 	// Without IPv6 the device sends no packets of its own, of the pod's share.
 	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}
-	err = sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}.Add(k)
-	if err == nil {
-		made := &kernel.Link{Index: device.Index, Name: device.Name}
-		err = k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Grown(i.Owner.Alias())...)
+	if err := (sysctl.Setting{Side: kernel.Host, Pairs: quiet, Optional: true}).Add(k); err != nil {
+		return err
 	}
-	if err != nil {
-		return errors.Join(err, i.Del(k))
-	}
-	return nil
+	made := &kernel.Link{Index: device.Index, Name: device.Name}
+	return k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Grown(i.Owner.Alias())...)
 }
 
 // Del removes the device.
