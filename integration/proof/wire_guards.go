@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -171,6 +172,9 @@ func (r *row) apart(p *proof, filtered, firewall, bridge string, isolated bool) 
 	if err := errors.Join(err, ferr, perr, oerr, uerr, herr); err != nil {
 		return err
 	}
+	if err := r.flooded(w, near, own, isolated, strings.Contains(firewall, "iptables")); err != nil {
+		return err
+	}
 	for family := range 2 {
 		from := func(name string) netip.AddrPort { return netip.AddrPortFrom(w.places[name].addrs[family], port) }
 		gateway := netip.AddrPortFrom(netip.MustParseAddr([]string{gateway4, gateway6}[family]), port)
@@ -206,4 +210,18 @@ func (r *row) apart(p *proof, filtered, firewall, bridge string, isolated bool) 
 		}
 	}
 	return nil
+}
+
+// flooded sends what goes to all ports of a bridge. Of frames of bridges, iptables sees those of IP alone.
+func (r *row) flooded(w *wired, near, host mouth, isolated, iptables bool) error {
+	e, err := w.earAt("pod", "eth0")
+	if err != nil {
+		return err
+	}
+	frame := func(from mouth) func(token) []byte {
+		return func(t token) []byte { return ethernet(broadcast, from.mac, typeLocal, []byte(t)) }
+	}
+	return r.hear(e, near, []packet{
+		{"a router advertisement", advertisement(near.mac), !isolated}, {"a broadcast frame", frame(near), !isolated || iptables},
+	}, host, frame(host))
 }
