@@ -38,7 +38,9 @@ func Group(number uint32) *nl.RtAttr {
 }
 
 // TxQLen is how many packets wait to be sent.
-func TxQLen(packets int) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(packets))) }
+func TxQLen(packets int) *nl.RtAttr {
+	return nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(packets)))
+}
 
 // Newborn is the group that a link of the host's is made in. The kernel takes no
 // alias with a new link. An ADD that is killed before the message that has it leaves
