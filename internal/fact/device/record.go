@@ -87,11 +87,18 @@ func describe(k *kernel.Kernel, owner name.Attachment, l *kernel.Link) (r record
 	return r, errors.Join(herr, aerr)
 }
 
-// hardware is the folder of the device behind a link, empty for a virtual one.
+// hardware is the folder of the device behind a link, empty for a virtual one. Where
+// no sysfs shows the link, it is the one that the link's bus has, as far as there is
+// one.
 func hardware(l *kernel.Link) (string, error) {
 	root, done, err := kernel.Sysfs(l)
 	if err != nil {
-		return "", err
+		at := l.Typed.Attrs()
+		if at.ParentDev == "" {
+			return "", nil
+		}
+		folder, _ := filepath.EvalSymlinks(filepath.Join("/sys/bus", at.ParentDevBus, "devices", at.ParentDev))
+		return folder, nil
 	}
 	defer done()
 	folder, err := os.OpenFile(filepath.Join(root, "class/net", l.Name, "device"), unix.O_PATH, 0)

@@ -275,3 +275,25 @@ func TestAlternativeName(t *testing.T) {
 	w.Must(w.call("DEL", ""))
 	w.home(t, "DEL")
 }
+
+// TestNoSysfs: where /sys is another namespace's and none can be mounted, as in a
+// user namespace that does not own the mounts, a device comes and goes all the same.
+func TestNoSysfs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	out := w.Run(`unshare -Urn sh -ec '
+		ip link add up5 type veth peer name up6
+		unshare -n sh -c "echo; exec sleep 600" > ` + t.TempDir() + `/pod & pod=$!; trap "kill $pod" EXIT
+		until [ "$(readlink /proc/$pod/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+		call() {
+			echo "{\"cniVersion\":\"1.0.0\",\"name\":\"n\",\"type\":\"host-device\",\"device\":\"up5\"}" |
+				CNI_COMMAND=$1 CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/proc/$pod/ns/net CNI_PATH=` + w.bin + ` ` + w.bin + `/host-device
+		}
+		call ADD; echo; echo in the pod: $(nsenter --net=/proc/$pod/ns/net ip -br link show eth0)
+		call DEL; echo at home: $(ip -br link show up5)'`)
+	for _, words := range []string{"in the pod: eth0@", "at home: up5@"} {
+		if !strings.Contains(out, words) {
+			t.Errorf("there is no %q:\n%s", words, out)
+		}
+	}
+}
