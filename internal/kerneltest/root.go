@@ -46,7 +46,8 @@ const theRest = "; sudo ./integration/test.sh runs it"
 func asRoot() (int, error) {
 	runtime.LockOSThread() // the signal comes with the end of the thread
 	defer runtime.UnlockOSThread()
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
+	c := exec.Command("/proc/self/exe")
+	c.Args = os.Args // tests execute their own program by its name
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET,

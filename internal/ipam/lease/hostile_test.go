@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 // inTime fails the test where a call hangs.
@@ -54,6 +56,9 @@ func TestOddFiles(t *testing.T) {
 		for _, name := range []string{lockName, lastName + "0", "10.0.0.3"} {
 			t.Run(fmt.Sprint(kind, " at ", name), func(t *testing.T) {
 				t.Parallel()
+				if kind == "a device" {
+					kerneltest.NeedsRoot(t, "a device's file")
+				}
 				dir, err := os.MkdirTemp("", "odd") // a path that is short enough for a socket
 				must(t, err)
 				t.Cleanup(func() { os.RemoveAll(dir) })

@@ -93,6 +93,7 @@ func TestAfterReboot(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
+	kerneltest.NeedsRoot(t, "taking /proc away")
 	dir, ok := elsewhere(t)
 	if !ok {
 		return
@@ -173,6 +174,7 @@ func TestReadOnlyDisk(t *testing.T) {
 }
 
 func TestForbiddenFolder(t *testing.T) {
+	kerneltest.NeedsRoot(t, "another user")
 	dir, ok := elsewhere(t)
 	if !ok {
 		return

@@ -27,11 +27,13 @@ const start = `
 	grep -q -m1 'string "org.fedoraproject.FirewallD1"' <&3
 	kill $monitor`
 
+// ownBus changes its user.
+const ownBus = "a bus of its own"
+
 // startFirewalld starts one for the test, and gives the numbers of the bus and of
 // firewalld.
 func startFirewalld(t *testing.T, s *kerneltest.Sandbox) (pids []string) {
 	t.Helper()
-	kerneltest.NeedsRoot(t, "a bus, which is another user's")
 	pids = strings.Fields(s.Run(start))
 	t.Cleanup(func() {
 		if said, _ := s.Try("cat /var/log/firewalld*"); t.Failed() {
@@ -56,6 +58,7 @@ func bound(s *kerneltest.Sandbox, zone string) string {
 }
 
 func TestLawsOfFirewalld(t *testing.T) {
+	kerneltest.NeedsRoot(t, ownBus)
 	c := Conf{Backend: text("firewalld")}
 	kerneltest.Prove(t, kerneltest.Case{
 		Plan:  plugintest.PlanAt(t, firewall, attachment("c1", dual...), c),
@@ -70,6 +73,7 @@ func TestLawsOfFirewalld(t *testing.T) {
 
 // TestFirewalld goes through the life of several pods beside a real firewalld.
 func TestFirewalld(t *testing.T) {
+	kerneltest.NeedsRoot(t, ownBus)
 	bin := kerneltest.Build(t, "plugins/meta/firewall")
 	s := kerneltest.New(t)
 	s.Run(bridged)
@@ -149,6 +153,7 @@ func TestFirewalld(t *testing.T) {
 // TestBesideFirewalld: with the default backend too the pods are let through a
 // firewalld that rejects what it forwards, and again after it was reloaded.
 func TestBesideFirewalld(t *testing.T) {
+	kerneltest.NeedsRoot(t, ownBus)
 	s := kerneltest.New(t)
 	s.Run(bridged)
 	startFirewalld(t, s)

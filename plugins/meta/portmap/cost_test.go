@@ -27,6 +27,7 @@ func work(t *testing.T) time.Duration {
 // TestManyPorts: a thousand ports are as many members, and cost no more each than
 // a few.
 func TestManyPorts(t *testing.T) {
+	kerneltest.NeedsRoot(t, manyPorts)
 	s := kerneltest.New(t)
 	bridged(s)
 	each := map[string]time.Duration{}
@@ -65,6 +66,7 @@ func TestManyPorts(t *testing.T) {
 // TestCostAmongOthers: what a pod with a port costs does not depend on the ports
 // that others have. With a set of ranges, DEL would take some ten times as long.
 func TestCostAmongOthers(t *testing.T) {
+	kerneltest.NeedsRoot(t, manyPorts)
 	s := kerneltest.New(t)
 	bridged(s)
 	k := s.Kernel()

@@ -18,6 +18,9 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
+// manyPorts are more than the buffers of a plain user's sockets hold.
+const manyPorts = "a socket with room for many ports"
+
 // attachment is what want sees: the result of a plugin that made eth0, as
 // runtimes hand it on.
 func attachment(network, id string, addresses ...string) plugin.Call {
@@ -234,6 +237,9 @@ func TestConflict(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
+			if len(c.first)+len(c.second) > 100 {
+				kerneltest.NeedsRoot(t, manyPorts)
+			}
 			s := kerneltest.New(t)
 			bridged(s)
 			second := Conf{RuntimeConfig: mapping(c.second...)}

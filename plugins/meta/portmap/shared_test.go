@@ -229,6 +229,9 @@ func TestSharedShapes(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
+			if len(c.first) > 100 {
+				kerneltest.NeedsRoot(t, manyPorts)
+			}
 			h := newHomes(t, 8000, 8004, 8005, 8006, 8009, 8010, 8019, 8020, 8024, 8029, 8039, 7000, 7299)
 			a := plugintest.PlanAt(t, portmap, home("n", "c1", "eth1", "10.1.2.3/24"), Conf{RuntimeConfig: mapping(c.first...)})
 			b := plugintest.PlanAt(t, portmap, home("m", "c1", "eth2", "10.2.2.3/24"), Conf{RuntimeConfig: mapping(c.second...)})
