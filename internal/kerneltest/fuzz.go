@@ -49,24 +49,23 @@ func FuzzRecords[T state.Record](f *testing.F, r state.Records[T], some ...T) {
 	for _, content := range []string{"", "null", "[]", "{}"} {
 		f.Add([]byte(content))
 	}
+	r.Folder = state.Folder(f.TempDir())
+	if err := r.Claim(some[0]); err != nil {
+		f.Fatal(err)
+	}
+	keys, err := r.Folder.Keys()
+	if err != nil || len(keys) != 1 {
+		f.Fatal(keys, err)
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		one := r
-		one.Folder = state.Folder(t.TempDir())
-		if err := one.Claim(some[0]); err != nil {
+		if err := r.Folder.Replace(keys[0], content); err != nil {
 			t.Fatal(err)
 		}
-		keys, err := one.Folder.Keys()
-		if err != nil || len(keys) != 1 {
-			t.Fatal(keys, err)
-		}
-		if err := one.Folder.Replace(keys[0], content); err != nil {
-			t.Fatal(err)
-		}
-		all, damaged, err := one.All()
+		all, damaged, err := r.All()
 		if err != nil || len(all) > 1 || (len(all) == 0) != errors.Is(damaged, state.ErrDamaged) {
 			t.Fatalf("%v %v %v", all, damaged, err)
 		}
-		record, err := one.Read(some[0].Of())
+		record, err := r.Read(some[0].Of())
 		if Refused(t, err) {
 			if !errors.Is(err, state.ErrDamaged) {
 				t.Errorf("it is not damaged: %v", err)
@@ -74,10 +73,10 @@ func FuzzRecords[T state.Record](f *testing.F, r state.Records[T], some ...T) {
 			return
 		}
 		record.Abandoned()
-		if err := one.Replace(record); err != nil {
+		if err := r.Replace(record); err != nil {
 			t.Fatal(err)
 		}
-		again, err := one.Read(some[0].Of())
+		again, err := r.Read(some[0].Of())
 		was, is := text(record), text(again)
 		if err != nil || was != is {
 			t.Errorf("written and read again: %v\n%s\nnot\n%s", err, is, was)
