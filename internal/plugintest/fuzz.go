@@ -3,9 +3,16 @@ package plugintest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
@@ -20,6 +27,12 @@ import (
 // however it is written and whenever it is read.
 func Fuzz[C any](f *testing.F, p plugin.Plugin[C]) {
 	seeds(f, p.Name, new(C))
+	linear(f, p.Name, func(stdin []byte) {
+		if r, _ := request(f, "", stdin, new(C)); r != nil {
+			_, err := planOf(p, r)
+			kerneltest.Refused(f, err)
+		}
+	}, new(C))
 	f.Fuzz(func(t *testing.T, args string, stdin []byte) {
 		r, ok := request(t, args, stdin, new(C))
 		if r == nil {
@@ -110,7 +123,7 @@ func FuzzDelegator[C any](f *testing.F, p plugin.Delegator[C]) {
 
 // request is an ADD with a configuration, nil where that leaves nothing to a DEL
 // either. An ADD would go on where ok says so.
-func request(t *testing.T, args string, stdin []byte, shapes ...any) (r *cni.Request, ok bool) {
+func request(t testing.TB, args string, stdin []byte, shapes ...any) (r *cni.Request, ok bool) {
 	env := map[string]string{
 		"CNI_COMMAND": cni.Add, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0", "CNI_ARGS": args,
 	}
@@ -153,6 +166,17 @@ func seeds(f *testing.F, name string, shapes ...any) {
 		c["prevResult"] = json.RawMessage(prev["1.1.0"])
 		f.Add("IgnoreUnknown=1;K8S_POD_NAME=p", whole("1.1.0", name, c))
 	}
+	c := full(f, shapes...)
+	c["prevResult"] = json.RawMessage(prev["1.1.0"])
+	f.Add("MAC=02:00:00:00:00:07;IP=10.1.2.3/24;GATEWAY=10.1.2.1", whole("1.0.0", name, c))
+	replaced(c, func() {
+		text, _ := json.Marshal(c)
+		f.Add("IP=x", text)
+	})
+}
+
+// full is a configuration with every key of the schema.
+func full(f *testing.F, shapes ...any) map[string]any {
 	text, err := conf.Schema("", append(shapes, new(cni.Conf))...)
 	var schema map[string]any
 	if err == nil {
@@ -161,13 +185,7 @@ func seeds(f *testing.F, name string, shapes ...any) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	full := sample(schema).(map[string]any)
-	full["prevResult"] = json.RawMessage(prev["1.1.0"])
-	f.Add("MAC=02:00:00:00:00:07;IP=10.1.2.3/24;GATEWAY=10.1.2.1", whole("1.0.0", name, full))
-	replaced(full, func() {
-		text, _ := json.Marshal(full)
-		f.Add("IP=x", text)
-	})
+	return sample(schema).(map[string]any)
 }
 
 // whole is a configuration with what every one has.
@@ -255,4 +273,83 @@ func replaced(v any, do func()) {
 			each(value, func(other any) { v[i] = other })
 		}
 	}
+}
+
+// linear holds what a plugin does with long lists, its own and those of the plugins before it, against what it does with
+// shorter ones: 16 times as much, and not 256 times. What counts is the thread's time on a processor.
+func linear(f *testing.F, name string, do func(stdin []byte), shapes ...any) {
+	f.Helper()
+	cost := func(list string, n int) time.Duration {
+		stdin := long(f, name, list, n, shapes...)
+		least := time.Hour
+		for range 3 {
+			began := spent(f)
+			do(stdin)
+			least = min(least, spent(f)-began)
+		}
+		return least
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, list := range []string{"ips", "routes", "interfaces", "own"} {
+		few, many := cost(list, 250), cost(list, 4000)
+		if many > 50*max(few, 4*time.Millisecond) {
+			f.Errorf("16 times as many %s take %v instead of %v", list, many, few)
+		}
+	}
+}
+
+// long is a configuration with n of something: addresses, routes or interfaces of the result before, or of each list of
+// the plugin's own.
+func long(f *testing.F, name, list string, n int, shapes ...any) []byte {
+	c := full(f, shapes...)
+	var ips, routes, interfaces []any
+	for i := range n {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String()
+		ips = append(ips, map[string]any{"address": a + "/32"})
+		routes = append(routes, map[string]any{"dst": a + "/32"})
+		interfaces = append(interfaces, map[string]any{"name": fmt.Sprint("i", i), "sandbox": "/run/netns/c1"})
+	}
+	p := map[string]any{"cniVersion": "1.1.0", "ips": []any{map[string]any{"address": "10.9.9.9/24"}}, "interfaces": []any{map[string]any{"name": "eth0", "sandbox": "/run/netns/c1"}}}
+	switch list {
+	case "ips":
+		p["ips"] = ips
+	case "routes":
+		p["routes"] = routes
+	case "interfaces":
+		p["interfaces"] = interfaces
+	case "own":
+		lengthen(c, n)
+	}
+	if list != "own" {
+		c = map[string]any{}
+	}
+	c["prevResult"] = p
+	return whole("1.1.0", name, c)
+}
+
+// lengthen repeats what is in each list.
+func lengthen(v any, n int) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			lengthen(value, 1)
+			if list, ok := value.([]any); ok && len(list) == 1 {
+				v[key] = slices.Repeat(list, n)
+			}
+		}
+	case []any:
+		for _, value := range v {
+			lengthen(value, 1)
+		}
+	}
+}
+
+// spent is the time that the thread has had.
+func spent(f *testing.F) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		f.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
