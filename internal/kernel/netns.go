@@ -59,7 +59,7 @@ func LookNetns(path string) (NetnsID, error) {
 		err = retry.Do(func() error { return unix.Stat(path, &st) })
 	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), err == nil && fs.Type != unix.NSFS_MAGIC:
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), err == nil && fs.Type != unix.NSFS_MAGIC:
 		return NetnsID{}, nil
 	case err != nil:
 		return NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)

@@ -42,7 +42,7 @@ func (n netns) gone() bool {
 	if err == nil {
 		return n.Inode != 0 && now != n
 	}
-	return n.Path != "" && (err == unix.ENOENT || err == unix.ENOTDIR)
+	return n.Path != "" && (err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP)
 }
 
 // bootID names this boot of the kernel, or is "" when that cannot be known.
