@@ -252,6 +252,7 @@ func TestProcess(t *testing.T) {
 // TestHostPrefix: a daemon that sees the host's files below a folder.
 func TestHostPrefix(t *testing.T) {
 	t.Parallel()
+	kerneltest.NeedsRoot(t, "dnsmasq, before / is mounted twice")
 	w := newWorld(t)
 	w.Run("mkdir -p /run/host && mount --rbind / /run/host")
 	w.dnsmasq(range4(50, 99))
