@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +12,9 @@ import (
 
 // errnos are what a call ends with that the kernel, a disk or a signal lets fail.
 var errnos = []unix.Errno{unix.ENOMEM, unix.EIO, unix.ENOSPC, unix.EBUSY, unix.EPERM, unix.EINTR, unix.ENOBUFS}
+
+// refused are those that a request is refused with, or a file. Sockets know them for what is sent alone.
+var refused = []unix.Errno{unix.EBUSY, unix.EPERM, unix.ENOSPC}
 
 // failing has each plugin's calls end with an error, one in each execution: it says so with an error, or does without. An ADD that
 // has failed has left nothing, without a DEL; after a DEL that has failed, the next one clears.
@@ -46,6 +50,12 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 			return nil, err
 		}
 	}
+	if slices.Contains(refused, broken.errno) {
+		broken.counts = func(c call) bool {
+			d := described[c.nr]
+			return works(c) && (!d.onFile || d.class&changes != 0 || c.file() != "socket")
+		}
+	}
 	o, err := s.call(verb, at.plugin, prev, broken)
 	if err != nil {
 		return nil, err
@@ -55,7 +65,7 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 	if verb == "ADD" && done {
 		wrong = append(wrong, s.works(at.plugin, json.RawMessage(o.stdout))...)
 	}
-	if verb == "DEL" && !done || verb == "ADD" && done {
+	if verb == "DEL" || done { // a DEL may owe something to the next one
 		again, err := s.call("DEL", at.plugin, prev, nothing)
 		if err != nil {
 			return nil, err
@@ -65,8 +75,13 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 		}
 	}
 	left, err := s.left(s.upTo.state, true)
-	if wrong = append(wrong, left...); len(wrong) == 0 || err != nil || len(o.struck) == 0 {
+	switch wrong = append(wrong, left...); {
+	case err != nil:
 		return nil, err
+	case len(o.struck) == 0:
+		return nil, errMissed
+	case len(wrong) == 0:
+		return nil, nil
 	}
 	return []string{fmt.Sprintf("%s of %s with %s at call %d (%s) %s: %s", verb, s.confs[at.plugin]["type"], unix.ErrnoName(broken.errno), at.call, o.struck[0],
 		ended(o), strings.Join(wrong, "; "))}, s.renew()
@@ -135,8 +150,8 @@ func (s *site) worded(o outcome) (wrong []string) {
 	if err := json.NewDecoder(strings.NewReader(text)).Decode(&said); err != nil {
 		return []string{"no error that can be read: " + oneLine(o.stdout+" "+o.stderr)}
 	}
-	// 1 to 4, 7 and 8 blame the configuration or the runtime, and 101 what is there already.
-	if said.Code < 5 || said.Code == 7 || said.Code == 8 || said.Code == 101 {
+	// 1 to 3, 7 and 8 blame the configuration, and 101 what is there already.
+	if said.Code < 4 || said.Code == 7 || said.Code == 8 || said.Code == 101 {
 		wrong = append(wrong, fmt.Sprintf("code %d: %s", said.Code, said.Msg))
 	}
 	if bare.MatchString(said.Msg) {

@@ -30,6 +30,9 @@ func killed(p *proof) (rows []row, err error) {
 // point is a call of one of a chain's plugins, and a number below that of the ways in which it can be struck.
 type point struct{ plugin, call, way int }
 
+// errMissed is of a point that is none: a plugin need not make as many calls each time.
+var errMissed = errors.New("it has fewer calls than that")
+
 // over tries points of a chain, on a site for each worker. Where not all are tried, each call that is gets one of the ways.
 func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try func(*site, point) (wrong []string, err error)) (r row, err error) {
 	r.what = c.name + " " + verb
@@ -85,7 +88,10 @@ func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try
 	r.points = len(chosen)
 	for i := range wrong {
 		r.wrong = append(r.wrong, wrong[i]...)
-		if errs[i] != nil {
+		switch {
+		case errors.Is(errs[i], errMissed):
+			r.points--
+		case errs[i] != nil:
 			return r, errs[i]
 		}
 	}
@@ -141,7 +147,7 @@ func (s *site) kill(verb string, at point) (wrong []string, err error) {
 			return wrong, err
 		}
 		if struck == "" {
-			return wrong, nil // it has fewer calls this time
+			return wrong, errMissed
 		}
 		errs, err := next.do(s)
 		if err != nil {
