@@ -37,6 +37,9 @@ func (p *proof) pods() int {
 // are killed.
 func flooded(p *proof) (rows []row, err error) {
 	for _, f := range floods {
+		if !p.wants(f.what) {
+			continue
+		}
 		more, err := p.flood(f)
 		for _, r := range more {
 			r.what = f.what + ", " + r.what

@@ -52,6 +52,9 @@ var grounds = []ground{
 // and so is the other pod of the network.
 func fought(p *proof) (rows []row, err error) {
 	for _, g := range grounds {
+		if !p.wants(g.what) {
+			continue
+		}
 		began := time.Now()
 		r, err := g.fight(p)
 		rows = append(rows, r)

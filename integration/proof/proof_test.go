@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.RootMain(m) }
 
-// TestSample is a short sample of each part; proof.sh has the whole.
-func TestSample(t *testing.T) {
+// built has all plugins.
+func built(t *testing.T) string {
 	list, err := exec.Command("go", "list", "../../plugins/...").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,15 @@ func TestSample(t *testing.T) {
 			plugins = append(plugins, path.Join("plugins", plugin))
 		}
 	}
-	p := &proof{plugins: kerneltest.Build(t, plugins...), points: 2, cases: regexp.MustCompile("^(tap|the long chain) (ADD|DEL)$")}
+	return kerneltest.Build(t, plugins...)
+}
+
+// sample are the cases of the parts that have many.
+var sample = regexp.MustCompile("^(tap|the long chain) (ADD|DEL)$|^(nftables|iptables|bridge|macvlan|host-device|loopback)$")
+
+// TestSample is a short sample of each part; proof.sh has the whole.
+func TestSample(t *testing.T) {
+	p := &proof{plugins: built(t), points: 2, cases: sample}
 	for _, part := range parts {
 		t.Run(part.name, func(t *testing.T) {
 			rows, err := part.run(p)
@@ -45,6 +53,21 @@ func TestSample(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGrounds is a sample of what pods do to interfaces that not every kernel has.
+func TestGrounds(t *testing.T) {
+	for _, g := range grounds {
+		if _, kind, needs := strings.Cut(g.needs, "type "); needs {
+			t.Run(g.what, func(t *testing.T) {
+				kerneltest.Needs(t, strings.Fields(kind)[0])
+				r, err := g.fight(&proof{plugins: built(t), points: 2})
+				if err != nil || r.points == 0 || len(r.wrong) > 0 {
+					t.Errorf("%d points: %q, %v", r.points, r.wrong, err)
+				}
+			})
+		}
 	}
 }
 
