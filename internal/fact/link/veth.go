@@ -2,10 +2,14 @@ package link
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -91,11 +95,22 @@ func (v Veth) bringUp(k *kernel.Kernel) error {
 	return k.SetUp(kernel.Host, l, label...)
 }
 
+// endWait bounds how long an ADD waits for the end of a namespace that nobody can
+// enter any more: sockets that were open there hold it for a grace period of the
+// kernel's.
+const endWait = 2 * time.Second
+
 // outlived reports whether the host's end is of a pod that is gone, for which
 // nobody said DEL, such as one that starts again.
 func (v Veth) outlived(k *kernel.Kernel) bool {
 	l, err := k.Link(kernel.Host, v.Owner.HostLink())
-	return err == nil && l.Alias == v.Owner.Alias() && k.ParentGone(kernel.Host, l)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) // it went meanwhile
+	}
+	if l.Alias != v.Owner.Alias() || !l.ParentAway {
+		return false
+	}
+	return k.Await(context.Background(), kernel.Host, unix.RTNLGRP_NSID, endWait, func() (bool, error) { return k.ParentGone(kernel.Host, l), nil }) == nil
 }
 
 // taken tells which of the two names was there already.

@@ -59,7 +59,7 @@ func (p Pairs) Now(k *kernel.Kernel) (now Pairs, err error) {
 // alone, as net/ipv4/route/flush, is a secret that is not set yet, or went with its
 // interface meanwhile.
 func hasNone(key string, err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EIO) && filepath.Base(key) == "stable_secret"
+	return errors.Is(err, unix.EACCES) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EIO) && filepath.Base(key) == "stable_secret"
 }
 
 // podMayWrite looks whether a key can be written in the calling thread's network
