@@ -82,7 +82,9 @@ func TestVerbs(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	s.Must(call("CHECK", `,"prevResult":`+out))
+	s.Finished("n", "c1")
 	s.Refuses(call("ADD", ""), 101, "eth0")
+	s.Run("rm -r /var/lib/cni/results")
 	for range 2 {
 		s.Must(call("DEL", `,"prevResult":`+out))
 	}
