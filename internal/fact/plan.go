@@ -46,7 +46,7 @@ func (p Plan) Add(k *kernel.Kernel) error {
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, fs.ErrExist) {
+		if !errors.Is(err, fs.ErrExist) && !errors.As(err, new(refused)) {
 			i++
 		}
 		k.Renew()
@@ -54,6 +54,14 @@ func (p Plan) Add(k *kernel.Kernel) error {
 	}
 	return nil
 }
+
+// Refused marks the error of an Add that has not begun: what is there is not the
+// fact's to undo.
+func Refused(err error) error { return refused{err} }
+
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
 
 // ledger is a fact by which what comes behind it in the plan is found: it goes only
 // when that is gone.

@@ -70,7 +70,7 @@ func (ledger) Ledger() {}
 // TestFailedIsUndone: a fact that failed is undone with those before it, as the
 // kernel's answer may be lost; what is there already may be somebody else's.
 func TestFailedIsUndone(t *testing.T) {
-	for err, want := range map[error][]string{errors.New("no answer"): {"b", "a"}, fs.ErrExist: {"a"}, cni.Taken("it is"): {"a"}} {
+	for err, want := range map[error][]string{errors.New("no answer"): {"b", "a"}, fs.ErrExist: {"a"}, cni.Taken("it is"): {"a"}, fact.Refused(errors.New("not that")): {"a"}} {
 		var said []string
 		p := fact.Plan{told{failing{"a", nil}, nil, &said}, told{failing{"b", err}, nil, &said}, told{failing{"c", nil}, nil, &said}}
 		if got := p.Add(kernel.OpenHost("")); !errors.Is(got, err) || !reflect.DeepEqual(said, want) {

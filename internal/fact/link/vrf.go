@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -54,15 +55,17 @@ func (v VRF) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if l.Master != 0 {
-		return v.taken(k, l)
+		return fact.Refused(v.taken(k, l))
 	}
 	device, err := v.device(k)
 	made := errors.Is(err, fs.ErrNotExist)
 	if made {
-		device, err = v.create(k)
+		if device, err = v.create(k); err != nil {
+			return err
+		}
 	}
 	if err != nil {
-		return err
+		return fact.Refused(err)
 	}
 	err = enslave(k, l, device, device.Table(), v.Owner)
 	if err != nil && made {
