@@ -44,10 +44,14 @@ const (
 	waits                     // so that a signal can end it: in a wait, for a lock, or on a file system of another process's
 )
 
-// works reports whether a call is a part of a program's work.
-func works(c call) bool {
+// works reports whether a call is a part of a program's work, and can fail. What is in a pipe can be read: Go counts on it
+// where it starts a program.
+func works(c call) bool { return own(c) && !(c.nr == unix.SYS_READ && c.file() == "pipe") }
+
+// own reports whether it is not the runtime's, which wakes its threads by an eventfd.
+func own(c call) bool {
 	d, known := described[c.nr]
-	return known && !(d.onFile && c.file() == "anon_inode") // by an eventfd Go's runtime wakes its own threads
+	return known && !(d.onFile && c.file() == "anon_inode")
 }
 
 // changing reports whether a call can change what outlives the program. A kill between two of these is the same as one right
@@ -65,4 +69,4 @@ func changing(c call) bool {
 
 // interruptible reports whether a signal can end a call. sendto and recvfrom are not among them: plugins make both on
 // netlink sockets of vishvananda/netlink alone, which do not block (Go's runtime waits), and the kernel has no EINTR for them.
-func interruptible(c call) bool { return described[c.nr].class&waits != 0 && works(c) }
+func interruptible(c call) bool { return described[c.nr].class&waits != 0 && own(c) }
