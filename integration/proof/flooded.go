@@ -263,12 +263,18 @@ func refusals(all []*member) (wrong []string) {
 	for _, m := range all {
 		switch {
 		case m.err == nil, strings.Contains(m.err.Error(), noAddress), m.rival && strings.Contains(m.err.Error(), held):
-		case m.ctx.Err() != nil && (strings.Contains(m.err.Error(), "signal: killed") || strings.Contains(m.err.Error(), context.Canceled.Error())):
+		case m.ctx.Err() != nil && wasKilled(m.err.Error()):
 		default:
 			wrong = append(wrong, fmt.Sprintf("%s: %v", m.Pod.ID, m.err))
 		}
 	}
 	return wrong
+}
+
+// wasKilled knows a call that was killed, also one that had printed its result: libcni takes that for an error without
+// words.
+func wasKilled(said string) bool {
+	return strings.Contains(said, "signal: killed") || strings.Contains(said, context.Canceled.Error()) || strings.HasSuffix(said, "): ")
 }
 
 // unwon are the host ports that nobody got though somebody was told that another has it.
