@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"net"
+	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -66,6 +67,14 @@ func NetnsFD(fd int) *nl.RtAttr {
 	return nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd)))
 }
 
-// Padded is the attributes of an answer for nl.ParseRouteAttr, which goes beyond the end
-// where the last one is not padded.
-func Padded(b []byte) []byte { return append(b[:len(b):len(b)], make([]byte, -len(b)&3)...) }
+// Attrs reads the attributes of an answer.
+func Attrs(b []byte) ([]syscall.NetlinkRouteAttr, error) { return nl.ParseRouteAttr(padded(b)) }
+
+// AttrsByKind is Attrs, the last of each kind.
+func AttrsByKind(b []byte) (map[uint16]syscall.NetlinkRouteAttr, error) {
+	return nl.ParseRouteAttrAsMap(padded(b))
+}
+
+// padded is for the library, which reads beyond the end where the last attribute is
+// not padded.
+func padded(b []byte) []byte { return append(b[:len(b):len(b)], make([]byte, -len(b)&3)...) }

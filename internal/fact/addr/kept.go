@@ -56,7 +56,7 @@ func keep(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family int, wanted
 	var out []Kept
 	for _, a := range answers {
 		header := nl.DeserializeIfAddrmsg(a)
-		attrs, err := nl.ParseRouteAttrAsMap(kernel.Padded(a[header.Len():]))
+		attrs, err := kernel.AttrsByKind(a[header.Len():])
 		if err != nil {
 			return nil, err
 		}

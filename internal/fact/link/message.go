@@ -108,7 +108,7 @@ func portAttrs(k *kernel.Kernel, port string) (settings map[int]bool, err error)
 	}
 	settings = map[int]bool{}
 	for _, answer := range answers {
-		attrs, _ := nl.ParseRouteAttr(kernel.Padded(inner(inner(answer[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO), nl.IFLA_INFO_SLAVE_DATA)))
+		attrs, _ := kernel.Attrs(inner(inner(answer[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO), nl.IFLA_INFO_SLAVE_DATA))
 		for _, a := range attrs {
 			settings[int(a.Attr.Type)] = len(a.Value) == 1 && a.Value[0] != 0
 		}
@@ -118,7 +118,7 @@ func portAttrs(k *kernel.Kernel, port string) (settings map[int]bool, err error)
 
 // inner is what is inside of the attribute of a kind.
 func inner(b []byte, kind uint16) []byte {
-	attrs, _ := nl.ParseRouteAttrAsMap(kernel.Padded(b))
+	attrs, _ := kernel.AttrsByKind(b)
 	return attrs[kind].Value
 }
 

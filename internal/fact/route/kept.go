@@ -91,7 +91,7 @@ func list(k *kernel.Kernel, side kernel.Side, family uint8) ([]Kept, error) {
 
 func parse(answer []byte) (Kept, error) {
 	header := nl.DeserializeRtMsg(answer).RtMsg
-	attrs, err := nl.ParseRouteAttr(kernel.Padded(answer[unix.SizeofRtMsg:]))
+	attrs, err := kernel.Attrs(answer[unix.SizeofRtMsg:])
 	if err != nil {
 		return Kept{}, fmt.Errorf("read a route: %w", err)
 	}
@@ -150,7 +150,7 @@ func multipath(b []byte) (out []hop) {
 			break
 		}
 		h := hop{link: int(next.Ifindex), raw: b[:n]}
-		attrs, _ := nl.ParseRouteAttrAsMap(kernel.Padded(b[unix.SizeofRtNexthop:n]))
+		attrs, _ := kernel.AttrsByKind(b[unix.SizeofRtNexthop:n])
 		h.via, _ = netip.AddrFromSlice(attrs[unix.RTA_GATEWAY].Value)
 		out = append(out, h)
 		b = b[min(len(b), (n+3)&^3):]

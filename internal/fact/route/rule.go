@@ -63,7 +63,7 @@ func parseRule(b []byte) rule {
 	header := nl.DeserializeRtMsg(b)
 	r := rule{table: int(header.Table), raw: b, plain: header.Dst_len == 0 && header.Tos == 0 && header.Type == unix.FR_ACT_TO_TBL}
 	var mark, mask uint32
-	attrs, err := nl.ParseRouteAttr(kernel.Padded(b[unix.SizeofRtMsg:]))
+	attrs, err := kernel.Attrs(b[unix.SizeofRtMsg:])
 	r.plain = r.plain && err == nil
 	for _, a := range attrs {
 		switch a.Attr.Type {

@@ -132,7 +132,7 @@ type shaping struct {
 }
 
 func (d discipline) shaping() (s shaping) {
-	attrs, err := nl.ParseRouteAttrAsMap(kernel.Padded(d.options))
+	attrs, err := kernel.AttrsByKind(d.options)
 	parms := attrs[nl.TCA_TBF_PARMS].Value
 	if err != nil || len(parms) < nl.SizeofTcTbfQopt {
 		return s

@@ -107,7 +107,7 @@ func (t target) at(parent uint32) (d discipline, err error) {
 	case len(answers) == 0 || len(answers[0]) < nl.SizeofTcMsg:
 		return d, fs.ErrNotExist
 	}
-	attrs, err := nl.ParseRouteAttrAsMap(kernel.Padded(answers[0][nl.SizeofTcMsg:]))
+	attrs, err := kernel.AttrsByKind(answers[0][nl.SizeofTcMsg:])
 	d = discipline{
 		kind:    unix.ByteSliceToString(attrs[nl.TCA_KIND].Value),
 		handle:  nl.DeserializeTcMsg(answers[0]).Handle,

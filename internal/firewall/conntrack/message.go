@@ -166,7 +166,7 @@ func end(tuple []byte, four, six, port int) (end netip.AddrPort) {
 // before it.
 func find(b []byte, kinds ...int) []byte {
 	for _, kind := range kinds {
-		attrs, _ := nl.ParseRouteAttrAsMap(kernel.Padded(b)) // a torn one ends them
+		attrs, _ := kernel.AttrsByKind(b) // a torn one ends them
 		b = attrs[uint16(kind)].Value
 	}
 	return b

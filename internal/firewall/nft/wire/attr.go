@@ -37,7 +37,7 @@ func Nest(kind uint16, inner ...Attr) Attr {
 // one are left out.
 func Attrs(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
-		all, _ := nl.ParseRouteAttr(kernel.Padded(b))
+		all, _ := kernel.Attrs(b)
 		for _, a := range all {
 			if !yield(a.Attr.Type&nl.NLA_TYPE_MASK, a.Value) {
 				return
