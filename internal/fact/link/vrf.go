@@ -59,12 +59,12 @@ func (v VRF) Add(k *kernel.Kernel) error {
 	}
 	device, err := v.device(k)
 	made := errors.Is(err, fs.ErrNotExist)
-	if made {
+	switch {
+	case made:
 		if device, err = v.create(k); err != nil {
 			return err
 		}
-	}
-	if err != nil {
+	case err != nil:
 		return fact.Refused(err)
 	}
 	err = enslave(k, l, device, device.Table(), v.Owner)
