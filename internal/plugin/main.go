@@ -27,8 +27,7 @@ type Program interface {
 	title() string
 	// shapes are the types that read its configuration.
 	shapes() []any
-	// needsName says that a configuration without a name is an error. One that cannot
-	// be a name always is.
+	// needsName says that a configuration without a name is an error.
 	needsName() bool
 
 	add(*cni.Request) (*cni.Result, func() error, error)
@@ -87,10 +86,8 @@ func call(p Program, r *cni.Request, broken error, stdout, stderr io.Writer) err
 	if broken != nil && cni.HopelessFor(broken) {
 		return broken
 	}
-	if p.needsName() || r.Network != "" {
-		if err := r.CheckName(); err != nil {
-			return err
-		}
+	if err := checkName(p, r); err != nil {
+		return err
 	}
 	if err := guardNetns(r); err != nil {
 		return err
@@ -106,6 +103,14 @@ func call(p Program, r *cni.Request, broken error, stdout, stderr io.Writer) err
 		return p.status(r)
 	}
 	return p.gc(r)
+}
+
+// checkName refuses what cannot be a name, and where one is needed, none.
+func checkName(p Program, r *cni.Request) error {
+	if r.Network == "" && !p.needsName() {
+		return nil
+	}
+	return r.CheckName()
 }
 
 // guardNetns keeps a pod's plugin out of the namespace that it runs in itself.

@@ -90,10 +90,8 @@ func requestByHand(p Program) (*cni.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.needsName() || r.Network != "" {
-		if err := r.CheckName(); err != nil {
-			return nil, err
-		}
+	if err := checkName(p, r); err != nil {
+		return nil, err
 	}
 	unknown, err := r.Lint(p.shapes()...)
 	if len(unknown) > 0 {
