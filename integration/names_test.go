@@ -12,11 +12,7 @@ func TestLongNames(t *testing.T) {
 	for name, chain := range unread {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t)
-			must(t, n.WriteFile(subnetEnv, "FLANNEL_NETWORK=10.73.0.0/16\nFLANNEL_SUBNET=10.73.1.1/24\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n"))
-			_, err := n.Run("ip", "link", "add", "spare", "type", "veth", "peer", "name", "spare1")
-			must(t, err)
-			p := newPod(t, n, "p")
+			n, p := unreadNode(t)
 			before := text(t, n)
 			for _, size := range []struct{ network, container int }{{100, 254 - 106}, {100, 255 - 106}, {100, 256 - 106}, {1, 200}, {200, 1}, {200, 200}} {
 				network, container := strings.Repeat("n", size.network), strings.Repeat("c", size.container)

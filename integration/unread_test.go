@@ -41,11 +41,7 @@ func TestResultNobodyReads(t *testing.T) {
 	for name, chain := range unread {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t)
-			must(t, n.WriteFile(subnetEnv, "FLANNEL_NETWORK=10.73.0.0/16\nFLANNEL_SUBNET=10.73.1.1/24\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n"))
-			_, err := n.Run("ip", "link", "add", "spare", "type", "veth", "peer", "name", "spare1")
-			must(t, err)
-			p := newPod(t, n, "p")
+			n, p := unreadNode(t)
 			prev, last := "", chain[len(chain)-1]
 			call := func(conf string) (string, string) {
 				kind := strings.Split(conf, `"`)[3]
@@ -88,6 +84,16 @@ func TestResultNobodyReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unreadNode has what the chains need, and a pod.
+func unreadNode(t *testing.T) (*node.Node, *node.Pod) {
+	t.Helper()
+	n := newNode(t)
+	must(t, n.WriteFile(subnetEnv, "FLANNEL_NETWORK=10.73.0.0/16\nFLANNEL_SUBNET=10.73.1.1/24\nFLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n"))
+	_, err := n.Run("ip", "link", "add", "spare", "type", "veth", "peer", "name", "spare1")
+	must(t, err)
+	return n, newPod(t, n, "p")
 }
 
 func ifnameOf(plugin string) string {
