@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kerneltest/fresh"
@@ -162,10 +163,38 @@ func (n *Node) wire() error {
 	); err != nil {
 		return err
 	}
-	return n.batch(
+	if err := n.batch(
 		"route add default via "+Outside4,
 		"route add default via "+Outside6+" dev uplink",
-	)
+	); err != nil {
+		return err
+	}
+	return errors.Join(n.awaitUp("uplink"), n.Outside.awaitUp("node"))
+}
+
+// awaitUp waits until a link is operational. The kernel drops what is sent before, and a busy one takes seconds.
+func (s *Space) awaitUp(name string) error {
+	return s.Do(func() error {
+		updates, done := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+		defer close(done)
+		if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{ListExisting: true}); err != nil {
+			return fmt.Errorf("watch the links of %s: %w", s.Name, err)
+		}
+		late := time.After(patience)
+		for {
+			select {
+			case u, ok := <-updates:
+				if !ok {
+					return fmt.Errorf("the links of %s are watched no longer", s.Name)
+				}
+				if u.Attrs().Name == name && u.Attrs().OperState == netlink.OperUp {
+					return nil
+				}
+			case <-late:
+				return fmt.Errorf("%s of %s is not operational after %v", name, s.Name, patience)
+			}
+		}
+	})
 }
 
 // Close ends the node. What was made in it goes with the last of its processes.
