@@ -37,11 +37,11 @@ func (g Guard) Remove() error { return removeGuard(g.chain()) }
 
 func removeGuard(chain string) error {
 	c := chains{table: bridgeNAT, names: []string{chain, chain + "-mac"}, static: []string{guardHook}}
-	return c.open(func(o othertables.Conn) error {
+	return c.open(func(o *wire.Conn) error {
 		return o.Change(func() ([]wire.Message, error) {
 			edits, left, err := c.deleteRules(o, c.static, func(r othertables.Rule) bool { return r.Jump == chain })
 			for _, name := range c.names {
-				there, herr := o.HasChain(bridgeNAT, name)
+				there, herr := othertables.HasChain(o, bridgeNAT, name)
 				if there {
 					edits = append(edits, othertables.DeleteChain(bridgeNAT, name)...)
 				}
@@ -63,8 +63,8 @@ func CollectGuards(k *kernel.Kernel) error {
 		return err
 	}
 	c := chains{table: bridgeNAT, names: []string{guardHook}}
-	return c.open(func(o othertables.Conn) error {
-		rules, err := o.Rules(bridgeNAT, guardHook)
+	return c.open(func(o *wire.Conn) error {
+		rules, err := othertables.Rules(o, bridgeNAT, guardHook)
 		for _, r := range rules {
 			if strings.HasPrefix(r.Jump, guardPrefix) && !guardsOneOf(r, links) {
 				err = errors.Join(err, removeGuard(r.Jump))

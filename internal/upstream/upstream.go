@@ -84,7 +84,7 @@ type chains struct {
 
 // remove removes rules from the chains, and the table with the last of them.
 func (c chains) remove(mine func(othertables.Rule) bool) error {
-	return c.open(func(o othertables.Conn) error {
+	return c.open(func(o *wire.Conn) error {
 		return o.Change(func() ([]wire.Message, error) {
 			edits, left, err := c.deleteRules(o, c.names, mine)
 			if err != nil || left > 0 {
@@ -96,9 +96,9 @@ func (c chains) remove(mine func(othertables.Rule) bool) error {
 }
 
 // deleteRules deletes rules from some chains, and says how many others are left.
-func (c chains) deleteRules(o othertables.Conn, names []string, mine func(othertables.Rule) bool) (edits []wire.Message, left int, err error) {
+func (c chains) deleteRules(o *wire.Conn, names []string, mine func(othertables.Rule) bool) (edits []wire.Message, left int, err error) {
 	for _, chain := range names {
-		rules, err := o.Rules(c.table, chain)
+		rules, err := othertables.Rules(o, c.table, chain)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -115,8 +115,8 @@ func (c chains) deleteRules(o othertables.Conn, names []string, mine func(othert
 
 // deleteTableIfEmpty deletes the table in place of the edits, unless somebody else
 // has chains there.
-func (c chains) deleteTableIfEmpty(o othertables.Conn, edits []wire.Message) ([]wire.Message, error) {
-	all, err := o.Chains(c.table)
+func (c chains) deleteTableIfEmpty(o *wire.Conn, edits []wire.Message) ([]wire.Message, error) {
+	all, err := othertables.Chains(o, c.table)
 	foreign := func(chain string) bool { return !slices.Contains(c.names, chain) && !slices.Contains(c.static, chain) }
 	if err != nil || len(all) == 0 || slices.ContainsFunc(all, foreign) {
 		return edits, err
@@ -126,8 +126,8 @@ func (c chains) deleteTableIfEmpty(o othertables.Conn, edits []wire.Message) ([]
 
 // have reports whether there is a rule for each of those that are wanted.
 func (c chains) have(wanted ...func(othertables.Rule) bool) (found bool, err error) {
-	err = c.open(func(o othertables.Conn) error {
-		rules, err := o.Rules(c.table, c.names[0])
+	err = c.open(func(o *wire.Conn) error {
+		rules, err := othertables.Rules(o, c.table, c.names[0])
 		found = len(wanted) > 0
 		for _, w := range wanted {
 			found = found && slices.ContainsFunc(rules, w)
@@ -138,8 +138,8 @@ func (c chains) have(wanted ...func(othertables.Rule) bool) (found bool, err err
 }
 
 // open asks for the first of the chains, and goes on where it is there.
-func (c chains) open(do func(othertables.Conn) error) error {
-	o, err := othertables.Dial()
+func (c chains) open(do func(*wire.Conn) error) error {
+	o, err := wire.Dial()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (c chains) open(do func(othertables.Conn) error) error {
 		return err
 	}
 	defer o.Close()
-	if there, err := o.HasChain(c.table, c.names[0]); err != nil || !there {
+	if there, err := othertables.HasChain(o, c.table, c.names[0]); err != nil || !there {
 		return err
 	}
 	return do(o)

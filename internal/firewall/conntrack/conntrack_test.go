@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
@@ -121,7 +122,7 @@ func TestFilter(t *testing.T) {
 	flow(s, "tcp", "198.51.1.3", "192.0.2.2", 53, "10.1.2.3", 53)
 	flow(s, "udp", "2001:db8:1::1", "2001:db8::2", 53, "fd00::3", 53)
 	flow(s, "udp", "2001:db8:1::2", "2001:db8::2", 54, "fd00::3", 53)
-	c, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	c, err := wire.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestFilter(t *testing.T) {
 		{protocol: unix.IPPROTO_SCTP, port: 53}:            0,
 		{protocol: unix.IPPROTO_SCTP, six: true, port: 53}: 0,
 	} {
-		entries, err := q.ask(&nl.SocketHandle{Socket: c})
+		entries, err := q.ask(c)
 		if err != nil || len(entries) != want {
 			t.Errorf("%+v: %d flows, %v; %d are wanted", q, len(entries), err, want)
 		}
@@ -145,12 +146,8 @@ func TestFilter(t *testing.T) {
 // and none where there is no address.
 func FuzzParse(f *testing.F) {
 	tuple := func(address []byte, port uint16) []byte {
-		orig := nl.NewRtAttr(tupleOrig, nil)
-		orig.AddRtAttr(tupleIP, nil).AddRtAttr(nl.CTA_IP_V4_DST, address)
-		proto := orig.AddRtAttr(tupleProto, nil)
-		proto.AddRtAttr(nl.CTA_PROTO_NUM, []byte{6})
-		proto.AddRtAttr(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(port))
-		return orig.Serialize()
+		return wire.Nest(nl.CTA_TUPLE_ORIG, wire.Nest(nl.CTA_TUPLE_IP, wire.Bytes(nl.CTA_IP_V4_DST, address)),
+			wire.Nest(nl.CTA_TUPLE_PROTO, wire.Bytes(nl.CTA_PROTO_NUM, []byte{6}), wire.Bytes(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(port))))
 	}
 	f.Add(tuple([]byte{192, 0, 2, 1}, 80), []byte{192, 0, 2, 1}, uint16(80))
 	f.Add(tuple([]byte{1}, 0), []byte{}, uint16(0))

@@ -32,7 +32,7 @@ func (f chain) iptables() bool {
 // forwardChains finds the chains of others on the forward hook. The kernel's list
 // of the hook is as long as there are such chains. A kernel without it
 // (CONFIG_NETFILTER_NETLINK_HOOK, from 5.14 on) lists all chains of the host.
-func forwardChains(c othertables.Conn) (out []chain, err error) {
+func forwardChains(c *wire.Conn) (out []chain, err error) {
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		hooked, err := c.Hooks(family, unix.NF_INET_FORWARD)
 		if err != nil {
@@ -50,7 +50,7 @@ func forwardChains(c othertables.Conn) (out []chain, err error) {
 
 // hookedChain reads an answer about a hook, and asks for the chain that it names,
 // if that is one of nftables.
-func hookedChain(c othertables.Conn, answer []byte) (f chain, found bool) {
+func hookedChain(c *wire.Conn, answer []byte) (f chain, found bool) {
 	// Numbers of linux/netfilter/nfnetlink_hook.h.
 	const info, desc, table, family, name = 6, 1, 1, 2, 3 // NFNLA_HOOK_CHAIN_INFO, NFNLA_HOOK_INFO_DESC, NFNLA_CHAIN_*
 	is := wire.Find(answer, info, desc)
@@ -66,7 +66,7 @@ func hookedChain(c othertables.Conn, answer []byte) (f chain, found bool) {
 	return forwardChain(t.Family, answers[0])
 }
 
-func allForwardChains(c othertables.Conn) (out []chain, err error) {
+func allForwardChains(c *wire.Conn) (out []chain, err error) {
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		answers, err := c.Ask(wire.Table{Family: family}.Message(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP))
 		if err != nil {
@@ -99,7 +99,7 @@ const deepest = 16
 
 // verdict is what rules do with a packet that none of them speaks of, and which
 // rule of them does it: NFT_CONTINUE and len(rules) where none does.
-func (f chain) verdict(c othertables.Conn, rules []othertables.Rule, depth int) (code int32, at int, err error) {
+func (f chain) verdict(c *wire.Conn, rules []othertables.Rule, depth int) (code int32, at int, err error) {
 	for i, r := range rules {
 		switch r.Verdict {
 		case wire.VerdictDrop, wire.VerdictAccept, unix.NFT_RETURN:
@@ -108,7 +108,7 @@ func (f chain) verdict(c othertables.Conn, rules []othertables.Rule, depth int) 
 			if depth == deepest {
 				continue
 			}
-			inner, err := c.Rules(f.Table, r.Jump)
+			inner, err := othertables.Rules(c, f.Table, r.Jump)
 			if err != nil {
 				return unix.NFT_CONTINUE, i, err
 			}

@@ -81,7 +81,7 @@ func Ensure(c *wire.Conn, wanted Families, admin string) error {
 	if !slices.Contains(r.Admins, admin) {
 		r.Admins = append(r.Admins, admin)
 	}
-	return r.ensure(othertables.Conn{Conn: c}, wanted)
+	return r.ensure(c, wanted)
 }
 
 // Restore puts rules back where one that was made is gone or, with all, where a
@@ -91,19 +91,18 @@ func Restore(c *wire.Conn, all bool) error {
 	if !found {
 		return nil
 	}
-	tables := othertables.Conn{Conn: c}
 	if !all {
-		if lost, err := r.lost(tables); err != nil || !lost {
+		if lost, err := r.lost(c); err != nil || !lost {
 			return err
 		}
 	}
-	return r.ensure(tables, Families{true, true})
+	return r.ensure(c, Families{true, true})
 }
 
 // lost asks for each rule, and reports whether one is gone.
-func (r record) lost(c othertables.Conn) (bool, error) {
+func (r record) lost(c *wire.Conn) (bool, error) {
 	for _, p := range r.Rules {
-		rule, err := c.Rule(p.Table, p.Chain, p.Handle)
+		rule, err := othertables.RuleAt(c, p.Table, p.Chain, p.Handle)
 		if err != nil || !ours(rule) {
 			return true, err
 		}
@@ -111,7 +110,7 @@ func (r record) lost(c othertables.Conn) (bool, error) {
 	return false, nil
 }
 
-func (r record) ensure(c othertables.Conn, wanted Families) error {
+func (r record) ensure(c *wire.Conn, wanted Families) error {
 	chains, err := forwardChains(c)
 	if err != nil {
 		return err
@@ -133,7 +132,7 @@ func (r record) ensure(c othertables.Conn, wanted Families) error {
 }
 
 // ensure makes the rules that one chain needs, and says where they are.
-func (f chain) ensure(c othertables.Conn, admins []string) (places []place, err error) {
+func (f chain) ensure(c *wire.Conn, admins []string) (places []place, err error) {
 	changed := false
 	look := func() (batch []wire.Message, err error) {
 		batch, places, err = f.missing(c, admins)
@@ -161,8 +160,8 @@ func (f chain) refused(err error) error {
 
 // missing gives the messages that make what a chain lacks, and the rules of ours
 // that it has.
-func (f chain) missing(c othertables.Conn, admins []string) (batch []wire.Message, have []place, err error) {
-	rules, err := c.Rules(f.Table, f.name)
+func (f chain) missing(c *wire.Conn, admins []string) (batch []wire.Message, have []place, err error) {
+	rules, err := othertables.Rules(c, f.Table, f.name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,7 +177,7 @@ func (f chain) missing(c othertables.Conn, admins []string) (batch []wire.Messag
 	lacks := map[string]bool{acceptComment: verdict == wire.VerdictDrop || verdict != wire.VerdictAccept && f.policy == wire.VerdictDrop}
 	for _, a := range admins {
 		if f.iptables() && a != "" {
-			if lacks[adminComment(a)], err = c.HasChain(f.Table, a); err != nil {
+			if lacks[adminComment(a)], err = othertables.HasChain(c, f.Table, a); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -244,14 +243,13 @@ func Ready(c *wire.Conn, wanted Families) error {
 // lacking gives each chain that lacks a rule to see, with the messages that make
 // it.
 func lacking(c *wire.Conn, wanted Families, see func(chain, []wire.Message) error) error {
-	tables := othertables.Conn{Conn: c}
-	chains, err := forwardChains(tables)
+	chains, err := forwardChains(c)
 	errs := []error{legacyPolicies(wanted), err}
 	for _, f := range chains {
 		if !wanted.include(f.Family) {
 			continue
 		}
-		batch, _, err := f.missing(tables, nil)
+		batch, _, err := f.missing(c, nil)
 		if err == nil && len(batch) > 0 {
 			err = see(f, batch)
 		}

@@ -18,7 +18,7 @@ import (
 type place struct {
 	table string
 	six   bool
-	nft   *othertables.Conn // nil: iptables-legacy's
+	nft   *wire.Conn // nil: iptables-legacy's
 }
 
 func (p place) inNft() wire.Table {
@@ -36,7 +36,7 @@ func (p place) inLegacy(text string) (bool, error) {
 // hasChain asks for a chain by its name.
 func (p place) hasChain(name string) (bool, error) {
 	if p.nft != nil {
-		return p.nft.HasChain(p.inNft(), name)
+		return othertables.HasChain(p.nft, p.inNft(), name)
 	}
 	return p.inLegacy(name + "\x00")
 }
@@ -47,7 +47,7 @@ func (p place) hasRule(chain, text string, such func(comment, jump string) bool)
 	if p.nft == nil {
 		return p.inLegacy(text)
 	}
-	rules, err := p.nft.Rules(p.inNft(), chain)
+	rules, err := othertables.Rules(p.nft, p.inNft(), chain)
 	return slices.ContainsFunc(rules, func(r othertables.Rule) bool { return such(r.Comment, r.Jump) }), err
 }
 
@@ -63,11 +63,11 @@ func (p place) open() (*goiptables.IPTables, error) {
 // with the program of each what is to be done, if anything. It does not stop at an
 // error. One socket asks for all of it: the end of each costs a DEL time.
 func wherever(table string, has func(place) (bool, error), do func(*goiptables.IPTables) error) (anywhere bool, err error) {
-	inNft, err := othertables.Dial()
+	inNft, err := wire.Dial()
 	places := []place{{table, false, nil}, {table, true, nil}}
 	if err == nil {
 		defer inNft.Close()
-		places = append(places, place{table, false, &inNft}, place{table, true, &inNft})
+		places = append(places, place{table, false, inNft}, place{table, true, inNft})
 	} else if errors.Is(err, unix.EPROTONOSUPPORT) {
 		err = nil
 	}

@@ -43,7 +43,7 @@ func TestOwnedTable(t *testing.T) {
 		t.Errorf("ADD has left something:\n%s", text)
 	}
 	// Their owner lets the pods through: no rule is needed.
-	if err := owner.Commit(theirs.NewFirstRule("filter_FORWARD", wire.Match(wire.One(wire.Accept()))), 0); err != nil {
+	if err := owner.Commit(theirs.NewRule(0, "filter_FORWARD", wire.Match(wire.One(wire.Accept()))), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := ForwardReady(); err != nil {

@@ -23,6 +23,6 @@ func FuzzRecord(f *testing.F) {
 		Elements: []Element{{Element: wire.Element{Set: "s", Key: []byte{0, 80, 6}, Data: []byte{10, 1, 2, 3}}, Text: "80"}, {Element: wire.Element{Set: "v", Jump: "c"}, Shared: true}},
 	}
 	profiled := r
-	profiled.Profile, profiled.Static = profile, profile.parts
+	profiled.Profile = profile
 	kerneltest.FuzzRecords(f, records("ports"), r, profiled)
 }

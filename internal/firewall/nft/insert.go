@@ -23,8 +23,9 @@ type insertion struct {
 	// present are exclusive members that are there already, in one's own name or
 	// in that of another attachment of the container.
 	present map[int]bool
-	replace bool            // in place of a former owner's
-	evicted name.Attachment // the holder whose pod is gone that was removed last
+	replace bool                    // in place of a former owner's
+	evicted name.Attachment         // the holder whose pod is gone that was removed last
+	lists   map[string][]wire.Found // sets that findRival has read
 }
 
 func (i *insertion) run(c conn) error {
@@ -112,9 +113,13 @@ func (c conn) makeTable(t *table, r record) error {
 func (c conn) makeParts(t *table, of ...record) error {
 	seen := map[string]bool{}
 	for _, r := range of {
-		if p := r.Profile; p != nil && !seen[p.Suffix] {
-			seen[p.Suffix] = true
-			if err := c.makeMissing(t.GetChain("ports"+p.Suffix), r.Static); err != nil {
+		if p := r.Profile; p != nil && !seen[p.suffix()] {
+			seen[p.suffix()] = true
+			made, err := p.static(t)
+			if err == nil {
+				err = c.makeMissing(t.GetChain("ports"+p.suffix()), made)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -150,9 +155,9 @@ func (c conn) makeMissing(question wire.Message, p part) error {
 // just now. It may be another attachment's of the same container, which this one
 // then waits for. Who is gone again need not be asked.
 func (i *insertion) resolve(c conn, e Element) error {
-	f, there, err := c.Get(i.table.Table, e.Element)
+	f, err := c.Get(i.table.Table, e.Element)
 	switch {
-	case err != nil || !there:
+	case err != nil || !f.Is(e.Element):
 		return err
 	case f.Comment == i.Owner.Comment():
 	case ofSameContainer(i.Owner, f.Comment):
@@ -203,55 +208,51 @@ func (i *insertion) findPresent(c conn) error {
 // looks after the members are there, of two pods that come at the same time one
 // at least sees the other. It is one question by name for each port.
 func (i *insertion) excludeRivals(c conn) error {
-	var ports []Element
-	var questions []wire.Element
-	for _, e := range i.Elements {
-		if _, ok := e.mapping(); ok {
-			ports, questions = append(ports, e), append(questions, e.rival())
-		}
-	}
-	for len(ports) > 0 {
-		have, err := c.GetEach(i.table.Table, questions)
-		if err != nil {
+	i.lists = map[string][]wire.Found{}
+	for n := 0; n < len(i.Elements); {
+		what, by, err := i.findRival(c, i.Elements[n])
+		switch {
+		case err != nil:
 			return err
-		}
-		what, by, err := i.findRival(c, ports, have)
-		if err != nil || by == "" {
-			return err
-		}
-		if err := i.evict(c, what, by); err != nil {
-			return err
+		case by == "":
+			n++
+		default: // where it gave way, there may be another one
+			if err := i.evict(c, what, by); err != nil {
+				return err
+			}
+			clear(i.lists)
 		}
 	}
 	return nil
 }
 
 // findRival gives the first other container that has what excludes a port.
-func (i *insertion) findRival(c conn, ports []Element, rivals []wire.Found) (what, by string, err error) {
-	lists := map[string][]wire.Found{}
-	for n, e := range ports {
-		if rivals[n].Key == nil {
+func (i *insertion) findRival(c conn, e Element) (what, by string, err error) {
+	if _, isPort := e.mapping(); !isPort {
+		return "", "", nil
+	}
+	f, err := c.Get(i.table.Table, e.rival())
+	if err != nil || f.Key == nil {
+		return "", "", err
+	}
+	rivals, at := []wire.Found{f}, e
+	if list := e.listOfRivals(); list != "" { // somebody has it at one address, or had
+		if _, known := i.lists[list]; !known {
+			if i.lists[list], err = c.Dump(i.table.Table, list); err != nil {
+				return "", "", err
+			}
+		}
+		rivals, at.Set = i.lists[list], list
+	}
+	for _, f := range rivals {
+		if f.Comment == i.Owner.Comment() || ofSameContainer(i.Owner, f.Comment) || !bytes.Equal(e.Key[:portKey], f.Key[:portKey]) {
 			continue
 		}
-		candidates, at := []wire.Found{rivals[n]}, e
-		if list := e.listOfRivals(); list != "" { // somebody has it at one address, or had
-			if _, known := lists[list]; !known {
-				if lists[list], err = c.Dump(i.table.Table, list); err != nil {
-					return "", "", err
-				}
-			}
-			candidates, at.Set = lists[list], list
+		if at.Set != e.Set {
+			at.Key = f.Key
 		}
-		for _, f := range candidates {
-			if f.Comment == i.Owner.Comment() || ofSameContainer(i.Owner, f.Comment) || !bytes.Equal(e.Key[:portKey], f.Key[:portKey]) {
-				continue
-			}
-			if at.Set != e.Set {
-				at.Key = f.Key
-			}
-			m, _ := at.mapping()
-			return m.HostPortName(), f.Comment, nil
-		}
+		m, _ := at.mapping()
+		return m.HostPortName(), f.Comment, nil
 	}
 	return "", "", nil
 }

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,12 +90,12 @@ func (t *table) networkSet(name string, p *Profile) part {
 	length, suffix, profiled := strings.Cut(rest, "_")
 	i := slices.IndexFunc(t.bySize, func(s wire.Set) bool { return s.Name == base })
 	bits, err := strconv.Atoi(length)
-	if i < 0 || err != nil || bits < 0 || profiled && (p == nil || p.Suffix != "_"+suffix) {
+	if i < 0 || err != nil || bits < 0 || profiled && (p == nil || p.suffix() != "_"+suffix) {
 		return nil
 	}
 	s := t.bySize[i]
 	f := familyOf(base)
-	if bits > 8*int(f.size) {
+	if bits > f.whole() {
 		return nil
 	}
 	s.Name = name
@@ -103,11 +104,11 @@ func (t *table) networkSet(name string, p *Profile) part {
 		markBit := DefaultMarkBit
 		chain = "hairpin"
 		if profiled {
-			chain, markBit = "ports"+p.Suffix, p.MarkBit
+			chain, markBit = "ports"+p.suffix(), p.MarkBit
 		}
 		rule = f.hairpinRule(name, bits, markBit, strings.HasPrefix(base, "addr"))
 	}
-	return append(part{exclusively(t.NewSet(s, 1))}, t.NewFirstRule(chain, rule)...)
+	return append(part{exclusively(t.NewSet(s, 1))}, t.NewRule(0, chain, rule)...)
 }
 
 // has reports whether a set is one of the table's. The name of a profile's set, or
@@ -143,8 +144,8 @@ func familyOf(set string) family {
 // its network where they are not all.
 func (f family) load(offset uint32, n int, bits int) []wire.Expr {
 	load := wire.One(wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, f.size, wire.Reg(n)))
-	if bits < 8*int(f.size) {
-		load = append(load, wire.Mask(wire.Reg(n), net.CIDRMask(bits, 8*int(f.size))))
+	if bits < f.whole() {
+		load = append(load, wire.Mask(wire.Reg(n), net.CIDRMask(bits, f.whole())))
 	}
 	return load
 }
@@ -155,13 +156,15 @@ func (f family) whole() int { return 8 * int(f.size) }
 // registers is how many an address takes.
 func (f family) registers() int { return int(f.size / 4) }
 
-// source and destination match the packets whose address a set has.
-func (f family) source(set string, then ...wire.Expr) []wire.Expr {
-	return slices.Concat(f.match(), f.load(f.saddr, 0, f.whole()), wire.One(wire.Lookup(set, wire.Reg(0))), then)
+// has matches the packets one of whose addresses a set has.
+func (f family) has(offset uint32, set string, then ...wire.Expr) []wire.Expr {
+	return slices.Concat(f.match(), f.load(offset, 0, f.whole()), wire.One(wire.Lookup(set, wire.Reg(0))), then)
 }
 
-func (f family) destination(set string, then ...wire.Expr) []wire.Expr {
-	return slices.Concat(f.match(), f.load(f.daddr, 0, f.whole()), wire.One(wire.Lookup(set, wire.Reg(0))), then)
+// within matches those one of whose addresses is of a network.
+func (f family) within(offset uint32, network string) []wire.Expr {
+	p := netip.MustParsePrefix(network)
+	return slices.Concat(f.match(), f.load(offset, 0, p.Bits()), wire.One(wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), p.Addr().AsSlice())))
 }
 
 // port loads destination port and protocol and, for host ports at one address,

@@ -160,33 +160,26 @@ func (m Members) compare(e Element, f wire.Found) error {
 }
 
 // conn is a netfilter socket in the host's namespace.
-type conn struct {
-	*wire.Conn
-	lock *lock // see waiting.go
-}
-
-// Close closes it, and gives the lock back.
-func (c conn) Close() {
-	c.lock.release()
-	c.Conn.Close()
-}
+type conn struct{ *wire.Conn }
 
 // withConn does something over a socket of its own.
 func withConn(do func(conn) error) error {
-	socket, err := wire.Dial()
+	c, err := wire.Dial()
 	if err != nil {
 		return err
 	}
-	c := conn{socket, &lock{}}
 	defer c.Close()
-	return do(c)
+	return do(conn{c})
 }
 
 // getEach asks the kernel for elements.
-func (c conn) getEach(t *table, elements []Element) ([]wire.Found, error) {
-	plain := make([]wire.Element, len(elements))
-	for i, e := range elements {
-		plain[i] = e.Element
+func (c conn) getEach(t *table, elements []Element) (found []wire.Found, err error) {
+	for _, e := range elements {
+		f, err := c.Get(t.Table, e.Element)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, f)
 	}
-	return c.GetEach(t.Table, plain)
+	return found, nil
 }

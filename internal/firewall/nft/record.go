@@ -6,8 +6,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/conntrack"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
@@ -44,12 +42,9 @@ func pending(kind string) state.Records[record] {
 type record struct {
 	Owner name.Attachment `json:"owner"`
 	kernel.NetnsRef
-	Kind    string   `json:"kind"`
-	Family  uint8    `json:"family"`
-	Profile *Profile `json:"profile,omitempty"`
-	// Static are the messages that make the profile: who puts it back need not
-	// understand the conditions.
-	Static   part      `json:"static,omitempty"`
+	Kind     string    `json:"kind"`
+	Family   uint8     `json:"family"`
+	Profile  *Profile  `json:"profile,omitempty"`
 	Elements []Element `json:"elements"`
 	// Exclusive is as of Members.
 	Exclusive bool `json:"exclusive,omitempty"`
@@ -62,14 +57,10 @@ func (r record) Of() name.Attachment { return r.Owner }
 
 // record is what there is to say of the members, but for their pod.
 func (m Members) record() record {
-	r := record{
+	return record{
 		Owner: m.Owner, Kind: m.Kind,
 		Family: m.table.Family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive,
 	}
-	if m.profile != nil {
-		r.Static = m.profile.parts
-	}
-	return r
 }
 
 // in finds the table that the record's members are in.
@@ -186,52 +177,26 @@ func (c conn) remove(r record) error {
 	if err != nil {
 		return err
 	}
-	var waiting []record
-	if r.Exclusive {
-		if !c.lock.held() {
-			defer c.lock.release()
-		}
-		if err := c.lock.take(unix.LOCK_SH); err != nil {
-			return err
-		}
-		if waiting, err = waitingBeside(r.Owner); err != nil {
-			return err
-		}
-	}
-	for range tries {
-		generation, err := c.Generation()
-		if err != nil {
-			return err
-		}
-		batch, err := c.removal(t, r, waiting)
-		if err != nil || len(batch) == 0 {
-			return err
-		}
-		err = c.Commit(batch, generation)
-		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return fmt.Errorf("the ruleset changed %d times while %s's members were to be removed", tries, r.Owner)
-}
-
-// removal gives the messages that remove the record's members, and with them
-// what they are the last reference to.
-func (c conn) removal(t *table, r record, waiting []record) (batch []wire.Message, err error) {
-	have, err := c.getEach(t, r.Elements)
-	for i, f := range have {
-		e := r.Elements[i]
-		if e.Shared || !f.Is(e.Element) || f.Comment != r.Owner.Comment() {
-			continue
-		}
-		released, err := c.release(t, e)
+	return c.Change(func() (batch []wire.Message, err error) {
+		waiting, err := waitingBeside(r.Owner)
 		if err != nil {
 			return nil, err
 		}
-		batch = append(append(batch, t.Delete(e.Element)), released...)
-		batch = append(batch, t.passOn(e, waiting)...)
-	}
-	return batch, err
+		have, err := c.getEach(t, r.Elements)
+		for i, f := range have {
+			e := r.Elements[i]
+			if e.Shared || !f.Is(e.Element) || f.Comment != r.Owner.Comment() {
+				continue
+			}
+			released, err := c.release(t, e)
+			if err != nil {
+				return nil, err
+			}
+			batch = append(append(batch, t.Delete(e.Element)), released...)
+			batch = append(batch, t.passOn(e, waiting)...)
+		}
+		return batch, err
+	})
 }
 
 // Attachments lists the attachments that have members of one of the kinds, by

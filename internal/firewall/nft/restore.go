@@ -95,8 +95,8 @@ func (c conn) restore() {
 // hasLayout reports whether the table is there with the static part of this
 // version, and had members.
 func (c conn) hasLayout(t *table) (bool, error) {
-	_, there, err := c.Get(t.Table, layoutElement)
-	return there, err
+	f, err := c.Get(t.Table, layoutElement)
+	return f.Is(layoutElement), err
 }
 
 // restoreTable makes the table again with what all records say of pods that are

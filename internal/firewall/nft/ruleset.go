@@ -95,7 +95,7 @@ func inetChains() []chain {
 	match, one := wire.Match, wire.One
 	iif, oif := wire.Meta(unix.NFT_META_IIFNAME, wire.Reg(0)), wire.Meta(unix.NFT_META_OIFNAME, wire.Reg(0))
 	links := one(iif, wire.Meta(unix.NFT_META_OIFNAME, wire.Reg(4)))
-	toLoopback6 := append(ipv6.load(ipv6.daddr, 0, 128), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), loopback6))
+	toLoopback4, toLoopback6 := ipv4.within(ipv4.daddr, "127.0.0.0/8"), ipv6.within(ipv6.daddr, "::1/128")
 	fromLocalnet := one(iif, wire.Lookup("localnet", wire.Reg(0)))
 	return []chain{
 		{name: "hairpin", grows: true},
@@ -104,36 +104,36 @@ func inetChains() []chain {
 		{name: "marks", grows: true},
 		{name: "ports", rules: append([]wire.Rule{match(one(wire.Jump("profiles"))), match(one(wire.Jump("hairpin")))}, portRules("", staticIDs)...)},
 		{name: "localnet", hook: rawPrerouting, rules: []wire.Rule{
-			match(fromLocalnet, wire.Family4(), loopback4(ipv4.daddr), one(wire.Drop())),
-			match(fromLocalnet, wire.Family4(), loopback4(ipv4.saddr), one(wire.Drop())),
+			match(fromLocalnet, toLoopback4, one(wire.Drop())),
+			match(fromLocalnet, ipv4.within(ipv4.saddr, "127.0.0.0/8"), one(wire.Drop())),
 		}},
 		{name: "prerouting", hook: natPrerouting, rules: []wire.Rule{
 			// On the wire nothing is for a loopback: a neighbour would reach by it
 			// what is to be at the host's own 127.0.0.1 alone.
-			match(wire.Family4(), loopback4(ipv4.daddr), one(wire.Return())),
-			match(wire.Family6(), toLoopback6, one(wire.Return())),
+			match(toLoopback4, one(wire.Return())),
+			match(toLoopback6, one(wire.Return())),
 			match(wire.LocalDestination(), one(wire.Jump("ports"))),
 		}},
 		{name: "output", hook: natOutput, rules: []wire.Rule{
 			// Nothing can answer to ::1, so who asks there is better refused
 			// than left waiting.
-			match(wire.Family6(), toLoopback6, one(wire.Return())),
+			match(toLoopback6, one(wire.Return())),
 			match(wire.LocalDestination(), one(wire.Jump("ports"))),
 		}},
 		{name: "postrouting", hook: natPostrouting, rules: []wire.Rule{
 			masqueradeMarked(DefaultMarkBit),
 			match(one(wire.Jump("marks"))),
 			match(one(wire.Jump("samesubnet"))),
-			match(wire.Family4(), multicast4(), one(wire.Return())),
-			match(wire.Family6(), multicast6(), one(wire.Return())),
-			match(ipv4.source("masq4", wire.Masquerade())),
-			match(ipv6.source("masq6", wire.Masquerade())),
+			match(ipv4.within(ipv4.daddr, "224.0.0.0/4"), one(wire.Return())),
+			match(ipv6.within(ipv6.daddr, "ff00::/8"), one(wire.Return())),
+			match(ipv4.has(ipv4.saddr, "masq4", wire.Masquerade())),
+			match(ipv6.has(ipv6.saddr, "masq6", wire.Masquerade())),
 		}},
 		{name: "markforward", hook: beforeForward, rules: []wire.Rule{
-			match(ipv4.source("forward4"), mark(forwardBit)),
-			match(ipv4.destination("forward4"), mark(forwardBit)),
-			match(ipv6.source("forward6"), mark(forwardBit)),
-			match(ipv6.destination("forward6"), mark(forwardBit)),
+			match(ipv4.has(ipv4.saddr, "forward4"), mark(forwardBit)),
+			match(ipv4.has(ipv4.daddr, "forward4"), mark(forwardBit)),
+			match(ipv6.has(ipv6.saddr, "forward6"), mark(forwardBit)),
+			match(ipv6.has(ipv6.daddr, "forward6"), mark(forwardBit)),
 		}},
 		{name: "unmarkforward", hook: afterForward, rules: []wire.Rule{match(marked(forwardBit), unmark(forwardBit))}},
 		{name: "bridges", rules: []wire.Rule{
@@ -146,8 +146,8 @@ func inetChains() []chain {
 			// What conntrack cannot place is not masqueraded, and would leave
 			// the host under the pod's own address.
 			match(invalid(), one(wire.Jump("samesubnet"))),
-			match(invalid(), ipv4.source("masq4", wire.Drop())),
-			match(invalid(), ipv6.source("masq6", wire.Drop())),
+			match(invalid(), ipv4.has(ipv4.saddr, "masq4", wire.Drop())),
+			match(invalid(), ipv6.has(ipv6.saddr, "masq6", wire.Drop())),
 		}},
 	}
 }
@@ -178,18 +178,3 @@ var bridge = &table{
 }
 
 var tables = []*table{inet, bridge}
-
-func loopback4(offset uint32) []wire.Expr {
-	return wire.One(wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, 1, wire.Reg(0)), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), []byte{127}))
-}
-
-var loopback6 = append(make([]byte, 15), 1)
-
-func multicast4() []wire.Expr {
-	return wire.One(wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, ipv4.daddr, 4, wire.Reg(0)),
-		wire.Mask(wire.Reg(0), []byte{0xf0, 0, 0, 0}), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), []byte{224, 0, 0, 0}))
-}
-
-func multicast6() []wire.Expr {
-	return wire.One(wire.Payload(unix.NFT_PAYLOAD_NETWORK_HEADER, ipv6.daddr, 1, wire.Reg(0)), wire.Compare(unix.NFT_CMP_EQ, wire.Reg(0), []byte{0xff}))
-}

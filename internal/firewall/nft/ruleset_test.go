@@ -59,7 +59,7 @@ func TestParts(t *testing.T) {
 	m := Members{Kind: KindPorts, table: inet, profile: p}
 	for _, set := range []string{
 		"hairpin4_24", "hairpin4_32", "hairpin4_0", "addrhairpin4_8", "hairpin6_64", "addrhairpin6_128",
-		"hairpin4_24" + p.Suffix, "addrhairpin6_0" + p.Suffix, "samesubnet4_16", "samesubnet6_64",
+		"hairpin4_24" + p.suffix(), "addrhairpin6_0" + p.suffix(), "samesubnet4_16", "samesubnet6_64",
 	} {
 		if !inet.has(set) {
 			t.Errorf("GC looks into no set %s", set)

@@ -5,16 +5,13 @@ import (
 	"cmp"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
-	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -25,9 +22,9 @@ import (
 //
 //	/run/catena/nft/waiting/<container>.<key>
 //
-// Who removes a member gives it to the first that waits, in the same batch. Those
-// files change while nobody does so: who writes or removes one has the folder of
-// the records locked (flock), and who looks at them shares that lock.
+// Who removes a member gives it to the first that waits, in the same batch, which
+// is for the generation of the ruleset that it has looked at: who writes or
+// removes one of those files makes a new one.
 const waitingFolder = state.Folder("/run/catena/nft/waiting")
 
 func waitingKey(at name.Attachment) string { return containerKey(at) + at.Key() }
@@ -38,49 +35,12 @@ func containerKey(at name.Attachment) string {
 	return hex.EncodeToString(h[:]) + "."
 }
 
-// lock is the lock as one process holds it, if it does.
-type lock struct {
-	folder *os.File
-	how    int // unix.LOCK_SH or unix.LOCK_EX
-}
-
-func (l *lock) held() bool { return l.folder != nil }
-
-// take waits for the lock. Where no attachment has a record there is nothing to
-// lock.
-func (l *lock) take(how int) (err error) {
-	if l.held() && (l.how == how || l.how == unix.LOCK_EX) {
-		return nil
-	}
-	if !l.held() {
-		l.folder, err = os.OpenFile(string(recordFolder), unix.O_DIRECTORY, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-	}
-	if err == nil {
-		l.how, err = how, retry.Do(func() error { return unix.Flock(int(l.folder.Fd()), how) })
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", recordFolder, err)
-	}
-	return nil
-}
-
-func (l *lock) release() {
-	if l.held() {
-		l.folder.Close()
-	}
-	*l = lock{}
-}
-
-// queue makes an attachment one that waits. Nobody removes a member until the
-// lock is given back.
+// queue makes an attachment one that waits.
 func (c conn) queue(at name.Attachment) error {
-	if err := c.lock.take(unix.LOCK_EX); err != nil {
+	if err := waitingFolder.Replace(waitingKey(at), nil); err != nil {
 		return err
 	}
-	return waitingFolder.Replace(waitingKey(at), nil)
+	return c.newGeneration()
 }
 
 // unqueue ends it.
@@ -88,10 +48,21 @@ func (c conn) unqueue(at name.Attachment) error {
 	if _, err := waitingFolder.Read(waitingKey(at)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := c.lock.take(unix.LOCK_EX); err != nil {
+	if err := waitingFolder.Remove(waitingKey(at)); err != nil {
 		return err
 	}
-	return waitingFolder.Remove(waitingKey(at))
+	return c.newGeneration()
+}
+
+// newGeneration changes the ruleset for nothing else. Where there is no table
+// nobody removes members.
+func (c conn) newGeneration() error {
+	e := wire.Element{Set: layout.Name, Key: wire.Native(2)}
+	err := c.Commit([]wire.Message{inet.Add(e, ""), inet.Delete(e)}, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // waitingBeside are the records of those that wait beside an attachment, the

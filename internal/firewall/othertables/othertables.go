@@ -12,15 +12,6 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
-// Conn is a netfilter socket.
-type Conn struct{ *wire.Conn }
-
-// Dial opens one in the network namespace that the thread is in.
-func Dial() (Conn, error) {
-	c, err := wire.Dial()
-	return Conn{c}, err
-}
-
 // absent are the answers of a kernel that has no such table or chain, or no
 // nftables at all.
 func absent(err error) bool {
@@ -33,58 +24,57 @@ func absent(err error) bool {
 }
 
 // HasChain looks for a chain, with one question by name.
-func (c Conn) HasChain(t wire.Table, chain string) (bool, error) {
-	_, err := c.Ask(t.GetChain(chain))
-	if err != nil && !absent(err) {
-		return false, fmt.Errorf("nftables chain %s %s: %w", t.Name, chain, err)
-	}
-	return err == nil, nil
+func HasChain(c *wire.Conn, t wire.Table, chain string) (bool, error) {
+	answers, err := ask(c, t, t.GetChain(chain))
+	return len(answers) > 0, err
 }
 
 // Chains lists the names of a table's chains.
-func (c Conn) Chains(t wire.Table) (names []string, err error) {
-	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP))
-	if err != nil && !absent(err) {
-		return nil, fmt.Errorf("list the chains of nftables: %w", err)
-	}
+func Chains(c *wire.Conn, t wire.Table) (names []string, err error) {
+	answers, err := ask(c, t, t.Message(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP))
 	for _, a := range answers {
 		if wire.Text(wire.Find(a, unix.NFTA_CHAIN_TABLE)) == t.Name {
 			names = append(names, wire.Text(wire.Find(a, unix.NFTA_CHAIN_NAME)))
 		}
 	}
-	return names, nil
+	return names, err
 }
 
 // Rules lists a chain. One that is not there has none.
-func (c Conn) Rules(t wire.Table, chain string) (rules []Rule, err error) {
-	answers, err := c.Ask(ruleMessage(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t, chain))
-	if err != nil && !absent(err) {
-		return nil, fmt.Errorf("list nftables chain %s %s: %w", t.Name, chain, err)
-	}
+func Rules(c *wire.Conn, t wire.Table, chain string) (rules []Rule, err error) {
+	answers, err := ask(c, t, ruleMessage(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, t, chain))
 	for _, a := range answers {
 		// An older kernel lists more than it is asked for.
 		if wire.Text(wire.Find(a, unix.NFTA_RULE_CHAIN)) == chain && wire.Text(wire.Find(a, unix.NFTA_RULE_TABLE)) == t.Name {
 			rules = append(rules, decode(a))
 		}
 	}
-	return rules, nil
+	return rules, err
 }
 
-// Rule gives the rule that has a handle, the zero Rule where there is none.
-func (c Conn) Rule(t wire.Table, chain string, handle uint64) (Rule, error) {
-	answers, err := c.Ask(ruleMessage(unix.NFT_MSG_GETRULE, 0, t, chain, wire.U64(unix.NFTA_RULE_HANDLE, handle)))
-	if err != nil && !absent(err) {
-		return Rule{}, fmt.Errorf("nftables chain %s %s: %w", t.Name, chain, err)
-	}
+// RuleAt gives the rule that has a handle, the zero Rule where there is none.
+func RuleAt(c *wire.Conn, t wire.Table, chain string, handle uint64) (Rule, error) {
+	answers, err := ask(c, t, ruleMessage(unix.NFT_MSG_GETRULE, 0, t, chain, wire.U64(unix.NFTA_RULE_HANDLE, handle)))
 	if err != nil || len(answers) == 0 {
-		return Rule{}, nil
+		return Rule{}, err
 	}
 	return decode(answers[0]), nil
 }
 
+// ask asks about a table. One that is not there has nothing.
+func ask(c *wire.Conn, t wire.Table, question wire.Message) ([][]byte, error) {
+	answers, err := c.Ask(question)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nftables table %s: %w", t.Name, err)
+	}
+	return answers, nil
+}
+
 func ruleMessage(kind, flags uint16, t wire.Table, chain string, more ...wire.Attr) wire.Message {
-	in := []wire.Attr{wire.String(unix.NFTA_RULE_TABLE, t.Name), wire.String(unix.NFTA_RULE_CHAIN, chain)}
-	return t.Message(kind, flags, append(in, more...)...)
+	return t.Message(kind, flags, append(more, wire.String(unix.NFTA_RULE_CHAIN, chain))...)
 }
 
 // InsertRule puts a rule before the one that has a handle; where that is 0, at the
@@ -110,31 +100,5 @@ func DeleteChain(t wire.Table, chain string) []wire.Message {
 
 // DeleteTable takes a table away with all that is in it.
 func DeleteTable(t wire.Table) wire.Message {
-	return t.Message(unix.NFT_MSG_DELTABLE, 0, wire.String(unix.NFTA_TABLE_NAME, t.Name))
-}
-
-// tries bounds how often somebody else may come in between.
-const tries = 100
-
-// Change looks and then sends the messages that follow from it, all or none. Where
-// somebody changed the ruleset in between, it looks again.
-func (c Conn) Change(look func() ([]wire.Message, error)) error {
-	for range tries {
-		generation, err := c.Generation()
-		if absent(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		batch, err := look()
-		if err != nil || len(batch) == 0 {
-			return err
-		}
-		err = c.Commit(batch, generation)
-		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
-	}
-	return fmt.Errorf("the ruleset changed %d times while rules were to be changed", tries)
+	return t.Message(unix.NFT_MSG_DELTABLE, 0)
 }

@@ -3,16 +3,12 @@ package wire
 import (
 	"fmt"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/retry"
 )
 
-// Close closes the socket: see the function of that name.
-func (c *Conn) Close() { Close(c.socket) }
-
-// Close closes a netfilter socket, if possible without waiting for it.
+// Close closes the socket, if possible without waiting for it.
 //
 // Whoever closes a netfilter socket waits until nf_tables has freed what was
 // deleted before, by anybody in the network namespace (nft_rcv_nl_event of the
@@ -27,8 +23,8 @@ func (c *Conn) Close() { Close(c.socket) }
 // that nobody has any more but that same datagram. The collector of such sockets
 // (net/unix/garbage.c) has a thread of its own since Linux 6.9. On older kernels
 // it runs in whoever closes a Unix socket next, so there the close is a plain one.
-func Close(s *nl.NetlinkSocket) {
-	defer s.Close()
+func (c *Conn) Close() {
+	defer c.socket.Close()
 	if !collects() {
 		return
 	}
@@ -38,10 +34,10 @@ func Close(s *nl.NetlinkSocket) {
 	}
 	// Where this is refused, all are closed in the usual way.
 	_ = retry.Do(func() error {
-		return unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(s.GetFd(), pair[1]), nil, 0)
+		return unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(c.socket.GetFd(), pair[1]), nil, 0)
 	})
 	_ = unix.Close(pair[1])
-	s.Close()
+	c.socket.Close()
 	_ = unix.Close(pair[0]) // that calls the collector, so it comes last
 }
 

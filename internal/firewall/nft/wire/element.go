@@ -35,8 +35,7 @@ func (e Element) encode(comment string) Attr {
 
 func (t Table) elements(kind, flags uint16, set string, elements ...Attr) Message {
 	return t.Message(kind, flags,
-		String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, set),
-		Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements...))
+		String(unix.NFTA_SET_ELEM_LIST_SET, set), Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements...))
 }
 
 // Add adds an element, which may be there already.
@@ -75,38 +74,22 @@ func decode(answer []byte) (out []Found) {
 	return out
 }
 
-// Get asks for one element; ok is false where it is not there.
-func (c *Conn) Get(t Table, e Element) (f Found, ok bool, err error) {
-	all, err := c.GetEach(t, []Element{e})
-	if err != nil {
-		return Found{}, false, err
+// Get asks for one element. Of one that is not there the key is nil.
+func (c *Conn) Get(t Table, e Element) (f Found, err error) {
+	answers, err := c.Ask(t.elements(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key}.encode("")))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return f, fmt.Errorf("look up an element of set %s: %w", e.Set, err)
 	}
-	return all[0], all[0].Is(e), nil
-}
-
-// GetEach is Get for many. Of one that is not there the key is nil.
-func (c *Conn) GetEach(t Table, elements []Element) ([]Found, error) {
-	questions := make([]Message, len(elements))
-	for i, e := range elements {
-		questions[i] = t.elements(unix.NFT_MSG_GETSETELEM, 0, e.Set, Element{Key: e.Key}.encode(""))
-	}
-	answers, err := c.AskEach(questions)
-	if err != nil {
-		return nil, fmt.Errorf("look up an element of set %s: %w", elements[0].Set, err)
-	}
-	out := make([]Found, len(elements))
-	for i, a := range answers {
-		for _, f := range decode(a) {
-			out[i] = f
+	for _, a := range answers {
+		for _, f = range decode(a) {
 		}
 	}
-	return out, nil
+	return f, nil
 }
 
 // Dump lists a set. One that is not there has nothing.
 func (c *Conn) Dump(t Table, set string) (out []Found, err error) {
-	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP,
-		String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, set)))
+	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, String(unix.NFTA_SET_ELEM_LIST_SET, set)))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list nftables set %s: %w", set, err)
 	}
@@ -118,7 +101,7 @@ func (c *Conn) Dump(t Table, set string) (out []Found, err error) {
 
 // Sets lists the names of a table's sets.
 func (c *Conn) Sets(t Table) (names []string, err error) {
-	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, String(unix.NFTA_SET_TABLE, t.Name)))
+	answers, err := c.Ask(t.Message(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP))
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("list the sets of nftables table %s: %w", t.Name, err)
 	}

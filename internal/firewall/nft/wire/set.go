@@ -28,6 +28,8 @@ var (
 type Set struct {
 	Name      string
 	Key, Data []Datatype
+
+	flags uint32
 }
 
 // concatenated is the number and size of a concatenation: six bits for each
@@ -55,21 +57,19 @@ func Fields(parts ...[]byte) []byte {
 
 // NewSet makes a set. Within a batch its number tells it from others.
 func (t Table) NewSet(s Set, id uint32) Message {
-	var flags uint32
 	keyID, keySize := concatenated(s.Key)
 	body := []Attr{
-		String(unix.NFTA_SET_TABLE, t.Name), String(unix.NFTA_SET_NAME, s.Name),
-		U32(unix.NFTA_SET_KEY_TYPE, keyID), U32(unix.NFTA_SET_KEY_LEN, keySize), U32(unix.NFTA_SET_ID, id),
+		String(unix.NFTA_SET_NAME, s.Name), U32(unix.NFTA_SET_KEY_TYPE, keyID), U32(unix.NFTA_SET_KEY_LEN, keySize), U32(unix.NFTA_SET_ID, id),
 	}
 	if s.Data != nil {
-		flags |= unix.NFT_SET_MAP
+		s.flags |= unix.NFT_SET_MAP
 		dataID, dataSize := concatenated(s.Data)
 		body = append(body, U32(unix.NFTA_SET_DATA_TYPE, dataID), U32(unix.NFTA_SET_DATA_LEN, dataSize))
 	}
 	if len(s.Key) == 1 {
 		body = append(body, s.Key[0].byteOrder()...)
 	}
-	return t.Message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, append(body, U32(unix.NFTA_SET_FLAGS, flags))...)
+	return t.Message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, append(body, U32(unix.NFTA_SET_FLAGS, s.flags))...)
 }
 
 // byteOrder tells the nft program how to print keys that are not in network
@@ -105,14 +105,9 @@ func (t Table) newAnonymous(a Anonymous) []Message {
 	if a.ranges() {
 		flags |= unix.NFT_SET_INTERVAL
 	}
-	made := append([]Attr{
-		String(unix.NFTA_SET_TABLE, t.Name), String(unix.NFTA_SET_NAME, anonymousName), U32(unix.NFTA_SET_FLAGS, flags),
-		U32(unix.NFTA_SET_KEY_TYPE, a.Of.ID), U32(unix.NFTA_SET_KEY_LEN, a.Of.Size), U32(unix.NFTA_SET_ID, a.ID),
-	}, a.Of.byteOrder()...)
 	return []Message{
-		t.Message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, made...),
-		t.Message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE,
-			String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name), String(unix.NFTA_SET_ELEM_LIST_SET, anonymousName),
+		t.NewSet(Set{Name: anonymousName, Key: []Datatype{a.Of}, flags: flags}, a.ID),
+		t.Message(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, String(unix.NFTA_SET_ELEM_LIST_SET, anonymousName),
 			U32(unix.NFTA_SET_ELEM_LIST_SET_ID, a.ID), Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, a.elements()...)),
 	}
 }

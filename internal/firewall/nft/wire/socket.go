@@ -8,6 +8,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,9 +17,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/retry"
 )
 
@@ -142,9 +145,9 @@ func refusal(m syscall.NetlinkMessage) error {
 	}
 	switch errno {
 	case unix.EOPNOTSUPP:
-		return fmt.Errorf("this kernel's nftables lacks a feature that is needed: %w", err)
+		return fmt.Errorf("this kernel's netfilter lacks a feature that is needed: %w", err)
 	case unix.EPERM:
-		return fmt.Errorf("changing nftables needs CAP_NET_ADMIN: %w", err)
+		return fmt.Errorf("netfilter needs CAP_NET_ADMIN: %w", err)
 	}
 	return err
 }
@@ -209,63 +212,34 @@ func (c *Conn) batch(batch []Message, generation uint32, end bool) error {
 	return errors.Join(err, refused)
 }
 
-var errInterrupted = errors.New("the list changed while it was read")
-
-// answer is what the kernel says to one question.
-type answer struct {
-	bodies [][]byte
-	err    error
-}
-
-// exchange sends questions and reads until every one has its answer.
-func (c *Conn) exchange(questions ...Message) ([]answer, error) {
-	first := c.seq + 1
-	var b []byte
-	for _, q := range questions {
-		c.seq++
-		b = q.encode(b, c.seq)
-	}
-	if err := c.send(b); err != nil {
-		return nil, err
-	}
-	left := len(questions)
-	out := make([]answer, left)
-	err := c.receive(func(m syscall.NetlinkMessage) bool {
-		if m.Header.Seq < first || m.Header.Seq > c.seq {
-			return false
-		}
-		a := &out[m.Header.Seq-first]
-		ends := m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR
-		switch {
-		case m.Header.Flags&unix.NLM_F_DUMP_INTR != 0:
-			a.err = errInterrupted
-		case ends && a.err == nil:
-			a.err = refusal(m)
-		case !ends:
-			a.bodies = append(a.bodies, m.Data[min(nl.SizeofNfgenmsg, len(m.Data)):])
-			ends = m.Header.Flags&unix.NLM_F_MULTI == 0
-		}
-		if ends {
-			left--
-		}
-		return left == 0
-	})
-	return out, err
-}
-
 // Ask sends one question and gives the bodies of the answers, which are several
 // for a list (unix.NLM_F_DUMP). One that changed while it was read is asked for
 // again.
 func (c *Conn) Ask(m Message) ([][]byte, error) {
-	for tries := 10; ; tries-- {
-		answers, err := c.exchange(m)
-		if err != nil {
-			return nil, err
-		}
-		if a := answers[0]; !errors.Is(a.err, errInterrupted) || tries == 0 {
-			return a.bodies, a.err
-		}
+	return kernel.List(func() ([][]byte, error) { return c.ask(m) })
+}
+
+func (c *Conn) ask(question Message) (bodies [][]byte, err error) {
+	c.seq++
+	if err := c.send(question.encode(nil, c.seq)); err != nil {
+		return nil, err
 	}
+	var refused, interrupted error
+	err = c.receive(func(m syscall.NetlinkMessage) (last bool) {
+		if m.Header.Seq != c.seq {
+			return false
+		}
+		if m.Header.Flags&unix.NLM_F_DUMP_INTR != 0 {
+			interrupted = netlink.ErrDumpInterrupted
+		}
+		if m.Header.Type == unix.NLMSG_DONE || m.Header.Type == unix.NLMSG_ERROR {
+			refused = refusal(m)
+			return true
+		}
+		bodies = append(bodies, m.Data[min(nl.SizeofNfgenmsg, len(m.Data)):])
+		return m.Header.Flags&unix.NLM_F_MULTI == 0
+	})
+	return bodies, cmp.Or(err, interrupted, refused)
 }
 
 // Hooks lists what the kernel runs at a hook of a family
@@ -275,29 +249,6 @@ func (c *Conn) Hooks(family uint8, hook uint32) ([][]byte, error) {
 	return c.Ask(Message{Type: subsysHook<<8 | get, Flags: unix.NLM_F_DUMP, Family: family, Body: []Attr{U32(number, hook)}})
 }
 
-// atOnce is how many questions are sent before the first answer is read. The
-// socket's buffer has room for their answers.
-const atOnce = 32
-
-// AskEach asks questions that have one answer each. Of what is not there it is
-// nil.
-func (c *Conn) AskEach(questions []Message) ([][]byte, error) {
-	out := make([][]byte, 0, len(questions))
-	for some := range slices.Chunk(questions, atOnce) {
-		answers, err := c.exchange(some...)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range answers {
-			if a.err != nil && !errors.Is(a.err, unix.ENOENT) {
-				return nil, a.err
-			}
-			out = append(out, slices.Concat(a.bodies...))
-		}
-	}
-	return out, nil
-}
-
 // Generation is the number that the kernel counts up at every change of the
 // namespace's ruleset.
 func (c *Conn) Generation() (uint32, error) {
@@ -305,10 +256,31 @@ func (c *Conn) Generation() (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("nftables' generation: %w", err)
 	}
-	for _, a := range answers {
-		if id := Find(a, unix.NFTA_GEN_ID); len(id) == 4 {
-			return Uint32(id), nil
+	if len(answers) == 0 {
+		return 0, errors.New("nftables' generation: the kernel did not say")
+	}
+	return Uint32(Find(answers[0], unix.NFTA_GEN_ID)), nil
+}
+
+// tries bounds how often somebody else may come in between.
+const tries = 100
+
+// Change looks and then sends the messages that follow from it, all or none. Where
+// somebody changed the ruleset in between, it looks again.
+func (c *Conn) Change(look func() ([]Message, error)) error {
+	for range tries {
+		generation, err := c.Generation()
+		if err != nil {
+			return err
+		}
+		batch, err := look()
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		err = c.Commit(batch, generation)
+		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, unix.ENOENT) {
+			return err
 		}
 	}
-	return 0, errors.New("nftables' generation: the kernel did not say")
+	return fmt.Errorf("the ruleset changed %d times while it was to be changed", tries)
 }

@@ -40,20 +40,24 @@ func Match(parts ...[]Expr) Rule {
 // One is expressions as a part of a rule.
 func One(e ...Expr) []Expr { return e }
 
-// Message is a message about something in the table.
+// Message is a message about something in the table, or about the table.
 func (t Table) Message(kind, flags uint16, body ...Attr) Message {
+	if t.Name != "" {
+		// The number is that of NFTA_CHAIN_TABLE, NFTA_RULE_TABLE and the like too.
+		body = append(body, String(unix.NFTA_TABLE_NAME, t.Name))
+	}
 	return Message{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | kind, Flags: flags, Family: t.Family, Body: body}
 }
 
 // NewTable makes the table.
 func (t Table) NewTable(comment string) Message {
 	const userdata = 6 // NFTA_TABLE_USERDATA
-	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, String(unix.NFTA_TABLE_NAME, t.Name), Bytes(userdata, Comment(comment)))
+	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, Bytes(userdata, Comment(comment)))
 }
 
 // NewChain makes a chain.
 func (t Table) NewChain(c Chain) Message {
-	body := []Attr{String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, c.Name)}
+	body := []Attr{String(unix.NFTA_CHAIN_NAME, c.Name)}
 	if c.Hook != nil {
 		body = append(body, String(unix.NFTA_CHAIN_TYPE, c.Hook.Type), Nest(unix.NFTA_CHAIN_HOOK,
 			U32(unix.NFTA_HOOK_HOOKNUM, c.Hook.Number), U32(unix.NFTA_HOOK_PRIORITY, uint32(c.Hook.Priority))))
@@ -63,39 +67,37 @@ func (t Table) NewChain(c Chain) Message {
 
 // DeleteChain removes a chain that is empty and that nothing jumps to.
 func (t Table) DeleteChain(name string) Message {
-	return t.Message(unix.NFT_MSG_DELCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+	return t.Message(unix.NFT_MSG_DELCHAIN, 0, String(unix.NFTA_CHAIN_NAME, name))
 }
 
 // GetChain asks for a chain.
 func (t Table) GetChain(name string) Message {
-	return t.Message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_TABLE, t.Name), String(unix.NFTA_CHAIN_NAME, name))
+	return t.Message(unix.NFT_MSG_GETCHAIN, 0, String(unix.NFTA_CHAIN_NAME, name))
 }
 
 // GetSet asks for a set.
 func (t Table) GetSet(name string) Message {
-	return t.Message(unix.NFT_MSG_GETSET, 0, String(unix.NFTA_SET_TABLE, t.Name), String(unix.NFTA_SET_NAME, name))
+	return t.Message(unix.NFT_MSG_GETSET, 0, String(unix.NFTA_SET_NAME, name))
 }
 
 // Flush removes the rules of a chain.
 func (t Table) Flush(chain string) Message {
-	return t.Message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain))
+	return t.Message(unix.NFT_MSG_DELRULE, 0, String(unix.NFTA_RULE_CHAIN, chain))
 }
 
 // NewRules adds rules at the end of a chain.
 func (t Table) NewRules(chain string, rules ...Rule) (batch []Message) {
 	for _, r := range rules {
-		batch = append(batch, t.newRule(unix.NLM_F_APPEND, chain, r)...)
+		batch = append(batch, t.NewRule(unix.NLM_F_APPEND, chain, r)...)
 	}
 	return batch
 }
 
-// NewFirstRule adds a rule at the head of a chain.
-func (t Table) NewFirstRule(chain string, r Rule) []Message { return t.newRule(0, chain, r) }
-
-func (t Table) newRule(flags uint16, chain string, r Rule) (batch []Message) {
+// NewRule adds a rule at the head of a chain or, with NLM_F_APPEND, at its end.
+func (t Table) NewRule(flags uint16, chain string, r Rule) (batch []Message) {
 	for _, a := range r.Anonymous {
 		batch = append(batch, t.newAnonymous(a)...)
 	}
 	return append(batch, t.Message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|flags,
-		String(unix.NFTA_RULE_TABLE, t.Name), String(unix.NFTA_RULE_CHAIN, chain), Nest(unix.NFTA_RULE_EXPRESSIONS, r.Exprs...)))
+		String(unix.NFTA_RULE_CHAIN, chain), Nest(unix.NFTA_RULE_EXPRESSIONS, r.Exprs...)))
 }
