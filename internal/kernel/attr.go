@@ -11,21 +11,29 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// MTU is a link's MTU, for SetLink and Execute; 0 is no attribute.
+// Attr is an attribute; one without a value is none.
+func Attr(kind int, value []byte) *nl.RtAttr {
+	if len(value) == 0 {
+		return nil
+	}
+	return nl.NewRtAttr(kind, value)
+}
+
+// Number is an attribute of 32 bits.
+func Number[N int | uint32](kind int, n N) *nl.RtAttr {
+	return nl.NewRtAttr(kind, nl.Uint32Attr(uint32(n)))
+}
+
+// MTU is a link's MTU; 0 is no attribute.
 func MTU(bytes int) *nl.RtAttr {
 	if bytes == 0 {
 		return nil
 	}
-	return nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(bytes)))
+	return Number(unix.IFLA_MTU, bytes)
 }
 
 // MAC is a link's hardware address; nil is no attribute.
-func MAC(mac net.HardwareAddr) *nl.RtAttr {
-	if mac == nil {
-		return nil
-	}
-	return nl.NewRtAttr(unix.IFLA_ADDRESS, mac)
-}
+func MAC(mac net.HardwareAddr) *nl.RtAttr { return Attr(unix.IFLA_ADDRESS, mac) }
 
 // Name is a link's name.
 func Name(name string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)) }
@@ -34,14 +42,16 @@ func Name(name string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFNAME, nl.Zer
 func Alias(alias string) *nl.RtAttr { return nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)) }
 
 // Group is the number of a link's group.
-func Group(number uint32) *nl.RtAttr {
-	return nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(number))
-}
+func Group(number uint32) *nl.RtAttr { return Number(unix.IFLA_GROUP, number) }
 
 // TxQLen is how many packets wait to be sent.
-func TxQLen(packets int) *nl.RtAttr {
-	return nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(packets)))
-}
+func TxQLen(packets int) *nl.RtAttr { return Number(unix.IFLA_TXQLEN, packets) }
+
+// Master is the index of a link's master, 0 for none.
+func Master(index int) *nl.RtAttr { return Number(unix.IFLA_MASTER, index) }
+
+// NetnsFD is the namespace that a link is to be in, by its open file.
+func NetnsFD(fd int) *nl.RtAttr { return Number(unix.IFLA_NET_NS_FD, fd) }
 
 // Newborn is the group that a link of the host's is made in. The kernel takes no
 // alias with a new link. An ADD that is killed before the message that has it leaves
@@ -57,16 +67,6 @@ const groups = 1 << 31
 // Grown is the alias of a link that was made as Newborn, and the end of that.
 func Grown(alias string) []*nl.RtAttr { return []*nl.RtAttr{Alias(alias), Group(0)} }
 
-// Master is the index of a link's master, 0 for none.
-func Master(index int) *nl.RtAttr {
-	return nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(index)))
-}
-
-// NetnsFD is the namespace that a link is to be in, by its open file.
-func NetnsFD(fd int) *nl.RtAttr {
-	return nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(fd)))
-}
-
 // Attrs reads the attributes of an answer.
 func Attrs(b []byte) ([]syscall.NetlinkRouteAttr, error) { return nl.ParseRouteAttr(padded(b)) }
 
@@ -78,3 +78,11 @@ func AttrsByKind(b []byte) (map[uint16]syscall.NetlinkRouteAttr, error) {
 // padded is for the library, which reads beyond the end where the last attribute is
 // not padded.
 func padded(b []byte) []byte { return append(b[:len(b):len(b)], make([]byte, -len(b)&3)...) }
+
+// Uint32 is the value of an attribute of 32 bits, 0 where it is none.
+func Uint32(value []byte) uint32 {
+	if len(value) != 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(value)
+}

@@ -19,8 +19,8 @@ const patience = 30 * time.Second
 // rtnetlink is how one side's links, addresses and routes are reached.
 type rtnetlink struct {
 	handle *netlink.Handle
-	// raw is for Execute: the handle's own socket cannot be had, and is not asked
-	// for the kernel's words.
+	// raw is for Ask and Change: the handle's own socket cannot be had, and is not
+	// asked for the kernel's words.
 	raw *nl.SocketHandle
 }
 
@@ -50,14 +50,13 @@ func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 	err = call(h)
 	for _, plain := range []error{nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL, unix.EAGAIN} {
 		if errors.Is(err, plain) {
-			return err
+			return cause(err)
 		}
 	}
-	again := k.Do(s, func() error { return call(&netlink.Handle{}) })
-	if errors.Is(again, unix.EEXIST) {
-		return err
+	if again := k.Do(s, func() error { return call(&netlink.Handle{}) }); !errors.Is(again, unix.EEXIST) {
+		err = again
 	}
-	return again
+	return cause(err)
 }
 
 // ask makes typed calls that look, whose errno says all.
@@ -66,19 +65,38 @@ func (k *Kernel) ask(s Side, calls func(*netlink.Handle) error) error {
 	if err != nil {
 		return err
 	}
-	return Cause(calls(h))
+	return cause(calls(h))
 }
 
-// Execute makes a request that no typed call can say, on a socket of the side's,
-// and gives the bodies of the answers of one type. An error is the kernel's
-// errno, with its own words where it has some.
-func (k *Kernel) Execute(s Side, r *nl.NetlinkRequest, answers uint16) ([][]byte, error) {
+// Ask makes a request of one of the kinds unix.RTM_GET* that no typed call can
+// say, and gives the bodies of the answers. An attribute that is nil is none. An
+// error has the kernel's own words, where it has some.
+func (k *Kernel) Ask(s Side, kind, flags int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) ([][]byte, error) {
+	return List(func() ([][]byte, error) { return k.execute(s, kind, flags, header, attrs) })
+}
+
+// Change is Ask for a request that changes something.
+func (k *Kernel) Change(s Side, kind, flags int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) error {
+	_, err := k.execute(s, kind, flags|unix.NLM_F_ACK, header, attrs)
+	return err
+}
+
+func (k *Kernel) execute(s Side, kind, flags int, header nl.NetlinkRequestData, attrs []*nl.RtAttr) ([][]byte, error) {
 	own, err := k.rtnetlink(s)
 	if err != nil {
 		return nil, err
 	}
+	r := nl.NewNetlinkRequest(kind, flags)
 	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: own.raw}
-	return r.Execute(unix.NETLINK_ROUTE, answers)
+	r.AddData(header)
+	for _, a := range attrs {
+		if a != nil {
+			r.AddData(a)
+		}
+	}
+	// RTM_GETLINK is answered by RTM_NEWLINK, and so on.
+	answers, err := r.Execute(unix.NETLINK_ROUTE, uint16(kind-(unix.RTM_GETLINK-unix.RTM_NEWLINK)))
+	return answers, cause(err)
 }
 
 // rtnetlink opens both sockets inside Do: the library's own way into a namespace
@@ -168,6 +186,15 @@ func (k *Kernel) Await(ctx context.Context, s Side, group uint, limit time.Durat
 
 // attempts bounds how often a list is asked for that changes while it is read.
 const attempts = 10
+
+// ListOf makes a typed call that lists something.
+func ListOf[T any](k *Kernel, s Side, call func(*netlink.Handle) ([]T, error)) (list []T, err error) {
+	err = k.ask(s, func(h *netlink.Handle) (err error) {
+		list, err = List(func() ([]T, error) { return call(h) })
+		return err
+	})
+	return list, err
+}
 
 // List makes a call that lists something, again where the list has changed while
 // it was read: what the kernel has said until then may be torn.

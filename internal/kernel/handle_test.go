@@ -35,20 +35,15 @@ func TestHandles(t *testing.T) {
 		if again, _ := k.Handle(side); again != h {
 			t.Errorf("%v: a second handle was opened", side)
 		}
-		r := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
-		r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-		got, err := k.Execute(side, r, unix.RTM_NEWLINK)
+		got, err := k.Ask(side, unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), kernel.Name(name))
 		if err != nil || len(got) != 1 || !strings.Contains(string(got[0]), name) {
 			t.Errorf("%v: %q %v", side, got, err)
 		}
 	}
-	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("no-such-kind"))
-	r.AddData(info)
-	if _, err := k.Execute(kernel.Pod, r, 0); !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "Unknown device type") {
+	err := k.Change(kernel.Pod, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, nl.NewIfInfomsg(unix.AF_UNSPEC), info)
+	if !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "Unknown device type") {
 		t.Errorf("the refusal is %v", err)
 	}
 }

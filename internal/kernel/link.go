@@ -141,12 +141,9 @@ func (k *Kernel) ParentGone(s Side, l *Link) bool {
 	if !l.ParentAway {
 		return false
 	}
-	// It is asked for that namespace's loopback.
-	r, lo := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0), nl.NewIfInfomsg(unix.AF_UNSPEC)
+	lo := nl.NewIfInfomsg(unix.AF_UNSPEC) // that namespace's, which each has
 	lo.Index = 1
-	r.AddData(lo)
-	r.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(l.Typed.Attrs().NetNsID))))
-	_, err := k.Execute(s, r, unix.RTM_NEWLINK)
+	_, err := k.Ask(s, unix.RTM_GETLINK, 0, lo, Number(unix.IFLA_TARGET_NETNSID, l.Typed.Attrs().NetNsID))
 	return errors.Is(err, unix.EINVAL) // no namespace has that number
 }
 
@@ -165,15 +162,12 @@ func (k *Kernel) Owners(has func(name.Attachment, *Link) bool) (out []name.Attac
 
 // Links lists every link of a side. It is for GC and CHECK alone.
 func (k *Kernel) Links(s Side) (out []*Link, err error) {
-	err = k.ask(s, func(h *netlink.Handle) error {
-		list, err := List(h.LinkList)
-		for _, typed := range list {
-			out = append(out, view(typed))
-		}
-		return err
-	})
+	list, err := ListOf(k, s, (*netlink.Handle).LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list the %v's links: %w", s, err)
+	}
+	for _, typed := range list {
+		out = append(out, view(typed))
 	}
 	return out, nil
 }
@@ -202,9 +196,9 @@ func (k *Kernel) Created(kind string, err error) error {
 		if missing := k.HasKind(kind); missing != nil {
 			return missing
 		}
-		return fmt.Errorf("a %s as it is wanted is not supported here: %w", kind, err)
+		return fmt.Errorf("a %s as it is wanted: %w", kind, err)
 	}
-	return Cause(err)
+	return err
 }
 
 // NoName is a name that no link can have: a new link that asks for it is
@@ -243,18 +237,10 @@ func (k *Kernel) SetLink(s Side, l *Link, flags, change uint32, attrs ...*nl.RtA
 	k.Invalidate(s, l.Name)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index, header.Flags, header.Change = int32(l.Index), flags, change
-	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
-	r.AddData(header)
-	for _, a := range attrs {
-		if a != nil {
-			r.AddData(a)
-		}
-	}
 	if l.Index == 0 {
-		r.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(l.Name)))
+		attrs = append(attrs, Name(l.Name))
 	}
-	_, err := k.Execute(s, r, 0)
-	return Cause(err)
+	return k.Change(s, unix.RTM_NEWLINK, 0, header, attrs...)
 }
 
 // SetUp brings a link up, with attributes that come true in the same message.
@@ -267,9 +253,9 @@ func (k *Kernel) SetUp(s Side, l *Link, attrs ...*nl.RtAttr) error {
 	return err
 }
 
-// Cause gives an error of the kernel the meaning that errors.Is knows: what says
+// cause gives an error of the kernel the meaning that errors.Is knows: what says
 // that there is no such thing is fs.ErrNotExist.
-func Cause(err error) error {
+func cause(err error) error {
 	var missing netlink.LinkNotFoundError
 	switch {
 	case errors.As(err, &missing), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):

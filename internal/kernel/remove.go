@@ -13,11 +13,11 @@ import (
 // RemoveLink deletes a link. One that is not there is success.
 func (k *Kernel) RemoveLink(s Side, l *Link) error {
 	k.Invalidate(s, l.Name)
-	return gone(k.ask(s, func(h *netlink.Handle) error { return h.LinkDel(l.Typed) }))
+	return Gone(k.ask(s, func(h *netlink.Handle) error { return h.LinkDel(l.Typed) }))
 }
 
-// gone is the error of a deletion: what is not there any more is success.
-func gone(err error) error {
+// Gone is the error of a deletion: what is not there, or not any more, is success.
+func Gone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -53,9 +53,5 @@ func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
 func (k *Kernel) RemoveNewborn(network string) error { return k.removeGroup(Host, Newborn(network)) }
 
 func (k *Kernel) removeGroup(s Side, group uint32) error {
-	r := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(Group(group))
-	_, err := k.Execute(s, r, 0)
-	return gone(Cause(err))
+	return Gone(k.Change(s, unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), Group(group)))
 }

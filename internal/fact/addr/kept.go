@@ -1,7 +1,6 @@
 package addr
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,9 +46,7 @@ func KeepIPv6(k *kernel.Kernel, l *kernel.Link) ([]Kept, error) {
 
 // keep asks by hand, as Give does: the library's address has no metric.
 func keep(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family int, wanted func(flags uint32) bool) ([]Kept, error) {
-	r := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-	r.AddData(nl.NewIfAddrmsg(family))
-	answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWADDR) })
+	answers, err := k.Ask(side, unix.RTM_GETADDR, unix.NLM_F_DUMP, nl.NewIfAddrmsg(family))
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", l.Name, err)
 	}
@@ -61,11 +58,11 @@ func keep(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family int, wanted
 			return nil, err
 		}
 		value := func(kind uint16) []byte { return attrs[kind].Value }
-		flags := number(value(unix.IFA_FLAGS))
+		flags := kernel.Uint32(value(unix.IFA_FLAGS))
 		if int(header.Index) != l.Index || header.Scope >= unix.RT_SCOPE_LINK || !wanted(flags) {
 			continue
 		}
-		kept := Kept{Scope: header.Scope, Flags: flags & ownFlags, Metric: number(value(unix.IFA_RT_PRIORITY))}
+		kept := Kept{Scope: header.Scope, Flags: flags & ownFlags, Metric: kernel.Uint32(value(unix.IFA_RT_PRIORITY))}
 		far, _ := netip.AddrFromSlice(value(unix.IFA_ADDRESS))
 		near, ok := netip.AddrFromSlice(value(unix.IFA_LOCAL))
 		if !ok {
@@ -87,37 +84,20 @@ func keep(k *kernel.Kernel, side kernel.Side, l *kernel.Link, family int, wanted
 	return out, nil
 }
 
-func number(b []byte) uint32 {
-	if len(b) != 4 {
-		return 0
-	}
-	return binary.NativeEndian.Uint32(b)
-}
-
 // Give gives a link the address. It is success where the link has it already.
 func (a Kept) Give(k *kernel.Kernel, side kernel.Side, l *kernel.Link) error {
-	r := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	header := nl.NewIfAddrmsg(family(a.Prefix.Addr()))
 	header.Prefixlen, header.Scope, header.Index = uint8(a.Prefix.Bits()), a.Scope, uint32(l.Index)
-	r.AddData(header)
 	far := a.Prefix.Addr()
 	if a.Peer.IsValid() {
 		far = a.Peer
 	}
-	attr := func(kind int, value []byte, wanted bool) {
-		if wanted {
-			r.AddData(nl.NewRtAttr(kind, value))
-		}
-	}
-	attr(unix.IFA_LOCAL, a.Prefix.Addr().AsSlice(), true)
-	attr(unix.IFA_ADDRESS, far.AsSlice(), true)
-	attr(unix.IFA_FLAGS, nl.Uint32Attr(a.Flags), true)
-	attr(unix.IFA_BROADCAST, a.Broadcast.AsSlice(), a.Broadcast.IsValid())
-	attr(unix.IFA_LABEL, nl.ZeroTerminated(a.Label), a.Label != "")
-	attr(unix.IFA_RT_PRIORITY, nl.Uint32Attr(a.Metric), a.Metric != 0)
-	attr(unix.IFA_CACHEINFO, a.lifetimes, a.lifetimes != nil)
-	if _, err := k.Execute(side, r, 0); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("address %v: %w", a.Prefix, kernel.Cause(err))
+	err := k.Change(side, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, header,
+		kernel.Attr(unix.IFA_LOCAL, a.Prefix.Addr().AsSlice()), kernel.Attr(unix.IFA_ADDRESS, far.AsSlice()),
+		kernel.Attr(unix.IFA_BROADCAST, a.Broadcast.AsSlice()), kernel.Attr(unix.IFA_LABEL, []byte(a.Label)),
+		kernel.Number(unix.IFA_FLAGS, a.Flags), kernel.Number(unix.IFA_RT_PRIORITY, a.Metric), kernel.Attr(unix.IFA_CACHEINFO, a.lifetimes))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("address %v: %w", a.Prefix, err)
 	}
 	return nil
 }

@@ -26,12 +26,7 @@ func list(k *kernel.Kernel, side kernel.Side, link string, family int) ([]netlin
 	if err != nil {
 		return nil, err
 	}
-	h, err := k.Handle(side)
-	if err != nil {
-		return nil, err
-	}
-	device := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}
-	have, err := kernel.List(func() ([]netlink.Addr, error) { return h.AddrList(device, family) })
+	have, err := kernel.ListOf(k, side, func(h *netlink.Handle) ([]netlink.Addr, error) { return h.AddrList(l.Typed, family) })
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", link, err)
 	}

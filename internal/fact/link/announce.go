@@ -33,7 +33,7 @@ func (a Announce) Add(k *kernel.Kernel) error {
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) {
 		return nil
 	}
-	return kernel.Cause(err)
+	return err
 }
 
 // Del does nothing: nobody needs to be told.

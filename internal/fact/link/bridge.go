@@ -170,7 +170,7 @@ func (b Bridge) filter(k *kernel.Kernel, l *kernel.Link) error {
 		l, err = k.LinkAt(kernel.Host, l.Index)
 	}
 	if err != nil {
-		return fmt.Errorf("turn VLAN filtering on: %w", kernel.Cause(err))
+		return fmt.Errorf("turn VLAN filtering on: %w", err)
 	}
 	if !filters(l) {
 		return errNoVLANFiltering

@@ -27,24 +27,28 @@ import (
 // puts the host's end into its bridge by a second message. Between the two the
 // pod would have a link that leads nowhere, which stays where the plugin dies.
 func (v Veth) create(k *kernel.Kernel, mtu, master int) error {
-	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
-	pod := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	info, data := infoOf("veth")
+	pod := data.AddRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(pod, unix.AF_UNSPEC)
 	for _, a := range []*nl.RtAttr{kernel.Name(v.Pod), kernel.MAC(v.mac()), kernel.NetnsFD(k.PodFD())} {
 		pod.AddChild(a)
 	}
-	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), kernel.Master(master), kernel.Group(kernel.Newborn(v.Owner.Network)), info} {
-		r.AddData(a)
-	}
 	if mtu != 0 {
 		pod.AddChild(kernel.MTU(mtu))
-		r.AddData(kernel.MTU(mtu))
 	}
-	_, err := k.Execute(kernel.Host, r, 0)
-	return k.Created("veth", err)
+	return k.Created("veth", makeLink(k, kernel.Name(v.Owner.HostLink()), kernel.MAC(v.Owner.MAC("host")), kernel.MTU(mtu),
+		kernel.Master(master), kernel.Group(kernel.Newborn(v.Owner.Network)), info))
+}
+
+// infoOf is the attribute that says a link's kind, with room for the kind's data.
+func infoOf(kind string) (info, data *nl.RtAttr) {
+	info = nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
+	return info, info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+}
+
+func makeLink(k *kernel.Kernel, attrs ...*nl.RtAttr) error {
+	return k.Change(kernel.Host, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, nl.NewIfInfomsg(unix.AF_UNSPEC), attrs...)
 }
 
 // noAddress spares a link the IPv6 address that the kernel gives to each that
@@ -82,14 +86,9 @@ func setUp(k *kernel.Kernel, side kernel.Side, l *kernel.Link, ofFamily *nl.RtAt
 // noVLANs looks whether the kernel's bridges can tell VLANs apart, where there
 // is none yet: only those that can refuse a protocol of tags that there is not.
 func noVLANs(k *kernel.Kernel) error {
-	r := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(kernel.Name(kernel.NoName))
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.IFLA_BR_VLAN_PROTOCOL, nl.Uint16Attr(1))
-	r.AddData(info)
-	_, err := k.Execute(kernel.Host, r, 0)
+	info, data := infoOf("bridge")
+	data.AddRtAttr(nl.IFLA_BR_VLAN_PROTOCOL, nl.Uint16Attr(1))
+	err := makeLink(k, kernel.Name(kernel.NoName), info)
 	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EPERM) {
 		return nil
 	}
@@ -99,13 +98,7 @@ func noVLANs(k *kernel.Kernel) error {
 // portAttrs are the settings of a bridge's port (IFLA_BRPORT_*): the library
 // asks for those of every port on the host.
 func portAttrs(k *kernel.Kernel, port string) (settings map[int]bool, err error) {
-	r := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
-	r.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	r.AddData(kernel.Name(port))
-	answers, err := k.Execute(kernel.Host, r, unix.RTM_NEWLINK)
-	if err != nil {
-		return nil, kernel.Cause(err)
-	}
+	answers, err := k.Ask(kernel.Host, unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), kernel.Name(port))
 	settings = map[int]bool{}
 	for _, answer := range answers {
 		attrs, _ := kernel.Attrs(inner(inner(answer[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO), nl.IFLA_INFO_SLAVE_DATA))
@@ -113,7 +106,7 @@ func portAttrs(k *kernel.Kernel, port string) (settings map[int]bool, err error)
 			settings[int(a.Attr.Type)] = len(a.Value) == 1 && a.Value[0] != 0
 		}
 	}
-	return settings, nil
+	return settings, err
 }
 
 // inner is what is inside of the attribute of a kind.

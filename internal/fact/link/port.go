@@ -31,7 +31,7 @@ func (p Port) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	return kernel.Cause(k.Call(kernel.Host, func(h *netlink.Handle) (err error) {
+	return k.Call(kernel.Host, func(h *netlink.Handle) (err error) {
 		if p.Hairpin {
 			err = h.LinkSetHairpin(l.Typed, true)
 		}
@@ -39,7 +39,7 @@ func (p Port) Add(k *kernel.Kernel) error {
 			err = h.LinkSetIsolated(l.Typed, true)
 		}
 		return err
-	}))
+	})
 }
 
 // Del does nothing: see Port.
@@ -109,7 +109,7 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 	if byDefault != 0 && byDefault != v.Access && !v.KeepDefault {
 		err := k.Call(kernel.Host, func(h *netlink.Handle) error { return h.BridgeVlanDel(l.Typed, byDefault, false, false, false, true) })
 		if err != nil {
-			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, kernel.Cause(err))
+			return fmt.Errorf("leave the default VLAN %d: %w", byDefault, err)
 		}
 	}
 	for _, r := range v.Trunk {
@@ -121,7 +121,7 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 			return h.BridgeVlanAddRange(l.Typed, r.First, last, false, false, false, true)
 		})
 		if err != nil {
-			return fmt.Errorf("join VLAN %v: %w", r, kernel.Cause(err))
+			return fmt.Errorf("join VLAN %v: %w", r, err)
 		}
 	}
 	if v.Access == 0 {
@@ -130,7 +130,7 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 	// It comes last, as a trunk with the same VLAN would take its flags away.
 	err = k.Call(kernel.Host, func(h *netlink.Handle) error { return h.BridgeVlanAdd(l.Typed, v.Access, true, true, false, true) })
 	if err != nil {
-		return fmt.Errorf("join VLAN %d: %w", v.Access, kernel.Cause(err))
+		return fmt.Errorf("join VLAN %d: %w", v.Access, err)
 	}
 	return nil
 }
@@ -185,16 +185,12 @@ func (v VLANs) wants(id uint16) bool {
 
 // vlansOf lists the VLANs of one port.
 func vlansOf(k *kernel.Kernel, l *kernel.Link) (map[uint16]*nl.BridgeVlanInfo, error) {
-	h, err := k.Handle(kernel.Host)
-	if err != nil {
-		return nil, err
-	}
-	list, err := kernel.List(func() ([]*nl.BridgeVlanInfo, error) {
+	list, err := kernel.ListOf(k, kernel.Host, func(h *netlink.Handle) ([]*nl.BridgeVlanInfo, error) {
 		ports, err := h.BridgeVlanList()
 		return ports[int32(l.Index)], err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", kernel.Cause(err))
+		return nil, fmt.Errorf("list the VLANs of the bridges' ports: %w", err)
 	}
 	have := map[uint16]*nl.BridgeVlanInfo{}
 	for _, vlan := range list {

@@ -1,7 +1,6 @@
 package route
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,9 +69,7 @@ var families = []uint8{unix.AF_INET, unix.AF_INET6}
 
 // list gives every route of a family. A kernel without the family has none.
 func list(k *kernel.Kernel, side kernel.Side, family uint8) ([]Kept, error) {
-	r := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-	r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
-	answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWROUTE) })
+	answers, err := k.Ask(side, unix.RTM_GETROUTE, unix.NLM_F_DUMP, &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -107,17 +104,17 @@ func parse(answer []byte) (Kept, error) {
 		case unix.RTA_DST:
 			dst, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_TABLE:
-			r.Table = int(number(a.Value))
+			r.Table = int(kernel.Uint32(a.Value))
 			continue
 		case unix.RTA_PRIORITY:
-			r.Priority = int(number(a.Value))
+			r.Priority = int(kernel.Uint32(a.Value))
 			continue
 		case unix.RTA_CACHEINFO:
 			continue // is told, and cannot be set
 		case unix.RTA_PREFSRC:
 			r.Src, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_OIF:
-			one.link = int(number(a.Value))
+			one.link = int(kernel.Uint32(a.Value))
 		case unix.RTA_GATEWAY:
 			one.via, _ = netip.AddrFromSlice(a.Value)
 		case unix.RTA_MULTIPATH:
@@ -132,13 +129,6 @@ func parse(answer []byte) (Kept, error) {
 	}
 	r.Dst = netip.PrefixFrom(dst, int(header.Dst_len))
 	return r, nil
-}
-
-func number(b []byte) uint32 {
-	if len(b) != 4 {
-		return 0
-	}
-	return binary.NativeEndian.Uint32(b)
 }
 
 // multipath reads a list of struct rtnexthop.
@@ -223,22 +213,20 @@ func (r Kept) request(k *kernel.Kernel, side kernel.Side, kind, flags, table, pr
 	header := &nl.RtMsg{RtMsg: r.header}
 	header.Table = unix.RT_TABLE_UNSPEC // the attribute has it
 	header.Flags &= unix.RTNH_F_ONLINK  // of the flags only this one is a wish
-	m := nl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)
-	m.AddData(header)
-	m.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(table))))
+	attrs := []*nl.RtAttr{kernel.Number(unix.RTA_TABLE, table)}
 	if priority != 0 {
-		m.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(priority))))
+		attrs = append(attrs, kernel.Number(unix.RTA_PRIORITY, priority))
 	}
 	for _, a := range r.attrs {
 		switch ofHop := a.Type == unix.RTA_OIF || a.Type == unix.RTA_GATEWAY || a.Type == unix.RTA_VIA || a.Type == unix.RTA_MULTIPATH; {
 		case r.object && ofHop: // the object has them
 		case a.Type == unix.RTA_MULTIPATH:
-			m.AddData(nl.NewRtAttr(unix.RTA_MULTIPATH, joinHops(r.hops)))
+			attrs = append(attrs, nl.NewRtAttr(unix.RTA_MULTIPATH, joinHops(r.hops)))
 		default:
-			m.AddData(a)
+			attrs = append(attrs, a)
 		}
 	}
-	if _, err := k.Execute(side, m, 0); err != nil {
+	if err := k.Change(side, kind, flags, header, attrs...); err != nil {
 		return fmt.Errorf("route %v table %d: %w", r.Dst, table, err)
 	}
 	return nil

@@ -208,10 +208,8 @@ type Out struct {
 // Lookup asks a side's routing table for the way to an address. It asks by hand:
 // the library sets RTM_F_LOOKUP_TABLE, which IPv6 refuses where it checks strictly.
 func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
-	r := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
-	r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family(to), Dst_len: uint8(to.BitLen())}})
-	r.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
-	answers, err := k.Execute(side, r, unix.RTM_NEWROUTE)
+	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family(to), Dst_len: uint8(to.BitLen())}}
+	answers, err := k.Ask(side, unix.RTM_GETROUTE, 0, header, kernel.Attr(unix.RTA_DST, to.AsSlice()))
 	if err == nil && len(answers) == 0 {
 		err = fs.ErrNotExist
 	}

@@ -24,7 +24,9 @@ type rule struct {
 	// out, and says whose the rule is. 0 is nobody's.
 	label uint32
 	plain bool // it looks at nothing but the source
-	raw   []byte
+	// header and attrs are what the kernel says of it.
+	header nl.NetlinkRequestData
+	attrs  []*nl.RtAttr
 }
 
 // protocolOwn is the protocol of our rules and routes: it says who made them
@@ -41,9 +43,8 @@ const rulePriority = 32765
 func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
 	var out []rule
 	for _, family := range families {
-		r := nl.NewNetlinkRequest(unix.RTM_GETRULE, unix.NLM_F_DUMP)
-		r.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}) // of the shape of struct fib_rule_hdr
-		answers, err := kernel.List(func() ([][]byte, error) { return k.Execute(side, r, unix.RTM_NEWRULE) })
+		header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}} // of the shape of struct fib_rule_hdr
+		answers, err := k.Ask(side, unix.RTM_GETRULE, unix.NLM_F_DUMP, header)
 		if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
 			continue
 		}
@@ -61,25 +62,26 @@ func rules(k *kernel.Kernel, side kernel.Side) ([]rule, error) {
 
 func parseRule(b []byte) rule {
 	header := nl.DeserializeRtMsg(b)
-	r := rule{table: int(header.Table), raw: b, plain: header.Dst_len == 0 && header.Tos == 0 && header.Type == unix.FR_ACT_TO_TBL}
+	r := rule{table: int(header.Table), header: header, plain: header.Dst_len == 0 && header.Tos == 0 && header.Type == unix.FR_ACT_TO_TBL}
 	var mark, mask uint32
 	attrs, err := kernel.Attrs(b[unix.SizeofRtMsg:])
 	r.plain = r.plain && err == nil
 	for _, a := range attrs {
+		r.attrs = append(r.attrs, nl.NewRtAttr(int(a.Attr.Type), a.Value))
 		switch a.Attr.Type {
 		case nl.FRA_SRC:
 			from, _ := netip.AddrFromSlice(a.Value)
 			r.src = netip.PrefixFrom(from, int(header.Src_len))
 		case nl.FRA_TABLE:
-			r.table = int(number(a.Value))
+			r.table = int(kernel.Uint32(a.Value))
 		case nl.FRA_PROTOCOL:
 			if len(a.Value) == 1 {
 				r.protocol = a.Value[0]
 			}
 		case nl.FRA_FWMARK:
-			mark = number(a.Value)
+			mark = kernel.Uint32(a.Value)
 		case nl.FRA_FWMASK:
-			mask = number(a.Value)
+			mask = kernel.Uint32(a.Value)
 		case nl.FRA_PRIORITY, nl.FRA_SUPPRESS_PREFIXLEN: // which every rule has
 		default:
 			r.plain = false
@@ -110,9 +112,7 @@ var errNoRules = errors.New("this kernel has no policy rules (CONFIG_IP_MULTIPLE
 // remove removes the rule as the kernel told it, so that no other is taken for it.
 // One that is not there is success.
 func (r rule) remove(k *kernel.Kernel) error {
-	m := nl.NewNetlinkRequest(unix.RTM_DELRULE, unix.NLM_F_ACK)
-	m.AddRawData(r.raw)
-	if _, err := k.Execute(kernel.Pod, m, 0); !errors.Is(err, unix.ENOENT) {
+	if err := k.Change(kernel.Pod, unix.RTM_DELRULE, 0, r.header, r.attrs...); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil

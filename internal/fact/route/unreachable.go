@@ -33,13 +33,9 @@ func unreachable(k *kernel.Kernel, table int, there bool) error {
 	}
 	var errs []error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		r := nl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)
 		m := nl.NewRtMsg()
 		m.Family, m.Table, m.Protocol, m.Type = family, unix.RT_TABLE_UNSPEC, protocolOwn, unix.RTN_UNREACHABLE
-		r.AddData(m)
-		r.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(table))))
-		r.AddData(nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(unreachableMetric)))
-		_, err := k.Execute(kernel.Pod, r, 0)
+		err := k.Change(kernel.Pod, kind, flags, m, kernel.Number(unix.RTA_TABLE, table), kernel.Number(unix.RTA_PRIORITY, uint32(unreachableMetric)))
 		if family == unix.AF_INET6 {
 			well = append(well, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)
 		}

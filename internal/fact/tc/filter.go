@@ -47,11 +47,11 @@ func (t target) match(parent uint32, priority, protocol uint16, f netlink.U32) e
 	err := t.k.Call(t.side, func(h *netlink.Handle) error { return h.FilterAdd(&f) })
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return errors.Join(lacking("u32", "mirred"), kernel.Cause(err))
+		return errors.Join(lacking("u32", "mirred"), err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSPC):
 		return t.occupied(parent, priority, protocol, err)
 	}
-	return kernel.Cause(err)
+	return err
 }
 
 // occupied explains a refused filter: one priority has filters of one kind and
@@ -64,17 +64,12 @@ func (t target) occupied(parent uint32, priority, protocol uint16, cause error) 
 			return cni.Hint(err, "give the other program's filter another priority (tc filter show dev "+t.link.Name+" ingress)")
 		}
 	}
-	return kernel.Cause(cause)
+	return cause
 }
 
 // filters lists those of the link below a parent.
 func (t target) filters(parent uint32) ([]netlink.Filter, error) {
-	h, err := t.k.Handle(t.side)
-	if err != nil {
-		return nil, err
-	}
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: t.link.Index}}
-	all, err := kernel.List(func() ([]netlink.Filter, error) { return h.FilterList(link, parent) })
+	all, err := kernel.ListOf(t.k, t.side, func(h *netlink.Handle) ([]netlink.Filter, error) { return h.FilterList(t.link.Typed, parent) })
 	if err != nil {
 		return nil, fmt.Errorf("list the filters of %s: %w", t.link.Name, err)
 	}
@@ -105,7 +100,7 @@ func (t target) unmatch(parent uint32, own func(netlink.Filter) bool) error {
 			return h.FilterDel(&netlink.GenericFilter{FilterAttrs: a, FilterType: f.Type()})
 		})
 		if !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, gone(kernel.Cause(err)))
+			errs = append(errs, gone(err))
 		}
 	}
 	return errors.Join(errs...)

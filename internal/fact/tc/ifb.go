@@ -122,10 +122,10 @@ func (i IFB) Add(k *kernel.Kernel) error {
 		}
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return lacks("ifb", err)
+		return lacks("ifb", unix.EOPNOTSUPP)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", device.Name, kernel.Cause(err))
+		return fmt.Errorf("%s: %w", device.Name, err)
 	}
 	// Without IPv6 the device sends no packets of its own, of the pod's share.
 	quiet := sysctl.Pairs{{Key: "net/ipv6/conf/" + device.Name + "/disable_ipv6", Value: "1"}}

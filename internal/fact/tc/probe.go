@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
-	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // configs are the kernel's names for what it can be built without.
@@ -52,7 +51,7 @@ func lacking(what ...string) error {
 
 func rehearse(what []string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a network namespace to try in: %w", kernel.Cause(err))
+		return fmt.Errorf("make a network namespace to try in, for which it needs CAP_SYS_ADMIN: %w", err)
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {

@@ -55,12 +55,9 @@ func (t target) add(q netlink.Qdisc) error {
 
 // addWith is add for options that the library does not know.
 func (t target) addWith(kind string, handle, parent uint32, options *nl.RtAttr) error {
-	r := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.AddData(&nl.TcMsg{Ifindex: int32(t.link.Index), Handle: handle, Parent: parent})
-	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
-	r.AddData(options)
-	_, err := t.k.Execute(t.side, r, 0)
-	return made(kind, err)
+	header := &nl.TcMsg{Ifindex: int32(t.link.Index), Handle: handle, Parent: parent}
+	return made(kind, t.k.Change(t.side, unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL, header,
+		nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)), options))
 }
 
 // made explains the kernel's answer to a new discipline.
@@ -68,7 +65,7 @@ func made(kind string, err error) error {
 	if errors.Is(err, unix.ENOENT) {
 		return lacks(kind, err)
 	}
-	return kernel.Cause(err)
+	return err
 }
 
 // taken names the discipline that is in the place of a new one.
@@ -96,14 +93,12 @@ type discipline struct {
 // disciplines of all links.
 func (t target) at(parent uint32) (d discipline, err error) {
 	// Older kernels send the answer only to who asks for an echo.
-	r := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK)
-	r.AddData(&nl.TcMsg{Ifindex: int32(t.link.Index), Parent: parent})
-	answers, err := t.k.Execute(t.side, r, unix.RTM_NEWQDISC)
+	answers, err := t.k.Ask(t.side, unix.RTM_GETQDISC, unix.NLM_F_ECHO|unix.NLM_F_ACK, &nl.TcMsg{Ifindex: int32(t.link.Index), Parent: parent})
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL): // no such discipline, no such parent
 		return d, fs.ErrNotExist
 	case err != nil:
-		return d, kernel.Cause(err)
+		return d, err
 	case len(answers) == 0 || len(answers[0]) < nl.SizeofTcMsg:
 		return d, fs.ErrNotExist
 	}
@@ -127,7 +122,7 @@ func (t target) remove(handle, parent uint32) error {
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return gone(kernel.Cause(err))
+	return gone(err)
 }
 
 // gone takes what is not there any more, or never was, as success.
