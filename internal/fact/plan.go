@@ -21,13 +21,19 @@ import (
 // Where Add fails it has left nothing behind but what Del takes away. Where it says
 // that something is there already (fs.ErrExist), that stays, and it has left nothing.
 // Del succeeds on what is not there. A Fact that dies with another (an address with
-// its link), or that others share (a bridge), has a Del that does nothing.
+// its link), or that others share (a bridge), Stays.
 type Fact interface {
 	fmt.Stringer
 	Add(*kernel.Kernel) error
 	Del(*kernel.Kernel) error
 	Check(*kernel.Kernel) error
 }
+
+// Stays is embedded in a Fact that DEL leaves.
+type Stays struct{}
+
+// Del does nothing.
+func (Stays) Del(*kernel.Kernel) error { return nil }
 
 // Plan is what one attachment wants, in the order in which it can come true, and
 // the clean-up: facts that ask for nothing (Idle) and are there for their Del,

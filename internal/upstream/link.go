@@ -18,7 +18,6 @@ type Link struct {
 
 func (l Link) String() string { return fmt.Sprintf("link host %s that upstream made", l.Name) }
 
-// Idle says that it is there for its Del alone.
 func (l Link) Idle() bool { return true }
 
 // Add does nothing: see Link.

@@ -37,13 +37,11 @@ type Optional struct {
 // Unwrap is the fact.
 func (o Optional) Unwrap() fact.Fact { return o.Fact }
 
-// Idle is the fact's.
 func (o Optional) Idle() bool { return fact.Idle(o.Fact) }
 
 // Short is the fact's.
 func (o Optional) Short() string { return fact.Short(o.Fact) }
 
-// Made is the fact's.
 func (o Optional) Made(k *kernel.Kernel) (bool, error) { return fact.Made(o.Fact, k) }
 
 // Check looks for what is ours and, where that is not as it should be, for

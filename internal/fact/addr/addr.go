@@ -11,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Addr is an address on an interface. It dies with the interface.
 type Addr struct {
+	fact.Stays
 	Side   kernel.Side
 	Link   string
 	Prefix netip.Prefix
@@ -41,12 +43,9 @@ const (
 )
 
 func (a Addr) String() string {
-	s := fmt.Sprintf("addr %v %s %v", a.Side, a.Link, a.Prefix)
-	if a.NoPrefixRoute {
-		s += " noprefixroute"
-	}
-	if a.Detect != Off && a.Prefix.Addr().Is6() {
-		s += " dad " + string(a.Detect)
+	s := fact.Text(fmt.Sprintf("addr %v %s %v", a.Side, a.Link, a.Prefix), fact.Word("noprefixroute", a.NoPrefixRoute))
+	if a.Prefix.Addr().Is6() {
+		s = fact.Text(s, fact.Word("dad", a.Detect))
 	}
 	return s
 }
@@ -103,9 +102,6 @@ func (a Addr) add(k *kernel.Kernel) error {
 func (a Addr) remove(k *kernel.Kernel) error {
 	return a.change(k, func(h *netlink.Handle, typed *netlink.Addr) error { return h.AddrDel(nil, typed) })
 }
-
-// Del does nothing: see Addr.
-func (a Addr) Del(*kernel.Kernel) error { return nil }
 
 // Remove takes the address from an interface that stays. One that it does not
 // have is success.

@@ -7,12 +7,14 @@ import (
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Gateway is an address that a shared interface of the host has for the pods
 // behind it. It stays when a pod goes.
 type Gateway struct {
+	fact.Stays
 	Link   string
 	Prefix netip.Prefix
 	// Force takes away another address of the same subnet. Without it, such an
@@ -24,11 +26,7 @@ type Gateway struct {
 }
 
 func (g Gateway) String() string {
-	s := fmt.Sprintf("addr host %s %v gateway", g.Link, g.Prefix)
-	if g.Force {
-		s += " force"
-	}
-	return s
+	return fact.Text(fmt.Sprintf("addr host %s %v gateway", g.Link, g.Prefix), fact.Word("force", g.Force))
 }
 
 // Add gives the interface the address. One message is enough: whether others
@@ -99,10 +97,6 @@ func (g Gateway) mayDisplace(k *kernel.Kernel, old netip.Prefix) error {
 	return nil
 }
 
-// Del leaves the address to the other pods.
-func (g Gateway) Del(*kernel.Kernel) error { return nil }
-
-// Check looks for the address.
 func (g Gateway) Check(k *kernel.Kernel) error {
 	return g.addr(g.Prefix).Check(k)
 }

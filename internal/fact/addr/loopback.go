@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Loopback is an address that the kernel gives a loopback interface when that
-// comes up.
+// comes up, and takes when it goes down.
 type Loopback struct {
+	fact.Stays
 	Link   string
 	Prefix netip.Prefix
 }
@@ -47,10 +49,6 @@ func (l Loopback) without(k *kernel.Kernel) bool {
 	return off
 }
 
-// Del does nothing: the address goes when the interface goes down.
-func (l Loopback) Del(*kernel.Kernel) error { return nil }
-
-// Check looks for the address.
 func (l Loopback) Check(k *kernel.Kernel) error {
 	err := l.addr().Check(k)
 	if err != nil && l.without(k) {

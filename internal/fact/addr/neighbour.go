@@ -7,6 +7,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -15,6 +16,7 @@ import (
 // without it, the host would ask for the old pod first. The kernel drops the
 // entry when it is no longer true.
 type Neighbour struct {
+	fact.Stays
 	Link string
 	Addr netip.Addr
 	MAC  net.HardwareAddr
@@ -31,9 +33,6 @@ func (n Neighbour) Add(k *kernel.Kernel) error {
 	neighbour := &netlink.Neigh{LinkIndex: l.Index, State: netlink.NUD_STALE, IP: n.Addr.AsSlice(), HardwareAddr: n.MAC}
 	return k.Call(kernel.Host, func(h *netlink.Handle) error { return h.NeighSet(neighbour) })
 }
-
-// Del does nothing: see Neighbour.
-func (n Neighbour) Del(*kernel.Kernel) error { return nil }
 
 // Check finds nothing wrong: the kernel may have dropped the entry, or have a
 // newer one since a later plugin changed the pod's hardware address.

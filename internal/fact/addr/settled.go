@@ -12,12 +12,14 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Settled is that duplicate address detection (DAD) of IPv6 addresses is over, and
 // has found none. It dies with the interface.
 type Settled struct {
+	fact.Stays
 	Link  string
 	Addrs []netip.Addr
 }
@@ -71,9 +73,6 @@ func (s Settled) pending(k *kernel.Kernel) (pending []netip.Addr, err error) {
 	}
 	return pending, nil
 }
-
-// Del does nothing: see Settled.
-func (s Settled) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for a duplicate that was found since.
 func (s Settled) Check(k *kernel.Kernel) error {

@@ -41,7 +41,6 @@ func (d Device) String() string {
 	return fmt.Sprintf("link pod %s is host %v", d.Owner.IfName, d.Select)
 }
 
-// Add moves the device.
 func (d Device) Add(k *kernel.Kernel) error {
 	if d.Userspace {
 		return nil
@@ -146,7 +145,6 @@ func claimed(k *kernel.Kernel, l *kernel.Link) bool {
 	return slices.ContainsFunc(list, func(r record) bool { return r.PodID.Is(k.PodID()) && r.is(k, kernel.Pod, l) })
 }
 
-// Check looks for the device in the pod.
 func (d Device) Check(k *kernel.Kernel) error {
 	if d.Userspace {
 		return nil

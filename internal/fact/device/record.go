@@ -57,7 +57,6 @@ type settings struct {
 
 const settable = unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP
 
-// Of is the attachment that has the device.
 func (r record) Of() name.Attachment { return r.Owner }
 
 // Attachments lists those that have a device, for GC.

@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -18,7 +19,10 @@ import (
 // hardware address has it done once more, even one to the same address.
 //
 // A socket for packets would do too, but closing one waits for every processor.
-type Announce struct{ Link string }
+type Announce struct {
+	fact.Stays
+	Link string
+}
 
 func (a Announce) String() string { return fmt.Sprintf("tell pod %s's neighbours", a.Link) }
 
@@ -36,8 +40,4 @@ func (a Announce) Add(k *kernel.Kernel) error {
 	return err
 }
 
-// Del does nothing: nobody needs to be told.
-func (a Announce) Del(*kernel.Kernel) error { return nil }
-
-// Check has nothing to look at.
 func (a Announce) Check(*kernel.Kernel) error { return nil }

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -20,6 +21,7 @@ import (
 
 // Bridge is a bridge of the host. It is shared: Del leaves it.
 type Bridge struct {
+	fact.Stays
 	Name string
 	// MTU in bytes, or AutoMTU; 0 takes the kernel's default, or what the bridge has.
 	MTU int
@@ -34,10 +36,7 @@ type Bridge struct {
 }
 
 func (b Bridge) String() string {
-	s := "link host bridge " + b.Name + mtuText(b.MTU)
-	if b.VLANFiltering {
-		s += " vlan_filtering"
-	}
+	s := fact.Text("link host bridge", b.Name, mtuText(b.MTU), fact.Word("vlan_filtering", b.VLANFiltering))
 	if b.Promisc != nil {
 		s += fmt.Sprintf(" promisc=%t", *b.Promisc)
 	}
@@ -195,10 +194,6 @@ func filters(l *kernel.Link) bool {
 // promiscuous is what an administrator asked for, not what sniffers do.
 func promiscuous(l *kernel.Link) bool { return l.Flags&unix.IFF_PROMISC != 0 }
 
-// Del leaves the bridge to the other pods.
-func (b Bridge) Del(*kernel.Kernel) error { return nil }
-
-// Check looks whether the bridge is as it is wanted.
 func (b Bridge) Check(k *kernel.Kernel) (err error) {
 	if b.MTU, err = mtu(k, b.MTU); err != nil {
 		return err

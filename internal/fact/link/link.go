@@ -92,13 +92,10 @@ func mtu(k *kernel.Kernel, n int) (int, error) {
 }
 
 func mtuText(n int) string {
-	switch n {
-	case 0:
-		return ""
-	case AutoMTU:
-		return " mtu auto"
+	if n == AutoMTU {
+		return "mtu auto"
 	}
-	return fmt.Sprintf(" mtu %d", n)
+	return fact.Word("mtu", n)
 }
 
 // Attachments lists the attachments that have a link on the host, for GC.

@@ -21,7 +21,6 @@ type Loopback struct {
 
 func (l Loopback) String() string { return "up   pod " + l.Name }
 
-// Add brings it up.
 func (l Loopback) Add(k *kernel.Kernel) error {
 	i, err := k.Link(kernel.Pod, l.Name)
 	if err != nil || i.Up() {
@@ -65,7 +64,6 @@ func (l Loopback) usedByOthers(k *kernel.Kernel) (bool, error) {
 	return slices.ContainsFunc(have, func(p netip.Prefix) bool { return !p.Addr().IsLoopback() }), err
 }
 
-// Check looks whether it is up.
 func (l Loopback) Check(k *kernel.Kernel) error {
 	i, err := k.Link(kernel.Pod, l.Name)
 	return isUp(i, err)

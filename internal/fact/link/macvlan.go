@@ -6,6 +6,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -24,24 +25,17 @@ type Macvlan struct {
 }
 
 func (m Macvlan) String() string {
-	s := m.text("macvlan") + " mode " + m.Mode
-	if m.QueueLength != 0 {
-		s += fmt.Sprintf(" bcqueuelen %d", m.QueueLength)
-	}
-	return s
+	return fact.Text(m.text("macvlan"), "mode", m.Mode, fact.Word("bcqueuelen", m.QueueLength))
 }
 
-// Add makes the link in the pod.
 func (m Macvlan) Add(k *kernel.Kernel) error {
 	return m.add(k, func(a netlink.LinkAttrs) netlink.Link {
 		return &netlink.Macvlan{LinkAttrs: a, Mode: MacvlanModes[m.Mode], BCQueueLen: m.QueueLength}
 	})
 }
 
-// Del removes it.
 func (m Macvlan) Del(k *kernel.Kernel) error { return removeFromPod(k, m.Link, "macvlan") }
 
-// Check looks at the link, its master and its mode.
 func (m Macvlan) Check(k *kernel.Kernel) error {
 	l, err := m.check(k, "macvlan")
 	if err != nil {
@@ -74,17 +68,14 @@ type Ipvlan struct {
 
 func (i Ipvlan) String() string { return i.text("ipvlan") + " mode " + i.Mode }
 
-// Add makes the link in the pod.
 func (i Ipvlan) Add(k *kernel.Kernel) error {
 	return i.add(k, func(a netlink.LinkAttrs) netlink.Link {
 		return &netlink.IPVlan{LinkAttrs: a, Mode: IpvlanModes[i.Mode]}
 	})
 }
 
-// Del removes it.
 func (i Ipvlan) Del(k *kernel.Kernel) error { return removeFromPod(k, i.Link, "ipvlan") }
 
-// Check looks at the link, its master and its mode.
 func (i Ipvlan) Check(k *kernel.Kernel) error {
 	l, err := i.check(k, "ipvlan")
 	if err != nil {
@@ -101,7 +92,6 @@ type VLAN struct {
 
 func (v VLAN) String() string { return v.text(fmt.Sprintf("vlan %d", v.ID)) }
 
-// Add makes the link in the pod.
 func (v VLAN) Add(k *kernel.Kernel) error {
 	if err := v.Usable(k); err != nil {
 		return err
@@ -118,10 +108,8 @@ func (v VLAN) Usable(k *kernel.Kernel) error {
 	return err
 }
 
-// Del removes it.
 func (v VLAN) Del(k *kernel.Kernel) error { return removeFromPod(k, v.Link, "vlan") }
 
-// Check looks at the link, its master and its VLAN.
 func (v VLAN) Check(k *kernel.Kernel) error {
 	l, err := v.check(k, "vlan")
 	if err != nil {

@@ -3,16 +3,17 @@ package link
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Port is how a bridge treats one of its ports. It dies with the link.
 type Port struct {
+	fact.Stays
 	Link     string
 	Hairpin  bool // frames may leave by the port that they came in by
 	Isolated bool // no frames to and from other isolated ports
@@ -42,10 +43,6 @@ func (p Port) Add(k *kernel.Kernel) error {
 	})
 }
 
-// Del does nothing: see Port.
-func (p Port) Del(*kernel.Kernel) error { return nil }
-
-// Check compares both settings.
 func (p Port) Check(k *kernel.Kernel) error {
 	is, err := portAttrs(k, p.Link)
 	switch {
@@ -71,6 +68,7 @@ func (r VLANRange) String() string {
 
 // VLANs are the VLANs of a bridge port. They die with the link.
 type VLANs struct {
+	fact.Stays
 	Link string
 	// Access is the VLAN of untagged frames; 0 leaves that to the bridge.
 	Access uint16
@@ -83,17 +81,7 @@ type VLANs struct {
 }
 
 func (v VLANs) String() string {
-	words := []string{"vlan host", v.Link}
-	if v.Access != 0 {
-		words = append(words, fmt.Sprintf("access %d", v.Access))
-	}
-	for _, r := range v.Trunk {
-		words = append(words, "trunk "+r.String())
-	}
-	if v.KeepDefault {
-		words = append(words, "and the default")
-	}
-	return strings.Join(words, " ")
+	return fact.Text("vlan host", v.Link, fact.Word("access", v.Access), fact.Words("trunk", v.Trunk), fact.Word("and the default", v.KeepDefault))
 }
 
 // Add takes the port out of the default VLAN and into its own.
@@ -146,9 +134,6 @@ func (v VLANs) byDefault(k *kernel.Kernel) (uint16, error) {
 	}
 	return *l.Typed.(*netlink.Bridge).VlanDefaultPVID, nil
 }
-
-// Del does nothing: see VLANs.
-func (v VLANs) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for every VLAN on the port, and for a default VLAN that should
 // have been left.

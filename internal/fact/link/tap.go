@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/retry"
 )
@@ -38,23 +39,8 @@ type Tap struct {
 }
 
 func (t Tap) String() string {
-	s := fmt.Sprintf("link pod %s tap mac %v", t.Link, t.MAC) + mtuText(t.MTU)
-	if t.MultiQueue {
-		s += " multi_queue"
-	}
-	if t.Owner != nil {
-		s += fmt.Sprintf(" user %d", *t.Owner)
-	}
-	if t.Group != nil {
-		s += fmt.Sprintf(" group %d", *t.Group)
-	}
-	if t.SELinux != "" {
-		s += " label " + t.SELinux
-	}
-	if t.Bridge != "" {
-		s += " bridge " + t.Bridge
-	}
-	return s
+	return fact.Text("link pod", t.Link, "tap", fact.Word("mac", t.MAC), mtuText(t.MTU), fact.Word("multi_queue", t.MultiQueue),
+		fact.Word("user", t.Owner), fact.Word("group", t.Group), fact.Word("label", t.SELinux), fact.Word("bridge", t.Bridge))
 }
 
 // Add makes the device. Until the last step it lives only as long as its file
@@ -191,10 +177,8 @@ func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
 	return k.SetLink(kernel.Pod, l, 0, 0, attrs...)
 }
 
-// Del removes it.
 func (t Tap) Del(k *kernel.Kernel) error { return removeFromPod(k, t.Link, "tun") }
 
-// Check looks at the device, its queues, addresses and master.
 func (t Tap) Check(k *kernel.Kernel) error {
 	l, err := find(k, kernel.Pod, t.Link, "tun")
 	if err != nil {

@@ -10,11 +10,13 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Up is a link being up. It dies with the link.
 type Up struct {
+	fact.Stays
 	Side kernel.Side
 	Name string
 	// Port names the host's bridge port that passes no frames until both ends
@@ -32,13 +34,9 @@ func (u Up) String() string {
 	if u.Port != "" {
 		s += " until host " + u.Port + " forwards"
 	}
-	if u.ARPNotify {
-		s += ", with arp_notify"
-	}
-	return s
+	return s + fact.Word(", with arp_notify", u.ARPNotify)
 }
 
-// Add brings the link up.
 func (u Up) Add(k *kernel.Kernel) error {
 	l, err := k.Link(u.Side, u.Name)
 	if err != nil {
@@ -86,10 +84,6 @@ func (u Up) await(k *kernel.Kernel) error {
 	return err
 }
 
-// Del does nothing: see Up.
-func (u Up) Del(*kernel.Kernel) error { return nil }
-
-// Check looks whether the link is up.
 func (u Up) Check(k *kernel.Kernel) error {
 	l, err := k.Link(u.Side, u.Name)
 	return isUp(l, err)

@@ -1,17 +1,18 @@
 package link
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -35,14 +36,7 @@ type Upper struct {
 }
 
 func (u Upper) text(kind string) string {
-	words := []string{"link pod", u.Link, kind, "on", u.side().String(), u.Master}
-	if u.Master == "" {
-		words[len(words)-1] = "default route's link"
-	}
-	if u.MAC != nil {
-		words = append(words, "mac", u.MAC.String())
-	}
-	return strings.Join(words, " ") + mtuText(u.MTU)
+	return fact.Text("link pod", u.Link, kind, "on", u.side().String(), cmp.Or(u.Master, "default route's link"), fact.Word("mac", u.MAC), mtuText(u.MTU))
 }
 
 func (u Upper) side() kernel.Side {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -32,11 +33,7 @@ type Veth struct {
 }
 
 func (v Veth) String() string {
-	s := fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac()) + mtuText(v.MTU)
-	if v.Bridge != "" {
-		s += " bridge " + v.Bridge
-	}
-	return s
+	return fact.Text(fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac()), mtuText(v.MTU), fact.Word("bridge", v.Bridge))
 }
 
 func (v Veth) mac() net.HardwareAddr {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -17,6 +18,7 @@ import (
 // which one end, named <bridge>.<vlan>, carries the gateway addresses, and the
 // other is a port in that VLAN. It is shared: Del leaves it.
 type VLANGateway struct {
+	fact.Stays
 	Bridge      string
 	VLAN        uint16
 	KeepDefault bool
@@ -78,10 +80,6 @@ func (g VLANGateway) connect(k *kernel.Kernel, bridge *kernel.Link) error {
 	return errors.Join(k.SetUp(kernel.Host, port), k.SetUp(kernel.Host, gateway))
 }
 
-// Del leaves the pair to the other pods.
-func (g VLANGateway) Del(*kernel.Kernel) error { return nil }
-
-// Check looks whether the host's end is there and up.
 func (g VLANGateway) Check(k *kernel.Kernel) error {
 	l, err := find(k, kernel.Host, g.Name(), "veth")
 	return isUp(l, err)

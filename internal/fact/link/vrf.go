@@ -33,14 +33,7 @@ type VRF struct {
 }
 
 func (v VRF) String() string {
-	s := fmt.Sprintf("link pod %s in vrf %s", v.Link, v.Name)
-	if v.Table != 0 {
-		s += fmt.Sprintf(" table %d", v.Table)
-	}
-	if v.FallThrough {
-		s += " falling through to main"
-	}
-	return s
+	return fact.Text("link pod", v.Link, "in vrf", v.Name, fact.Word("table", v.Table), fact.Word("falling through to main", v.FallThrough))
 }
 
 // Add puts the interface into the VRF, and makes its device where there is none.
@@ -191,7 +184,6 @@ func isForeign(k *kernel.Kernel, name string) bool {
 	return err == nil && l.Kind != "vrf"
 }
 
-// Check looks at the device, the membership, and the routes in the VRF's table.
 func (v VRF) Check(k *kernel.Kernel) error {
 	device, err := v.device(k)
 	if err != nil {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -29,7 +29,6 @@ type Back struct {
 	Addrs []netip.Addr    `json:"addrs"`
 }
 
-// Of says whose the record is.
 func (b Back) Of() name.Attachment { return b.Owner }
 
 // Abandoned is never known: the record does not say where the pod is.
@@ -38,11 +37,7 @@ func (Back) Abandoned() bool { return false }
 var backRecords = state.Records[Back]{Folder: "/run/catena/routes"}
 
 func (b Back) String() string {
-	words := []string{"routes host"}
-	for _, a := range b.Addrs {
-		words = append(words, a.String())
-	}
-	return strings.Join(append(words, "dev", b.Link), " ")
+	return fact.Text("routes host", fact.Words("", b.Addrs), "dev", b.Link)
 }
 
 // Idle says that every address has its gateway on its subnet.
@@ -91,7 +86,6 @@ func (b Back) Del(k *kernel.Kernel) error {
 	return backRecords.Remove(b.Owner)
 }
 
-// Check looks for each route.
 func (b Back) Check(k *kernel.Kernel) error {
 	var errs []error
 	for _, r := range b.routes() {

@@ -25,7 +25,6 @@ func (l Localnet) String() string {
 	return fmt.Sprintf("sysctl host route_localnet=1 on the link towards %v", l.Pod)
 }
 
-// Idle says that nothing is asked for.
 func (l Localnet) Idle() bool { return !l.Pod.IsValid() }
 
 func (l Localnet) setting(k *kernel.Kernel) sysctl.Setting {
@@ -39,7 +38,6 @@ func (l Localnet) setting(k *kernel.Kernel) sysctl.Setting {
 	return s
 }
 
-// Add sets it.
 func (l Localnet) Add(k *kernel.Kernel) error { return l.setting(k).Add(k) }
 
 // Del resets it on the attachment's own link, which may be there for a while.
@@ -51,5 +49,4 @@ func (l Localnet) Del(*kernel.Kernel) error {
 	return err
 }
 
-// Check looks whether it is set.
 func (l Localnet) Check(k *kernel.Kernel) error { return l.setting(k).Check(k) }

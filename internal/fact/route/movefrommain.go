@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -24,11 +25,7 @@ type MoveFromMain struct {
 }
 
 func (m MoveFromMain) String() string {
-	s := "routes pod " + m.Link + " out of the main table"
-	if m.Hints {
-		s += ", less the subnets with a source hint"
-	}
-	return s
+	return fact.Text("routes pod", m.Link, "out of the main table"+fact.Word(", less the subnets with a source hint", m.Hints))
 }
 
 // Add takes them out, or none.

@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -20,18 +20,11 @@ import (
 type PerSourceTable struct{ Sources }
 
 func (s PerSourceTable) String() string {
-	words := []string{"routes pod " + s.Link + " in the table of"}
-	for _, source := range s.List {
-		word := source.Prefix.String()
-		if source.Gateway.IsValid() {
-			word += " default via " + source.Gateway.String()
-			if source.Instead {
-				word += " first"
-			}
-		}
-		words = append(words, word)
-	}
-	return strings.Join(words, " ")
+	return fact.Text("routes pod", s.Link, "in the table of", fact.Words("", s.List))
+}
+
+func (s Source) String() string {
+	return fact.Text(s.Prefix.String(), fact.Word("default via", s.Gateway), fact.Word("first", s.Instead && s.Gateway.IsValid()))
 }
 
 // Ledger: the tables have what is to come back into the main one.
@@ -152,7 +145,6 @@ func (s Sources) inOwnTables(k *kernel.Kernel) ([]Kept, error) {
 	}), err
 }
 
-// Check looks in each address's table for the routes that it is to have.
 func (s PerSourceTable) Check(k *kernel.Kernel) error {
 	tables, err := s.anyTables(k)
 	if err != nil {

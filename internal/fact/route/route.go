@@ -6,18 +6,19 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Route sends what is for Dst out of Link. It dies with the link.
 type Route struct {
+	fact.Stays
 	Side kernel.Side
 	Link string
 	Dst  netip.Prefix
@@ -41,27 +42,9 @@ type Route struct {
 }
 
 func (r Route) String() string {
-	words := []string{fmt.Sprintf("route %v %v dev %s", r.Side, r.Dst, r.Link)}
-	for _, via := range r.Via {
-		words = append(words, "via "+via.String())
-	}
-	add := func(there bool, format string, v any) {
-		if there {
-			words = append(words, fmt.Sprintf(format, v))
-		}
-	}
-	if r.OnLink {
-		words = append(words, "onlink")
-	}
-	add(r.Src.IsValid(), "src %v", r.Src)
-	add(r.Table != 0, "table %d", r.Table)
-	add(r.Priority != 0, "metric %d", r.Priority)
-	if r.Scope != nil {
-		words = append(words, fmt.Sprintf("scope %d", *r.Scope))
-	}
-	add(r.MTU != 0, "mtu %d", r.MTU)
-	add(r.AdvMSS != 0, "advmss %d", r.AdvMSS)
-	return strings.Join(words, " ")
+	return fact.Text(fmt.Sprintf("route %v %v dev %s", r.Side, r.Dst, r.Link), fact.Words("via", r.Via), fact.Word("onlink", r.OnLink),
+		fact.Word("src", r.Src), fact.Word("table", r.Table), fact.Word("metric", r.Priority), fact.Word("scope", r.Scope),
+		fact.Word("mtu", r.MTU), fact.Word("advmss", r.AdvMSS))
 }
 
 // typed is the route as the library has it.
@@ -146,9 +129,6 @@ func (r Route) Remove(k *kernel.Kernel) error {
 	}
 	return nil
 }
-
-// Del does nothing: see Route.
-func (r Route) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for the route by destination, table and link, and compares the
 // next hops.

@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -123,21 +123,16 @@ type Rules struct{ Sources }
 // Ledger: the rules tell the attachment's tables.
 func (Rules) Ledger() {}
 
-// Idle says that a rule is always wanted.
 func (r Rules) Idle() bool { return false }
 
 func (r Rules) String() string {
-	words := []string{"rules pod from"}
-	for _, a := range r.addrs() {
-		words = append(words, a.String())
+	to := "to a free table each"
+	if r.Table != 0 {
+		to = fmt.Sprint("to table ", r.Table)
 	}
-	if r.Table == 0 {
-		return strings.Join(words, " ") + " to a free table each"
-	}
-	return fmt.Sprintf("%s to table %d", strings.Join(words, " "), r.Table)
+	return fact.Text("rules pod from", fact.Words("", r.addrs()), to)
 }
 
-// Made reports whether the attachment has rules in the pod.
 func (r Rules) Made(k *kernel.Kernel) (bool, error) {
 	if !k.Has(kernel.Pod) {
 		return false, nil
@@ -261,7 +256,6 @@ func (r Rules) alone(k *kernel.Kernel, other rule) (bool, error) {
 	}), nil
 }
 
-// Check looks for a rule for each address, one of ours or of upstream's.
 func (r Rules) Check(k *kernel.Kernel) error {
 	all, err := rules(k, kernel.Pod)
 	if err != nil {

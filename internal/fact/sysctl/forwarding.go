@@ -6,12 +6,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Forwarding is that the host forwards packets between its interfaces. It stays on
 // when the last pod is gone: others need it too.
-type Forwarding struct{ Six bool }
+type Forwarding struct {
+	fact.Stays
+	Six bool
+}
 
 func (f Forwarding) setting() Setting {
 	key := "net/ipv4/ip_forward"
@@ -54,8 +58,4 @@ func keepListening() error {
 	return nil
 }
 
-// Del does nothing: see Forwarding.
-func (f Forwarding) Del(*kernel.Kernel) error { return nil }
-
-// Check looks whether the host forwards.
 func (f Forwarding) Check(k *kernel.Kernel) error { return f.setting().Check(k) }

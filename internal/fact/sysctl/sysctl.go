@@ -11,12 +11,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Setting is a value that a key has. It is shared with others, or dies with
 // its interface: Del does nothing.
 type Setting struct {
+	fact.Stays
 	Side kernel.Side
 	Pairs
 	// Optional leaves out keys that this kernel does not have, or that cannot be
@@ -31,14 +33,11 @@ type Pairs []Pair
 type Pair struct{ Key, Value string }
 
 func (s Setting) String() string {
-	words := make([]string, len(s.Pairs))
-	for i, p := range s.Pairs {
-		words[i] = p.Key + "=" + p.Value
-	}
-	return fmt.Sprintf("sysctl %v %s", s.Side, strings.Join(words, " "))
+	return fact.Text("sysctl", s.Side.String(), fact.Words("", s.Pairs))
 }
 
-// Idle says that there is nothing to write.
+func (p Pair) String() string { return p.Key + "=" + p.Value }
+
 func (s Setting) Idle() bool { return len(s.Pairs) == 0 }
 
 // Add writes only what differs, so it needs no write access where all is as it
@@ -62,10 +61,6 @@ func (s Setting) tolerates(err error) bool {
 // read-only, as in a container.
 func ReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
 
-// Del does nothing: see Setting.
-func (s Setting) Del(*kernel.Kernel) error { return nil }
-
-// Check compares every value.
 func (s Setting) Check(k *kernel.Kernel) error {
 	if s.Optional {
 		return nil

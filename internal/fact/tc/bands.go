@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -37,12 +37,9 @@ func (e End) String() string { return [...]string{"from", "to"}[e] }
 const ShapedBand = shapedBand
 
 func (b Bands) String() string {
-	return fmt.Sprintf("prio %s exempt %v %s", b.On.text(), b.End, texts(b.Exempt))
+	return fmt.Sprintf("prio %s exempt %v %s", b.On.text(), b.End, fact.Words("", b.Exempt))
 }
 
-func texts(prefixes []netip.Prefix) string { return strings.Trim(fmt.Sprint(prefixes), "[]") }
-
-// Idle says that nothing is exempt.
 func (b Bands) Idle() bool { return len(b.Exempt) == 0 }
 
 // Add makes the bands, and then the filters that choose the exempt one.
@@ -64,7 +61,6 @@ func (b Bands) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Made reports whether the link has bands, or a shaper of ours at the root.
 func (b Bands) Made(k *kernel.Kernel) (bool, error) {
 	_, there, err := b.former(k)
 	return there.ours(), gone(err)
@@ -91,7 +87,6 @@ func (b Bands) Del(k *kernel.Kernel) error {
 	return t.remove(there.handle, Root)
 }
 
-// Check looks for the bands, and for a filter for each subnet.
 func (b Bands) Check(k *kernel.Kernel) error {
 	t, there, err := b.former(k)
 	switch {

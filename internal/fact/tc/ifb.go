@@ -58,7 +58,6 @@ func (i IFB) MAC() net.HardwareAddr { return i.Owner.MAC("ifb") }
 
 func (i IFB) String() string { return "link host " + i.Name() + " ifb" }
 
-// Idle says that nothing is asked for.
 func (i IFB) Idle() bool { return !i.Asked }
 
 // Find gives the device as it is: the one that is the attachment's,
@@ -89,7 +88,6 @@ func (i IFB) owns(l *kernel.Link) bool {
 	return l.Kind == "ifb" && (l.Alias == i.Owner.Alias() || l.Alias == "" && l.MAC.String() == i.MAC().String())
 }
 
-// Made reports whether the attachment has the device.
 func (i IFB) Made(k *kernel.Kernel) (bool, error) {
 	l, err := i.Find(k)
 	return err == nil && i.owns(l), gone(err)
@@ -136,7 +134,6 @@ func (i IFB) Add(k *kernel.Kernel) error {
 	return k.SetLink(kernel.Host, made, unix.IFF_UP, unix.IFF_UP, kernel.Grown(i.Owner.Alias())...)
 }
 
-// Del removes the device.
 func (i IFB) Del(k *kernel.Kernel) error {
 	l, err := i.Find(k)
 	if err != nil {
@@ -145,7 +142,6 @@ func (i IFB) Del(k *kernel.Kernel) error {
 	return k.RemoveLink(kernel.Host, l)
 }
 
-// Check looks whether the device is there and up.
 func (i IFB) Check(k *kernel.Kernel) error {
 	l, err := i.Find(k)
 	if err != nil {

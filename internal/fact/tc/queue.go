@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -16,6 +17,7 @@ import (
 // wants it: beside a flow of 100 Mbit/s, the tenth worst of others' packets took
 // 20 ms and more in it, and takes 4. A queue dies with the discipline above.
 type Queue struct {
+	fact.Stays
 	On    Place
 	Below uint32 // Shaped or Exempt
 	Limit Limit  // that of the shaper above
@@ -33,7 +35,6 @@ func (q Queue) String() string {
 	return fmt.Sprintf("queue %s below %s fq_codel", q.On.text(), netlink.HandleStr(q.Below))
 }
 
-// Idle says that there is nothing to wait for.
 func (q Queue) Idle() bool { return !q.Asked }
 
 func (q Queue) id() uint32 {
@@ -43,7 +44,6 @@ func (q Queue) id() uint32 {
 	return queueID
 }
 
-// Add puts the queue below its class.
 func (q Queue) Add(k *kernel.Kernel) error {
 	t, err := q.On.find(k)
 	if err != nil {
@@ -65,9 +65,6 @@ func (q Queue) short() uint32 {
 	const least, most = 45000, 4 << 20
 	return uint32(min(max(q.Limit.bytesPerSecond()/200, least), most))
 }
-
-// Del does nothing: see Queue.
-func (q Queue) Del(*kernel.Kernel) error { return nil }
 
 // Check looks for the queue. Upstream's shaper has none but its own.
 func (q Queue) Check(k *kernel.Kernel) error {

@@ -10,19 +10,20 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // Hook is the parent of filters on what a link receives (clsact). Others use it
 // too, so it stays until the link goes.
 type Hook struct {
+	fact.Stays
 	On    Place
 	Asked bool
 }
 
 func (h Hook) String() string { return fmt.Sprintf("hook %s clsact", h.On.text()) }
 
-// Idle says that it is not needed.
 func (h Hook) Idle() bool { return !h.Asked }
 
 // Add makes the hook where it is missing. The older kind, ingress, will do; the
@@ -46,10 +47,6 @@ func (h Hook) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Del does nothing: see Hook.
-func (h Hook) Del(*kernel.Kernel) error { return nil }
-
-// Check looks for the hook.
 func (h Hook) Check(k *kernel.Kernel) error {
 	t, err := h.On.find(k)
 	if err == nil {
@@ -67,14 +64,9 @@ type Redirect struct {
 }
 
 func (r Redirect) String() string {
-	text := fmt.Sprintf("redirect %s to %s", r.From.text(), r.IFB.Name())
-	if len(r.Exempt) > 0 {
-		text += " except to " + texts(r.Exempt)
-	}
-	return text
+	return fact.Text("redirect", r.From.text(), "to", r.IFB.Name(), fact.Word("except to", fact.Words("", r.Exempt)))
 }
 
-// Idle says that the pod's sending is not limited.
 func (r Redirect) Idle() bool { return r.IFB.Idle() }
 
 // received is the parent of the filters on what a link receives.
@@ -179,7 +171,6 @@ func (r Redirect) Del(k *kernel.Kernel) error {
 	return errors.Join(t.unmatch(received, ours(number)), t.unmatchUpstreams(number))
 }
 
-// Check looks for a filter that leads to the IFB, and for the exemptions.
 func (r Redirect) Check(k *kernel.Kernel) error {
 	t, ifb, err := r.ends(k)
 	if err != nil {

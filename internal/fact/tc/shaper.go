@@ -87,7 +87,6 @@ func (s Shaper) String() string {
 	return text
 }
 
-// Idle says that there is no limit.
 func (s Shaper) Idle() bool { return s.Limit.Rate == 0 }
 
 // Add makes the shaper. Its options are by hand: netlink.Tbf cannot say a burst in
@@ -161,7 +160,6 @@ func (s Shaper) Del(k *kernel.Kernel) error {
 	return t.remove(shaperID, s.Below)
 }
 
-// Check compares rate and burst.
 func (s Shaper) Check(k *kernel.Kernel) error {
 	t, err := s.On.find(k)
 	if err != nil {

@@ -11,11 +11,14 @@ import (
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Features are features of the interface's device, as ethtool -k lists them.
+// Features are features of the interface's device, as ethtool -k lists them. Saved
+// puts back what was.
 type Features struct {
+	fact.Stays
 	Link   string
 	Wanted map[string]bool
 }
@@ -28,7 +31,6 @@ func (f Features) String() string {
 	return strings.Join(words, " ")
 }
 
-// Idle says that nothing is to be changed.
 func (f Features) Idle() bool { return len(f.Wanted) == 0 }
 
 // Add changes them, and looks whether the device has taken them: the kernel does
@@ -49,10 +51,6 @@ func (f Features) Add(k *kernel.Kernel) error {
 	return nil
 }
 
-// Del does nothing: Saved puts back what was.
-func (f Features) Del(*kernel.Kernel) error { return nil }
-
-// Check compares them.
 func (f Features) Check(k *kernel.Kernel) error {
 	_, active, err := f.now(k)
 	if err == nil && !maps.Equal(active, f.Wanted) {

@@ -59,7 +59,6 @@ func (r record) Of() name.Attachment {
 	return at
 }
 
-// Abandoned reports whether the pod is provably gone.
 func (r record) Abandoned() bool {
 	return (kernel.NetnsRef{Netns: r.Netns, PodID: r.PodID}).Abandoned()
 }
@@ -68,7 +67,6 @@ func (s Saved) key() string { return upstreamKey(s.Owner) + ".json" }
 
 func (s Saved) String() string { return fmt.Sprintf("save %s/%s", s.Folder, s.key()) }
 
-// Idle says that nothing is to be changed.
 func (s Saved) Idle() bool {
 	return s.Values == Values{} && len(s.Sysctl) == 0 && len(s.Features) == 0
 }
@@ -87,7 +85,7 @@ func (s Saved) Add(k *kernel.Kernel) error {
 	if before.Sysctl, err = s.Sysctl.Now(k); err != nil {
 		return err
 	}
-	if before.Features, _, err = (Features{s.Owner.IfName, s.Features}).now(k); err != nil {
+	if before.Features, _, err = (Features{Link: s.Owner.IfName, Wanted: s.Features}).now(k); err != nil {
 		return err
 	}
 	return s.claim(before)
@@ -221,8 +219,8 @@ func (r record) putBack(k *kernel.Kernel, link string) error {
 			errs = append(errs, err)
 		}
 	}
-	try(Features{link, r.Features}.ask(k))
-	try(Link{link, r.Values}.Add(k))
+	try(Features{Link: link, Wanted: r.Features}.ask(k))
+	try(Link{Link: link, Values: r.Values}.Add(k))
 	for _, p := range r.Sysctl {
 		try(sysctl.Setting{Side: kernel.Pod, Pairs: sysctl.Pairs{p}}.Add(k))
 	}

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -40,23 +42,10 @@ func where[T comparable](value, wanted T) (out T) {
 }
 
 // words are the settings by their names.
-func (v Values) words() (words []string) {
-	if v.MAC != "" {
-		words = append(words, "mac "+v.MAC)
-	}
-	if v.MTU != 0 {
-		words = append(words, fmt.Sprint("mtu ", v.MTU))
-	}
-	if v.Promisc != nil {
-		words = append(words, fmt.Sprint("promisc ", *v.Promisc))
-	}
-	if v.AllMulti != nil {
-		words = append(words, fmt.Sprint("allmulti ", *v.AllMulti))
-	}
-	if v.TxQLen != nil {
-		words = append(words, fmt.Sprint("txqueuelen ", *v.TxQLen))
-	}
-	return words
+func (v Values) words() []string {
+	words := []string{fact.Word("mac", v.MAC), fact.Word("mtu", v.MTU), fact.Word("promisc", v.Promisc), fact.Word("allmulti", v.AllMulti),
+		fact.Word("txqueuelen", v.TxQLen)}
+	return slices.DeleteFunc(words, func(w string) bool { return w == "" })
 }
 
 func (v Values) String() string { return strings.Join(v.words(), " ") }
@@ -67,15 +56,15 @@ func valuesOf(l *kernel.Link) Values {
 	return Values{l.MAC.String(), l.MTU, &promisc, &allmulti, &l.TxQLen}
 }
 
-// Link is the settings of the pod's interface.
+// Link is the settings of the pod's interface. Saved puts back what was.
 type Link struct {
+	fact.Stays
 	Link   string
 	Values Values
 }
 
 func (l Link) String() string { return fmt.Sprintf("tune pod %s %v", l.Link, l.Values) }
 
-// Idle says that nothing is to be changed.
 func (l Link) Idle() bool { return l.Values == Values{} }
 
 // Add changes all of them in one message, so that all come true or none.
@@ -130,9 +119,6 @@ func aboveMaster(k *kernel.Kernel, l *kernel.Link, mtu int, err error) error {
 	}
 	return err
 }
-
-// Del does nothing: Saved puts back what was.
-func (l Link) Del(*kernel.Kernel) error { return nil }
 
 // Check compares the settings that are asked for, and no others.
 func (l Link) Check(k *kernel.Kernel) error {
