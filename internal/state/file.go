@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -21,32 +22,20 @@ type damaged string
 func (d damaged) Error() string      { return string(d) }
 func (damaged) Is(target error) bool { return target == ErrDamaged }
 
-// ReadFile reads a plain file of at most limit bytes, also through links. A pipe
-// or a device at its path, which could keep the reader for ever, is an error, and
-// so is a larger file.
+// ReadFile reads a plain file of at most limit bytes, also through links. A larger
+// file is an error.
 func ReadFile(path string, limit int64) ([]byte, error) { return read(path, limit, 0, false) }
 
 // ReadTrusted is ReadFile for what is believed: whoever could write it could have
 // something done as root, so it must be root's, or of this process's user.
 func ReadTrusted(path string, limit int64) ([]byte, error) { return read(path, limit, 0, true) }
 
-// read opens without waiting, as a pipe that nobody writes to would have it.
 func read(path string, limit int64, flags int, trusted bool) ([]byte, error) {
-	f, err := os.OpenFile(path, unix.O_NONBLOCK|flags, 0)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
-		return nil, Damaged("%s is no plain file", path)
-	}
+	f, st, err := Open(path, flags)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, Damaged("%s is no plain file", path)
-	}
 	if uid := int(st.Sys().(*syscall.Stat_t).Uid); trusted && uid != 0 && uid != os.Geteuid() {
 		return nil, Damaged("%s belongs to the user %d, and only what is root's is believed", path, uid)
 	}
@@ -55,4 +44,26 @@ func read(path string, limit int64, flags int, trusted bool) ([]byte, error) {
 		err = Damaged("%s has more than %d bytes", path, limit)
 	}
 	return b, err
+}
+
+// Open opens a plain file, and nothing else: a pipe or a device at its path could
+// keep who reads it for ever. Nobody is waited for at the other end of one. With
+// unix.O_NOFOLLOW a link is no plain file either.
+func Open(path string, flags int) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
+		return nil, nil, Damaged("%s is no plain file", path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = Damaged("%s is no plain file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, st, nil
 }

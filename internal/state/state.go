@@ -155,19 +155,6 @@ func (f Folder) SetAside(key string, damage error) error {
 	return damage
 }
 
-// Rename gives a file another key, in place of the file that may have it.
-func (f Folder) Rename(key, other string) error {
-	from, err := f.path(key)
-	if err != nil {
-		return err
-	}
-	to, err := f.path(other)
-	if err != nil {
-		return err
-	}
-	return os.Rename(from, to)
-}
-
 // Keys lists the plain files in the folder in their order. A folder that is not
 // there has none.
 func (f Folder) Keys() ([]string, error) {
@@ -188,16 +175,39 @@ func (f Folder) Keys() ([]string, error) {
 }
 
 // Writable looks whether the folder, or the nearest parent that is there, takes
-// new files. It writes nothing: for root it is a question of the mount, of which
-// a read-only one takes none.
+// new files. It writes nothing: for root it is a question of the mount, which is
+// read-only or full.
 func (f Folder) Writable() error {
 	for dir := filepath.Clean(string(f)); ; dir = filepath.Dir(dir) {
 		err := retry.Do(func() error { return unix.Access(dir, unix.W_OK|unix.X_OK) })
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, fs.ErrNotExist), dir == "/", dir == ".":
+		if errors.Is(err, fs.ErrNotExist) && dir != "/" && dir != "." {
+			continue
+		}
+		var disk unix.Statfs_t
+		if err == nil {
+			err = retry.Do(func() error { return unix.Statfs(dir, &disk) })
+		}
+		// A file system without a limit reports none of the total.
+		if err == nil && (disk.Blocks > 0 && disk.Bfree == 0 || disk.Files > 0 && disk.Ffree == 0) {
+			err = unix.ENOSPC
+		}
+		if err != nil {
 			return fmt.Errorf("folder %s takes no files: %w", dir, err)
 		}
+		return nil
 	}
+}
+
+// Lock makes the folder where it is missing, and locks it as long as the file that
+// it returns is open (flock(2), whose words how has).
+func (f Folder) Lock(how int) (*os.File, error) {
+	folder, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_DIRECTORY, 0) })
+	if err == nil {
+		err = retry.Do(func() error { return unix.Flock(int(folder.Fd()), how) })
+	}
+	if err != nil {
+		folder.Close() // of nil, too
+		return nil, fmt.Errorf("lock %s: %w", string(f), err)
+	}
+	return folder, nil
 }

@@ -54,7 +54,7 @@ func TestContained(t *testing.T) {
 	f := Folder(t.TempDir())
 	for _, key := range []string{"", ".", "..", "../x", "a/b", "/etc/passwd", "a\x00b", strings.Repeat("k", 300)} {
 		_, readErr := f.Read(key)
-		for _, err := range []error{f.Claim(key, nil), f.Replace(key, nil), f.Remove(key), readErr, f.Rename("a", key)} {
+		for _, err := range []error{f.Claim(key, nil), f.Replace(key, nil), f.Remove(key), readErr} {
 			if err == nil {
 				t.Errorf("%.20q was taken", key)
 			}

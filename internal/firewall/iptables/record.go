@@ -2,10 +2,8 @@ package iptables
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +11,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -146,16 +143,10 @@ func checkBoth(rules func(six bool) ruleset) error {
 // locked keeps other plugins from changing rules meanwhile: programs of iptables
 // put them in one by one, and what one ADD stands on another pod's DEL may remove.
 func locked(change func() error) error {
-	if err := os.MkdirAll(string(folder), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(string(folder), unix.O_DIRECTORY, 0)
+	lock, err := folder.Lock(unix.LOCK_EX)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := retry.Do(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX) }); err != nil {
-		return fmt.Errorf("lock %s: %w", folder, err)
-	}
+	defer lock.Close()
 	return change()
 }

@@ -127,7 +127,7 @@ func TestFilesOfNobody(t *testing.T) {
 	_, _, err = w.run(binary, "ADD", "wish", conf, "CNI_ARGS=IP=10.1.2.7")
 	wants(t, err, 101, "in use by container kept for the printer", "rm "+folder+"/10.1.2.7")
 	_, _, err = w.run(binary, "ADD", "wish", conf, "CNI_ARGS=IP=10.1.2.8")
-	wants(t, err, 101, "10.1.2.8 is in use", "not a plain file")
+	wants(t, err, 101, "10.1.2.8 is in use", "no plain file")
 	w.del(t, "a", conf)
 	for i := range 9 {
 		w.del(t, fmt.Sprint("c", i), conf)

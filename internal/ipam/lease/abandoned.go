@@ -11,15 +11,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 )
 
-const (
-	bootIDFile = "/proc/sys/kernel/random/boot_id"
-	// cachedMax is many times what libcni keeps of an attachment.
-	cachedMax = 4 << 20
-)
+// cachedMax is many times what libcni keeps of an attachment.
+const cachedMax = 4 << 20
 
 // A netns is a network namespace as it was found at a path. Its number tells
 // it from another one that takes the same path later. One that could not be seen
@@ -48,8 +46,7 @@ func (n netns) gone() bool {
 // bootID names this boot of the kernel, or is "" when that cannot be known.
 func (f *folder) bootID() string {
 	if f.boot == nil {
-		text, _ := state.ReadFile(bootIDFile, leaseMax)
-		id := strings.TrimSpace(string(text))
+		id, _ := kernel.BootID()
 		f.boot = &id
 	}
 	return *f.boot

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/retry"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // What stands in <dataDir>/<network>/ (0700 when made here), shared with
@@ -45,8 +46,6 @@ const (
 	// leaseMax is longer than any lease can be.
 	leaseMax = 4096
 )
-
-var errNotPlain = errors.New("it is not a plain file")
 
 // A mode says what a caller will do to the folder.
 type mode int
@@ -113,11 +112,11 @@ func (s *Store) contained() error {
 }
 
 func (s *Store) openLock(m mode) (*os.File, error) {
-	flags := os.O_RDONLY
+	flags := os.O_RDONLY | unix.O_NOFOLLOW
 	if m != reading {
 		flags |= os.O_CREATE
 	}
-	lock, _, err := openPlain(filepath.Join(s.path, lockName), flags)
+	lock, _, err := state.Open(filepath.Join(s.path, lockName), flags)
 	if m == existing && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
 		// What frees addresses must not need room first. Who else wants the lock has none either.
 		return os.Open(s.path)
@@ -135,31 +134,10 @@ func (f *folder) file(addr netip.Addr) string {
 	return filepath.Join(f.path, addr.String())
 }
 
-// openPlain opens a plain file, and nothing else: no link is followed, and nobody
-// waited for at the other end of a pipe.
-func openPlain(path string, flags int) (*os.File, fs.FileInfo, error) {
-	file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a pipe or socket without another end
-		err = fmt.Errorf("%s: %w", path, errNotPlain)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	st, err := file.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s: %w", path, errNotPlain)
-	}
-	if err != nil {
-		file.Close()
-		return nil, nil, err
-	}
-	return file, st, nil
-}
-
 // readPlain returns the content of a small file, cut behind leaseMax, and when
 // it was last changed, in nanoseconds.
 func readPlain(path string) (text string, at int64, err error) {
-	file, st, err := openPlain(path, os.O_RDONLY)
+	file, st, err := state.Open(path, os.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return "", 0, err
 	}
@@ -256,7 +234,7 @@ func (f *folder) all() ([]entry, error) {
 		switch {
 		case err == nil:
 			f.leases = append(f.leases, e)
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotPlain):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, state.ErrDamaged):
 			f.unreadable = err
 		}
 	}
@@ -281,7 +259,7 @@ func (f *folder) lastFile(set int) string { return filepath.Join(f.path, fmt.Spr
 // over the old text and cuts the file to length afterwards: a file that is
 // cut first needs a new block, and some file systems flush it to the disk.
 func (f *folder) setLast(set int, addr netip.Addr) error {
-	file, st, err := openPlain(f.lastFile(set), os.O_WRONLY|os.O_CREATE)
+	file, st, err := state.Open(f.lastFile(set), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,7 @@ package lease
 
 import (
 	"errors"
-	"fmt"
-	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 )
 
@@ -24,7 +19,7 @@ func (s *Store) Status(sets []Set) error {
 	if err := s.contained(); err != nil {
 		return err
 	}
-	if err := writable(s.path); err != nil {
+	if err := state.Folder(s.path).Writable(); err != nil {
 		return err
 	}
 	c := newChoice(&folder{Store: s, mode: reading}, Request{})
@@ -36,25 +31,4 @@ func (s *Store) Status(sets []Set) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// writable reports whether files can be made in a folder, or in the nearest
-// one above it that exists.
-func writable(path string) error {
-	if err := state.Folder(path).Writable(); err != nil {
-		return err
-	}
-	var disk unix.Statfs_t
-	err := retry.Do(func() error { return unix.Statfs(path, &disk) })
-	if parent := filepath.Dir(path); err == unix.ENOENT && parent != path {
-		return writable(parent)
-	}
-	// A file system without a limit reports none of the total.
-	if err == nil && (disk.Blocks > 0 && disk.Bfree == 0 || disk.Files > 0 && disk.Ffree == 0) {
-		err = unix.ENOSPC
-	}
-	if err != nil {
-		return fmt.Errorf("folder %s has no room for a file: %w", path, err)
-	}
-	return nil
 }

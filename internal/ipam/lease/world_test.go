@@ -41,7 +41,7 @@ func boots(t *testing.T, dir, id string) {
 	t.Helper()
 	file := filepath.Join(dir, "boot-"+id)
 	write(t, file, id+"\n")
-	must(t, unix.Mount(file, bootIDFile, "", unix.MS_BIND, ""))
+	must(t, unix.Mount(file, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""))
 }
 
 func TestAfterReboot(t *testing.T) {

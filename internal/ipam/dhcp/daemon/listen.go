@@ -9,10 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/retry"
 )
 
 // listen gives the socket that systemd has opened for this process
@@ -53,21 +49,4 @@ func open(path string) (net.Listener, error) {
 	// Whoever may write to it may have leases got in any namespace.
 	defer syscall.Umask(syscall.Umask(0o117))
 	return net.Listen("unix", path)
-}
-
-// lock keeps a second daemon from keeping the same leases, as long as the file
-// is open.
-func lock(folder string) (*os.File, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(folder, ".lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := retry.Do(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("another daemon keeps the leases in %s: %w", folder, err)
-	}
-	return f, nil
 }

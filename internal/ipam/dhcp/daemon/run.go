@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/catena-cni/catena/internal/state"
 )
 
@@ -67,11 +69,14 @@ func Run(args []string) int {
 
 func (s settings) run(d *Daemon) error {
 	d.State = state.Folder(d.HostPrefix + s.stateDir)
-	locked, err := lock(string(d.State))
+	lock, err := d.State.Lock(unix.LOCK_EX | unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("another daemon keeps the leases: %w", err)
+	}
 	if err != nil {
 		return err
 	}
-	defer locked.Close()
+	defer lock.Close()
 	l, err := listen(d.HostPrefix + s.socketPath)
 	if err != nil {
 		return err
