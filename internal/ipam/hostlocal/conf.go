@@ -101,39 +101,47 @@ func (c *Conf) places() (all []place) {
 	return all
 }
 
-func (c *Conf) readSets() ([]lease.Set, error) {
+func (c *Conf) readSets() (sets []lease.Set, err error) {
 	places := c.places()
 	if len(places) == 0 {
 		return nil, errors.New("ipam has neither ranges nor a subnet: there is no address to give")
 	}
-	sets := make([][]lease.Range, len(places))
-	var errs []error
-	for i, p := range places {
-		if len(p.ranges) == 0 {
-			errs = append(errs, fmt.Errorf("%s is empty: a set has one range or more", p.key))
-		}
-		for j, r := range p.ranges {
-			key := fmt.Sprintf("%s[%d]", p.key, j)
-			if p.alone {
-				key = p.key
-			}
-			read, err := r.read(key)
-			errs = append(errs, err)
-			sets[i] = append(sets[i], read)
-		}
+	exclude, err := c.readExclude()
+	errs := []error{err}
+	for _, p := range places {
+		set, err := p.read(exclude, sets)
+		errs = append(errs, err)
+		sets = append(sets, set)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	exclude, err := c.readExclude()
-	if err != nil {
-		return nil, err
+	return sets, ipam.HasRoom(c.CNIVersion, sets)
+}
+
+// read reads a set that stands behind others.
+func (p place) read(exclude []netip.Prefix, others []lease.Set) (set lease.Set, err error) {
+	if len(p.ranges) == 0 {
+		return set, fmt.Errorf("%s is empty: a set has one range or more", p.key)
 	}
-	all, err := lease.Sets(sets, exclude)
-	if err != nil {
-		return nil, fmt.Errorf("%w (sets are counted from 0: %s)", err, keys(places))
+	var ranges []lease.Range
+	var errs []error
+	for i, r := range p.ranges {
+		key := p.key
+		if !p.alone {
+			key += fmt.Sprintf("[%d]", i)
+		}
+		read, err := r.read(key)
+		errs = append(errs, err)
+		ranges = append(ranges, read)
 	}
-	return all, ipam.HasRoom(c.CNIVersion, all)
+	if err := errors.Join(errs...); err != nil {
+		return set, err
+	}
+	if set, err = lease.NewSet(ranges, exclude, others); err != nil {
+		err = fmt.Errorf("%s: %w", p.key, err)
+	}
+	return set, err
 }
 
 func (c *Conf) readExclude() (all []netip.Prefix, err error) {
@@ -143,18 +151,12 @@ func (c *Conf) readExclude() (all []netip.Prefix, err error) {
 		if err == nil && p != p.Masked() {
 			err = fmt.Errorf("ipam.exclude[%d] is %s: write %s for the one address, or %s for all of them", i, text, p.Addr(), p.Masked())
 		}
+		if err == nil {
+			all = append(all, p)
+		}
 		errs = append(errs, err)
-		all = append(all, p)
 	}
 	return all, errors.Join(errs...)
-}
-
-func keys(places []place) string {
-	var all []string
-	for _, p := range places {
-		all = append(all, p.key)
-	}
-	return strings.Join(all, ", ")
 }
 
 // read turns a range's text into addresses, and fills in what is left out.

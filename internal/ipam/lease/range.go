@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 )
 
 // A Range is a run of addresses in one subnet. A zero Start, End or Gateway
@@ -91,79 +89,32 @@ func (r Range) overlaps(other Range) bool {
 	return r.Start.BitLen() == other.Start.BitLen() && !other.End.Less(r.Start) && !r.End.Less(other.Start)
 }
 
-// A Set is a list of ranges of one family, tried in turn as if they were one
-// long range. An attachment gets one address of each set. Sets makes them.
-type Set struct {
-	ranges  []Range
-	exclude []Range // that overlap one of ranges
-}
-
-// Sets completes and checks a configuration: a list of sets, each a list of
-// ranges, and what of them is never handed out. What is excluded may lie
-// anywhere, but must leave something of each range.
-func Sets(config [][]Range, exclude []netip.Prefix) ([]Set, error) {
-	if len(config) == 0 {
-		return nil, errors.New("no range is configured")
-	}
-	var all []Range
-	sets := make([]Set, 0, len(config))
-	for i, ranges := range config {
-		if len(ranges) == 0 {
-			return nil, fmt.Errorf("range set %d is empty", i)
+// usable returns the parts of r that hosts can have.
+func (r Range) usable() []Range {
+	parts := []Range{r}
+	for _, a := range []netip.Addr{r.Gateway, r.Subnet.Addr(), lastOf(r.Subnet)} {
+		if r.unusable(a) != "" {
+			parts = without(parts, Range{Start: a, End: a})
 		}
-		var set Set
-		for _, r := range ranges {
-			c, err := r.Complete()
-			if err != nil {
-				return nil, fmt.Errorf("range set %d: %w", i, err)
-			}
-			if len(set.ranges) > 0 && set.Is4() != c.Start.Is4() {
-				return nil, fmt.Errorf("range set %d mixes families: %s and %s", i, set.ranges[0].Subnet, c.Subnet)
-			}
-			if j := slices.IndexFunc(all, c.overlaps); j >= 0 {
-				return nil, fmt.Errorf("range set %d: range %s overlaps range %s", i, c, all[j])
-			}
-			all = append(all, c)
-			set.ranges = append(set.ranges, c)
+	}
+	return parts
+}
+
+// without takes x out of ranges.
+func without(ranges []Range, x Range) (parts []Range) {
+	for _, r := range ranges {
+		if !r.overlaps(x) {
+			parts = append(parts, r)
+			continue
 		}
-		if err := set.without(exclude); err != nil {
-			return nil, fmt.Errorf("range set %d: %w", i, err)
+		if r.Start.Less(x.Start) {
+			parts = append(parts, Range{Start: r.Start, End: x.Start.Prev()})
 		}
-		sets = append(sets, set)
+		if x.End.Less(r.End) {
+			parts = append(parts, Range{Start: x.End.Next(), End: r.End})
+		}
 	}
-	return sets, nil
-}
-
-// Contains reports whether addr lies in a range of s.
-func (s Set) Contains(addr netip.Addr) bool { return s.find(addr) >= 0 }
-
-// Is4 reports whether s hands out IPv4 addresses.
-func (s Set) Is4() bool { return s.ranges[0].Start.Is4() }
-
-// String lists the ranges: start-end,start-end.
-func (s Set) String() string {
-	texts := make([]string, len(s.ranges))
-	for i, r := range s.ranges {
-		texts[i] = r.String()
-	}
-	text := strings.Join(texts, ",")
-	if len(s.exclude) > 0 {
-		text += " less what is excluded"
-	}
-	return text
-}
-
-// unusable says why addr, which lies in s, must never be handed out, or "".
-func (s Set) unusable(addr netip.Addr) string {
-	if _, excluded := s.excluded(addr); excluded {
-		return "excluded"
-	}
-	return s.ranges[s.find(addr)].unusable(addr)
-}
-
-// find returns the index of the range that addr lies in, or -1.
-func (s Set) find(addr netip.Addr) int {
-	return slices.IndexFunc(s.ranges, func(r Range) bool { return r.Contains(addr) })
+	return parts
 }
 
 // lastOf returns the address of p whose host bits are all ones.
