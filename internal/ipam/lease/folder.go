@@ -75,7 +75,7 @@ type folder struct {
 // acquire waits for the folder's lock, which close gives back. In mode existing
 // it returns nil when there is no folder.
 func (s *Store) acquire(m mode) (*folder, error) {
-	if err := s.contained(); err != nil {
+	if err := contained(s.path); err != nil {
 		return nil, err
 	}
 	if m == making {
@@ -102,11 +102,11 @@ func (s *Store) acquire(m mode) (*folder, error) {
 	return f, nil
 }
 
-// contained refuses a link in the place of the network's folder: what it leads to
-// is nobody's here.
-func (s *Store) contained() error {
-	if st, err := os.Lstat(s.path); err == nil && !st.IsDir() {
-		return fmt.Errorf("%s is no folder, and a link to one is not followed", s.path)
+// contained refuses a link in the place of a folder: what it leads to is nobody's
+// here.
+func contained(path string) error {
+	if st, err := os.Lstat(path); err == nil && !st.IsDir() {
+		return fmt.Errorf("%s is no folder, and a link to one is not followed", path)
 	}
 	return nil
 }
@@ -144,12 +144,6 @@ func readPlain(path string) (text string, at int64, err error) {
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, leaseMax+1))
 	return string(content), st.ModTime().UnixNano(), err
-}
-
-// isFolder reports whether a folder itself, not a link to one, is at a path.
-func isFolder(path string) bool {
-	st, err := os.Lstat(path)
-	return err == nil && st.IsDir()
 }
 
 // An entry is one lease file.

@@ -101,7 +101,7 @@ func FuzzNames(f *testing.F) {
 		if identity == "" {
 			return
 		}
-		write(t, s.recall(identity).file(addr, hash(identity)), identity)
+		write(t, filepath.Join(s.recall(identity).path, fileOf(addr, hash(identity))), identity)
 		if had := s.recall(identity).had; len(had) != 1 || had[0] != addr {
 			t.Errorf("%q had %v, not %v", identity, had, addr)
 		}

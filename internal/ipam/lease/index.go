@@ -77,7 +77,8 @@ func (f *folder) recordPath(container string) string {
 // there is none. A link in its place is no index, and what that leads to is nobody's
 // here.
 func (f *folder) openIndex() {
-	f.indexed = isFolder(f.indexPath()) || f.mode != reading && os.Mkdir(f.indexPath(), 0o700) == nil
+	st, err := os.Lstat(f.indexPath())
+	f.indexed = err == nil && st.IsDir() || f.mode != reading && os.Mkdir(f.indexPath(), 0o700) == nil
 	f.complete = f.indexed && isStamped(f.path) && isStamped(f.indexPath())
 }
 

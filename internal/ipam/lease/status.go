@@ -16,7 +16,7 @@ const statusFiles = 1024
 // Status reports whether Add can work: whether the folder, or what it would
 // be made in, can be written, and whether every set has an address to give.
 func (s *Store) Status(sets []Set) error {
-	if err := s.contained(); err != nil {
+	if err := contained(s.path); err != nil {
 		return err
 	}
 	if err := state.Folder(s.path).Writable(); err != nil {

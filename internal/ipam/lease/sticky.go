@@ -2,13 +2,14 @@ package lease
 
 import (
 	"errors"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // Which identity, such as a pod's name, had which address last stands beside the
@@ -30,7 +31,8 @@ const (
 	identityMax = 512
 )
 
-// memory is what is remembered of a network. A zero one remembers nothing.
+// memory is what is remembered of a network. One without files or an identity
+// remembers nothing.
 type memory struct {
 	path     string
 	identity string // of who asks; "" for nobody in particular
@@ -39,23 +41,19 @@ type memory struct {
 	had      []netip.Addr          // what the identity had
 }
 
-// recall reads what is remembered.
+// recall reads what is remembered. A link in a folder's place leads to what is
+// nobody's here.
 func (s *Store) recall(identity string) memory {
 	m := memory{path: filepath.Join(filepath.Dir(s.path), stickyDir, s.network), identity: identity, files: make(map[netip.Addr]string)}
+	if errors.Join(contained(filepath.Dir(m.path)), contained(m.path)) != nil {
+		return memory{path: m.path}
+	}
 	if identity != "" {
 		m.hash = hash(identity)
 	}
-	if !isFolder(filepath.Dir(m.path)) || !isFolder(m.path) {
-		return m
-	}
-	dir, err := os.Open(m.path)
-	if err != nil {
-		return m
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(0)
-	for _, name := range names {
-		text, hash, _ := strings.Cut(name, "-")
+	entries, _ := os.ReadDir(m.path)
+	for _, e := range entries {
+		text, hash, _ := strings.Cut(e.Name(), "-")
 		addr, ok := parseName(text)
 		if !ok || len(hash) != hashLen {
 			continue
@@ -74,13 +72,11 @@ func (m memory) ofAnother(addr netip.Addr) bool {
 	return ok && hash != m.hash
 }
 
-func (m memory) file(addr netip.Addr, hash string) string {
-	return filepath.Join(m.path, addr.String()+"-"+hash)
-}
+func fileOf(addr netip.Addr, hash string) string { return addr.String() + "-" + hash }
 
 func (m memory) forget(addr netip.Addr) {
 	if hash, ok := m.files[addr]; ok {
-		_ = os.Remove(m.file(addr, hash))
+		_ = os.Remove(filepath.Join(m.path, fileOf(addr, hash)))
 		delete(m.files, addr)
 	}
 }
@@ -94,7 +90,7 @@ func (m memory) remember(f *folder, leases []Lease) {
 	for _, l := range leases {
 		m.forget(l.Address.Addr())
 	}
-	if m.identity == "" || makeFolder(filepath.Dir(m.path)) != nil || makeFolder(m.path) != nil {
+	if m.identity == "" {
 		return
 	}
 	if len(m.files)+len(leases) > stickyMax {
@@ -103,23 +99,10 @@ func (m memory) remember(f *folder, leases []Lease) {
 	if len(m.files)+len(leases) > stickyMax {
 		return
 	}
+	text := []byte(m.identity[:min(len(m.identity), identityMax)])
 	for _, l := range leases {
-		file, err := os.OpenFile(m.file(l.Address.Addr(), m.hash), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return
-		}
-		_, _ = file.WriteString(m.identity[:min(len(m.identity), identityMax)])
-		_ = file.Close()
+		_ = state.Folder(m.path).Claim(fileOf(l.Address.Addr(), m.hash), text)
 	}
-}
-
-// makeFolder makes a folder of ours. A link to one is none.
-func makeFolder(path string) error {
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) && isFolder(path) {
-		return nil
-	}
-	return err
 }
 
 // makeRoom forgets a quarter of the addresses, those first that were remembered
@@ -131,7 +114,7 @@ func (m memory) makeRoom(f *folder) {
 	}
 	var all []aged
 	for addr, hash := range m.files {
-		if st, err := os.Lstat(m.file(addr, hash)); err == nil {
+		if st, err := os.Lstat(filepath.Join(m.path, fileOf(addr, hash))); err == nil {
 			all = append(all, aged{addr, st.ModTime()})
 		}
 	}
