@@ -96,8 +96,6 @@ const (
 	// headMax bounds the lines before the first message. Each has to fit into the
 	// reader's buffer.
 	headMax = 64
-	// callsMax bounds the calls of one connection that are under way.
-	callsMax = 16
 )
 
 func reader(conn net.Conn) *bufio.Reader {
@@ -156,13 +154,8 @@ func (m Methods[A]) Serve(ctx context.Context, l net.Listener) error {
 // greetWait is how long a caller has to say what it wants to speak.
 const greetWait = 10 * time.Second
 
-// converse serves one connection. Reading goes on while a call is under way: a
-// caller that was killed is noticed so.
+// converse serves one connection, a call after the other.
 func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
-	ctx, gone := context.WithCancel(ctx)
-	var calls sync.WaitGroup
-	defer calls.Wait()
-	defer gone()
 	r := reader(conn)
 	late := time.AfterFunc(greetWait, func() { _ = conn.Close() })
 	first, err := readHead(r)
@@ -174,29 +167,31 @@ func (m Methods[A]) converse(ctx context.Context, conn net.Conn) {
 	if _, err := io.WriteString(conn, welcome+"\n\n"); err != nil {
 		return
 	}
-	var one sync.Mutex // answer is written at a time
 	out := gob.NewEncoder(conn)
-	room := make(chan struct{}, callsMax)
 	for in := gob.NewDecoder(r); ; {
 		var head request
 		var args A
 		if in.Decode(&head) != nil || in.Decode(&args) != nil {
 			return
 		}
-		room <- struct{}{}
-		calls.Go(func() {
-			defer func() { <-room }()
-			answer := response{ServiceMethod: head.ServiceMethod, Seq: head.Seq}
-			reply, err := m.call(ctx, head.ServiceMethod, args)
-			if err != nil {
-				answer.Error, reply = err.Error(), struct{}{}
+		calling, end := context.WithCancel(ctx)
+		heard := make(chan struct{})
+		go func() { // reads on while the call is under way: a caller that was killed is noticed so
+			defer close(heard)
+			if _, err := r.Peek(1); err != nil {
+				end()
 			}
-			one.Lock()
-			defer one.Unlock()
-			if out.Encode(answer) == nil {
-				_ = out.Encode(reply) // who has gone does not want it
-			}
-		})
+		}()
+		answer := response{ServiceMethod: head.ServiceMethod, Seq: head.Seq}
+		reply, err := m.call(calling, head.ServiceMethod, args)
+		if err != nil {
+			answer.Error, reply = err.Error(), struct{}{}
+		}
+		if out.Encode(answer) == nil {
+			_ = out.Encode(reply) // who has gone does not want it
+		}
+		<-heard
+		end()
 	}
 }
 
