@@ -88,12 +88,7 @@ func OpenHostNetns() (*os.File, error) {
 }
 
 // ErrNoPod says that the pod's network namespace is not there.
-var ErrNoPod error = noPod{}
-
-type noPod struct{}
-
-func (noPod) Error() string { return "the pod's network namespace is gone: file does not exist" }
-func (noPod) Unwrap() error { return fs.ErrNotExist }
+var ErrNoPod = fmt.Errorf("the pod's network namespace is gone: %w", fs.ErrNotExist)
 
 // Do runs f inside the side's namespace. For the pod's it is on a goroutine of
 // its own: a thread that the kernel does not let back ends with that goroutine,

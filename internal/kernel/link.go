@@ -82,34 +82,33 @@ func (k *Kernel) Link(s Side, name string) (l *Link, err error) {
 	if l := k.links[s][name]; l != nil {
 		return l, nil
 	}
-	err = k.ask(s, func(h *netlink.Handle) error {
-		typed, err := h.LinkByName(name)
-		if err == nil {
-			l = view(typed)
-			k.links[s][name] = l
-		}
-		return err
-	})
+	l, err = k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByName(name) })
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", name, err)
 	}
+	k.links[s][name] = l
 	return l, nil
 }
 
 // LinkAt finds a link by index, as it is now.
-func (k *Kernel) LinkAt(s Side, index int) (l *Link, err error) {
-	err = k.ask(s, func(h *netlink.Handle) error {
-		typed, err := h.LinkByIndex(index)
-		if err == nil {
-			l = view(typed)
-			k.links[s][l.Name] = l
-		}
-		return err
-	})
+func (k *Kernel) LinkAt(s Side, index int) (*Link, error) {
+	l, err := k.look(s, func(h *netlink.Handle) (netlink.Link, error) { return h.LinkByIndex(index) })
 	if err != nil {
 		return nil, fmt.Errorf("link number %d: %w", index, err)
 	}
+	k.links[s][l.Name] = l
 	return l, nil
+}
+
+func (k *Kernel) look(s Side, look func(*netlink.Handle) (netlink.Link, error)) (l *Link, err error) {
+	err = k.ask(s, func(h *netlink.Handle) error {
+		typed, err := look(h)
+		if err == nil {
+			l = view(typed)
+		}
+		return err
+	})
+	return l, err
 }
 
 // StandsOnHost reports whether what a link of the pod's lies on, or is paired with,

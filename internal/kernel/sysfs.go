@@ -28,9 +28,17 @@ func Sysfs(l *Link) (root string, done func(), err error) {
 	return OwnSysfs()
 }
 
-// OwnSysfs is Sysfs for who knows already that /sys is another namespace's.
+// OwnSysfs is Sysfs for who knows already that /sys is another namespace's. It is
+// nowhere in the tree of files.
 func OwnSysfs() (root string, done func(), err error) {
-	fd, err := ownSysfs()
+	var open, fd int
+	if open, err = retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) }); err == nil {
+		defer unix.Close(open)
+		err = retry.Do(func() error { return unix.FsconfigCreate(open) })
+	}
+	if err == nil {
+		fd, err = retry.Call(func() (int, error) { return unix.Fsmount(open, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("%s is of another network namespace, and one's own cannot be mounted: %w", sysfs, err)
 	}
@@ -124,22 +132,4 @@ func identify(path string) (inode uint64, index int, err error) {
 		index, err = strconv.Atoi(string(bytes.TrimSpace(text)))
 	}
 	return st.Sys().(*syscall.Stat_t).Ino, index, err
-}
-
-// ownSysfs mounts a sysfs of this namespace and gives its root, which is nowhere
-// in the tree of files.
-func ownSysfs() (int, error) {
-	open, err := retry.Call(func() (int, error) { return unix.Fsopen("sysfs", unix.FSOPEN_CLOEXEC) })
-	if err != nil {
-		return -1, fmt.Errorf("fsopen: %w", err)
-	}
-	defer unix.Close(open)
-	if err := retry.Do(func() error { return unix.FsconfigCreate(open) }); err != nil {
-		return -1, fmt.Errorf("fsconfig: %w", err)
-	}
-	root, err := retry.Call(func() (int, error) { return unix.Fsmount(open, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY) })
-	if err != nil {
-		return -1, fmt.Errorf("fsmount: %w", err)
-	}
-	return root, nil
 }

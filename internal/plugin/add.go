@@ -79,7 +79,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (un
 // which libcni keeps no result, is of an ADD that did not come to its end, and
 // goes as by DEL.
 func (p Plugin[C]) vacate(r *cni.Request, k *kernel.Kernel, call Call, c C) error {
-	err := link.Free(k, kernel.Pod, r.IfName)
+	err := link.Free(k, r.IfName)
 	if !cni.IsTaken(err) || cni.KeptOf(call.Attachment).Result != nil {
 		return err
 	}

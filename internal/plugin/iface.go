@@ -53,7 +53,7 @@ func (i Interface) Facts(call Call) fact.Plan {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
 	}
 	p = append(p, addrs...)
-	up := link.Up{Side: kernel.Pod, Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0}
+	up := link.Up{Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0}
 	if !i.Aliased {
 		up.Alias = call.Alias()
 	}

@@ -48,7 +48,7 @@ func (d Device) Add(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
 	}
-	if err := link.Free(k, kernel.Pod, d.Owner.IfName); err != nil {
+	if err := link.Free(k, d.Owner.IfName); err != nil {
 		return err
 	}
 	// The interface is free, so a record of this attachment is of an ADD that
@@ -126,7 +126,7 @@ func (d Device) byAlias(k *kernel.Kernel) error {
 		return nil
 	case err != nil:
 		return err
-	case l.Alias == "", !link.ValidName(l.Alias), !k.Owned(l), claimed(k, l):
+	case l.Alias == "", cni.CheckLinkName("alias", l.Alias) != nil, !k.Owned(l), claimed(k, l):
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	if l.Kind != "" {

@@ -144,13 +144,10 @@ func drifts(k *kernel.Kernel, bridge *kernel.Link) bool {
 }
 
 // Ports counts a bridge's ports.
-func Ports(k *kernel.Kernel, bridge string) (n int, err error) {
+func Ports(k *kernel.Kernel, bridge string) (int, error) {
 	l, err := k.Link(kernel.Host, bridge)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
-	case err != nil:
-		return 0, err
+	if err != nil {
+		return 0, kernel.Gone(err)
 	}
 	ports, err := k.Ports(kernel.Host, l)
 	return len(ports), err

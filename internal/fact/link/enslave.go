@@ -2,7 +2,6 @@ package link
 
 import (
 	"errors"
-	"io/fs"
 	"slices"
 
 	"github.com/vishvananda/netlink/nl"
@@ -28,8 +27,8 @@ func takeSnapshot(k *kernel.Kernel, l *kernel.Link, table int) (s snapshot, err 
 	if s.addrs, err = addr.KeepIPv6(k, l); err != nil {
 		return s, err
 	}
-	s.routes, err = route.Keep(k, kernel.Pod, l.Index)
-	s.routes = slices.DeleteFunc(slices.Clone(s.routes), func(r route.Kept) bool {
+	s.routes, err = route.Keep(k, l.Index)
+	s.routes = slices.DeleteFunc(s.routes, func(r route.Kept) bool {
 		return r.Table == table && (r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA)
 	})
 	for i, r := range s.routes {
@@ -65,7 +64,7 @@ func setMaster(k *kernel.Kernel, l *kernel.Link, master int, attrs ...*nl.RtAttr
 
 // enslave puts an interface of the pod into a VRF with its routes, or leaves it
 // as it was. One that has no alias gets the attachment's, for DEL to know it by.
-func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int, owner name.Attachment) error {
+func enslave(k *kernel.Kernel, l, vrf *kernel.Link, owner name.Attachment) error {
 	s, err := takeSnapshot(k, l, unix.RT_TABLE_MAIN)
 	if err != nil {
 		return err
@@ -77,55 +76,47 @@ func enslave(k *kernel.Kernel, l, vrf *kernel.Link, table int, owner name.Attach
 	if err := setMaster(k, l, vrf.Index, alias...); err != nil {
 		return err
 	}
-	if err := s.restoreToVRF(k, l, table); err != nil {
+	err = errors.Join(s.restoreAddrs(k, l), s.awaitSources(k, l))
+	if err == nil {
+		err = s.putRoutes(k, unix.RT_TABLE_MAIN, vrf.Table(), route.Kept.Put)
+	}
+	if err != nil {
 		return errors.Join(err, setMaster(k, l, 0), s.restoreToMain(k, l, 0))
-	}
-	return nil
-}
-
-// restoreToVRF gives the addresses back, and the routes, those of the main table
-// in the VRF's.
-func (s snapshot) restoreToVRF(k *kernel.Kernel, l *kernel.Link, table int) error {
-	if err := errors.Join(s.restoreAddrs(k, l), s.awaitSources(k, l)); err != nil {
-		return err
-	}
-	for _, r := range s.routes {
-		to := r.Table
-		if to == unix.RT_TABLE_MAIN {
-			to = table
-		}
-		if err := r.Put(k, kernel.Pod, to, r.Priority); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
 	}
 	return nil
 }
 
 // release takes an interface out of a VRF, and its routes back to the main
 // table.
-func release(k *kernel.Kernel, l *kernel.Link, table int) error {
-	s, err := takeSnapshot(k, l, table)
+func release(k *kernel.Kernel, l, vrf *kernel.Link) error {
+	s, err := takeSnapshot(k, l, vrf.Table())
 	if err != nil {
 		return err
 	}
 	if err := setMaster(k, l, 0); err != nil {
 		return err
 	}
-	return s.restoreToMain(k, l, table)
+	return s.restoreToMain(k, l, vrf.Table())
 }
 
 // restoreToMain gives the addresses back, and the routes, those of a VRF's table
 // in the main one. A source that does not settle is none that a route could
 // prefer: such a route is left out.
 func (s snapshot) restoreToMain(k *kernel.Kernel, l *kernel.Link, table int) error {
-	errs := []error{s.restoreAddrs(k, l)}
+	err := s.restoreAddrs(k, l)
 	_ = s.awaitSources(k, l)
+	return errors.Join(err, s.putRoutes(k, table, unix.RT_TABLE_MAIN, route.Kept.PutBack))
+}
+
+// putRoutes puts the routes where they were, those of one table into another.
+func (s snapshot) putRoutes(k *kernel.Kernel, from, to int, put func(r route.Kept, k *kernel.Kernel, table, priority int) error) error {
+	var errs []error
 	for _, r := range s.routes {
-		to := r.Table
-		if to == table {
-			to = unix.RT_TABLE_MAIN
+		table := r.Table
+		if table == from {
+			table = to
 		}
-		errs = append(errs, r.PutBack(k, to, r.Priority))
+		errs = append(errs, put(r, k, table, r.Priority))
 	}
 	return errors.Join(errs...)
 }

@@ -2,9 +2,7 @@
 package link
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 
 	"github.com/vishvananda/netlink"
@@ -20,11 +18,8 @@ import (
 // one whose namespace is gone.
 func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 	l, err := k.Link(side, link)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
+	if err != nil {
+		return kernel.Gone(err)
 	}
 	return k.RemoveLink(side, l)
 }
@@ -32,16 +27,11 @@ func remove(k *kernel.Kernel, side kernel.Side, link string) error {
 // removeFromPod deletes the pod's link of that name where it is of the kind and
 // the attachment's. In a namespace that is gone there is none.
 func removeFromPod(k *kernel.Kernel, link, kind string) error {
-	if !k.Has(kernel.Pod) {
-		return nil
-	}
 	l, err := k.Link(kernel.Pod, link)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case isKind(l, kind) != nil, !k.Owned(l):
+	if err != nil {
+		return kernel.Gone(err)
+	}
+	if isKind(l, kind) != nil || !k.Owned(l) {
 		return nil // it is not what the fact is about
 	}
 	return k.RemoveLink(kernel.Pod, l)
@@ -116,19 +106,10 @@ func (Veth) DelTogether(k *kernel.Kernel, all []fact.Fact) {
 }
 
 // Free reports an error where a link of that name is in the pod already.
-func Free(k *kernel.Kernel, side kernel.Side, link string) error {
-	_, err := k.Link(side, link)
-	switch {
-	case err == nil:
-		return cni.Taken("interface %s is in the %v's network namespace already", link, side)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
+func Free(k *kernel.Kernel, link string) error {
+	_, err := k.Link(kernel.Pod, link)
+	if err == nil {
+		return cni.Taken("interface %s is in the pod's network namespace already", link)
 	}
-	return err
+	return kernel.Gone(err)
 }
-
-// ValidName reports whether CheckName has nothing to say.
-func ValidName(n string) bool { return CheckName("", n) == nil }
-
-// CheckName holds the value of a key against the rule for names of interfaces.
-func CheckName(key, n string) error { return cni.CheckLinkName(key, n) }

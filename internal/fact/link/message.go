@@ -30,7 +30,7 @@ func (v Veth) create(k *kernel.Kernel, mtu, master int) error {
 	info, data := infoOf("veth")
 	pod := data.AddRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(pod, unix.AF_UNSPEC)
-	for _, a := range []*nl.RtAttr{kernel.Name(v.Pod), kernel.MAC(v.mac()), kernel.NetnsFD(k.PodFD())} {
+	for _, a := range []*nl.RtAttr{kernel.Name(v.Owner.IfName), kernel.MAC(v.mac()), kernel.NetnsFD(k.PodFD())} {
 		pod.AddChild(a)
 	}
 	if mtu != 0 {

@@ -101,24 +101,28 @@ func (v VLANs) Add(k *kernel.Kernel) error {
 		}
 	}
 	for _, r := range v.Trunk {
-		last := r.Last
-		if last == r.First {
-			last = 0 // the library takes no range of one
-		}
-		err := k.Call(kernel.Host, func(h *netlink.Handle) error {
-			return h.BridgeVlanAddRange(l.Typed, r.First, last, false, false, false, true)
-		})
-		if err != nil {
-			return fmt.Errorf("join VLAN %v: %w", r, err)
+		if err := r.join(k, l, false); err != nil {
+			return err
 		}
 	}
 	if v.Access == 0 {
 		return nil
 	}
 	// It comes last, as a trunk with the same VLAN would take its flags away.
-	err = k.Call(kernel.Host, func(h *netlink.Handle) error { return h.BridgeVlanAdd(l.Typed, v.Access, true, true, false, true) })
+	return VLANRange{v.Access, v.Access}.join(k, l, true)
+}
+
+// join puts a port into VLANs, for untagged frames too.
+func (r VLANRange) join(k *kernel.Kernel, port *kernel.Link, untagged bool) error {
+	last := r.Last
+	if last == r.First {
+		last = 0 // the library takes no range of one
+	}
+	err := k.Call(kernel.Host, func(h *netlink.Handle) error {
+		return h.BridgeVlanAddRange(port.Typed, r.First, last, untagged, untagged, false, true)
+	})
 	if err != nil {
-		return fmt.Errorf("join VLAN %d: %w", v.Access, err)
+		return fmt.Errorf("join VLAN %v: %w", r, err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -14,10 +13,9 @@ import (
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
-// Up is a link being up. It dies with the link.
+// Up is the pod's interface being up. It dies with it.
 type Up struct {
 	fact.Stays
-	Side kernel.Side
 	Name string
 	// Port names the host's bridge port that passes no frames until both ends
 	// of its pair are up. Where it is given, Add returns when it does.
@@ -30,7 +28,7 @@ type Up struct {
 }
 
 func (u Up) String() string {
-	s := fmt.Sprintf("up   %v %s", u.Side, u.Name)
+	s := "up   pod " + u.Name
 	if u.Port != "" {
 		s += " until host " + u.Port + " forwards"
 	}
@@ -38,27 +36,23 @@ func (u Up) String() string {
 }
 
 func (u Up) Add(k *kernel.Kernel) error {
-	l, err := k.Link(u.Side, u.Name)
+	l, err := k.Link(kernel.Pod, u.Name)
 	if err != nil {
 		return err
 	}
-	if err := u.bringUp(k, l); err != nil || u.Port == "" {
-		return err
-	}
-	return u.await(k)
-}
-
-// bringUp brings the link up. arp_notify is a courtesy, of which not every link
-// knows.
-func (u Up) bringUp(k *kernel.Kernel, l *kernel.Link) error {
 	var attrs []*nl.RtAttr
 	if u.Alias != "" {
 		attrs = append(attrs, kernel.Alias(u.Alias))
 	}
 	if u.ARPNotify {
-		return setUp(k, u.Side, l, arpNotify(), attrs...)
+		err = setUp(k, kernel.Pod, l, arpNotify(), attrs...)
+	} else {
+		err = k.SetUp(kernel.Pod, l, attrs...)
 	}
-	return k.SetUp(u.Side, l, attrs...)
+	if err != nil || u.Port == "" {
+		return err
+	}
+	return u.await(k)
 }
 
 // portWait bounds the wait for a bridge port. The kernel takes less than a
@@ -85,7 +79,7 @@ func (u Up) await(k *kernel.Kernel) error {
 }
 
 func (u Up) Check(k *kernel.Kernel) error {
-	l, err := k.Link(u.Side, u.Name)
+	l, err := k.Link(kernel.Pod, u.Name)
 	return isUp(l, err)
 }
 

@@ -82,7 +82,7 @@ func (u Upper) add(k *kernel.Kernel, of func(netlink.LinkAttrs) netlink.Link) er
 	}
 	wanted := of(attrs)
 	err = k.Create(u.side(), wanted)
-	if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, kernel.Pod, u.Link) == nil {
+	if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, u.Link) == nil {
 		err = u.renamed(k, wanted)
 	}
 	switch {
@@ -121,7 +121,7 @@ func (u Upper) renamed(k *kernel.Kernel, wanted netlink.Link) error {
 // taken tells an interface of that name in the pod from what else is there
 // already, which for a VLAN is the VLAN itself.
 func (u Upper) taken(k *kernel.Kernel, master *kernel.Link, kind string, err error) error {
-	if there := Free(k, kernel.Pod, u.Link); there != nil {
+	if there := Free(k, u.Link); there != nil {
 		return there
 	}
 	if kind != "vlan" {

@@ -22,7 +22,6 @@ import (
 // has one. The host's end comes up, the pod's end stays down.
 type Veth struct {
 	Owner name.Attachment
-	Pod   string // name of the pod's end
 	// MAC is the pod's end's address; one made of the attachment where nil.
 	MAC net.HardwareAddr
 	// MTU of both ends in bytes, or AutoMTU. Where it is 0, it is the bridge's,
@@ -33,7 +32,7 @@ type Veth struct {
 }
 
 func (v Veth) String() string {
-	return fact.Text(fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Pod, v.mac()), mtuText(v.MTU), fact.Word("bridge", v.Bridge))
+	return fact.Text(fmt.Sprintf("link host %s <-> pod %s mac %v", v.Owner.HostLink(), v.Owner.IfName, v.mac()), mtuText(v.MTU), fact.Word("bridge", v.Bridge))
 }
 
 func (v Veth) mac() net.HardwareAddr {
@@ -112,7 +111,7 @@ func (v Veth) outlived(k *kernel.Kernel) bool {
 
 // taken tells which of the two names was there already.
 func (v Veth) taken(k *kernel.Kernel, err error) error {
-	if taken := Free(k, kernel.Pod, v.Pod); taken != nil {
+	if taken := Free(k, v.Owner.IfName); taken != nil {
 		return taken
 	}
 	return fmt.Errorf("interface %s of %s is on the host already: %w", v.Owner.HostLink(), v.Owner, err)
@@ -127,18 +126,18 @@ func (v Veth) Del(k *kernel.Kernel) error {
 	case err == nil && l.Alias != "" && l.Alias != v.Owner.Alias():
 		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Name, l.Alias)
 	case err == nil:
-		k.Invalidate(kernel.Pod, v.Pod)
+		k.Invalidate(kernel.Pod, v.Owner.IfName)
 		return remove(k, kernel.Host, v.Owner.HostLink())
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return removeFromPod(k, v.Pod, "veth")
+	return removeFromPod(k, v.Owner.IfName, "veth")
 }
 
 // Check looks at both ends. What a later plugin of a chain may change, the
 // pod's end's address and MTU, is not this fact's any more.
 func (v Veth) Check(k *kernel.Kernel) error {
-	pod, err := find(k, kernel.Pod, v.Pod, "veth")
+	pod, err := find(k, kernel.Pod, v.Owner.IfName, "veth")
 	if err != nil {
 		return fmt.Errorf("pod: %w", err)
 	}
@@ -147,7 +146,7 @@ func (v Veth) Check(k *kernel.Kernel) error {
 		return fmt.Errorf("host: %w", err)
 	}
 	if host.Parent != pod.Index || pod.Parent != host.Index {
-		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Pod)
+		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Owner.IfName)
 	}
 	if !host.Up() {
 		return fmt.Errorf("host's %s is down", host.Name)

@@ -60,7 +60,7 @@ func (v VRF) Add(k *kernel.Kernel) error {
 	case err != nil:
 		return fact.Refused(err)
 	}
-	err = enslave(k, l, device, device.Table(), v.Owner)
+	err = enslave(k, l, device, v.Owner)
 	if err != nil && made {
 		err = errors.Join(err, v.removeIfEmpty(k, device))
 	}
@@ -170,12 +170,9 @@ func (v VRF) Del(k *kernel.Kernel) error {
 		return nil // the device is another pod's too
 	}
 	if err == nil && l.Master == device.Index {
-		err = release(k, l, device.Table())
+		err = release(k, l, device)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, v.removeIfEmpty(k, device))
+	return errors.Join(kernel.Gone(err), v.removeIfEmpty(k, device))
 }
 
 // isForeign reports whether a link of the pod is no VRF.

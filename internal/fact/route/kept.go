@@ -40,15 +40,15 @@ type hop struct {
 
 func (h hop) String() string { return h.via.String() }
 
-// Keep lists a link's routes in all tables but the local one, which the kernel
+// Keep lists the routes by one of the pod's links in all tables but the local one, which the kernel
 // keeps by itself. An IPv6 route over several links is listed with the link's
 // next hops alone. An IPv4 route over several links cannot be divided, and is left
 // out. The list is in an order in which the routes can be Put: those without a
 // gateway first, since the others need them, then the rest from the last on.
-func Keep(k *kernel.Kernel, side kernel.Side, link int) ([]Kept, error) {
+func Keep(k *kernel.Kernel, link int) ([]Kept, error) {
 	var out []Kept
 	for _, family := range families {
-		all, err := list(k, side, family)
+		all, err := list(k, kernel.Pod, family)
 		if err != nil {
 			return nil, err
 		}
@@ -183,33 +183,36 @@ func (r Kept) WithoutObject() Kept {
 func (r Kept) IsDefault() bool { return r.Dst.Bits() == 0 }
 
 // Put adds the route to a table with a metric, before others to the same
-// destination. The error is fs.ErrExist where the route itself is there.
-func (r Kept) Put(k *kernel.Kernel, side kernel.Side, table, priority int) error {
-	return r.request(k, side, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
+// destination. It is success where the route itself is there.
+func (r Kept) Put(k *kernel.Kernel, table, priority int) error {
+	err := r.request(k, unix.RTM_NEWROUTE, unix.NLM_F_CREATE, table, priority)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
-// PutBack is Put for a table of the pod that had the route. It is success where
-// the table does not take the route any more: it may be there again, or its
-// gateway may be out of reach.
+// PutBack is Put for a table that had the route. It is success where the table
+// does not take the route any more: its gateway may be out of reach.
 func (r Kept) PutBack(k *kernel.Kernel, table, priority int) error {
-	err := r.Put(k, kernel.Pod, table, priority)
-	if among(err, []error{fs.ErrExist, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL}) {
+	err := r.Put(k, table, priority)
+	if among(err, []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL}) {
 		return nil
 	}
 	return err
 }
 
 // Remove removes the route from its table. One that is not there is success.
-func (r Kept) Remove(k *kernel.Kernel, side kernel.Side) error {
-	err := r.request(k, side, unix.RTM_DELROUTE, 0, r.Table, r.Priority)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist) {
+func (r Kept) Remove(k *kernel.Kernel) error {
+	err := r.request(k, unix.RTM_DELROUTE, 0, r.Table, r.Priority)
+	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	return err
+	return kernel.Gone(err)
 }
 
 // request is a message about the route in a table and with a metric.
-func (r Kept) request(k *kernel.Kernel, side kernel.Side, kind, flags, table, priority int) error {
+func (r Kept) request(k *kernel.Kernel, kind, flags, table, priority int) error {
 	header := &nl.RtMsg{RtMsg: r.header}
 	header.Table = unix.RT_TABLE_UNSPEC // the attribute has it
 	header.Flags &= unix.RTNH_F_ONLINK  // of the flags only this one is a wish
@@ -226,7 +229,7 @@ func (r Kept) request(k *kernel.Kernel, side kernel.Side, kind, flags, table, pr
 			attrs = append(attrs, a)
 		}
 	}
-	if err := k.Change(side, kind, flags, header, attrs...); err != nil {
+	if err := k.Change(kernel.Pod, kind, flags, header, attrs...); err != nil {
 		return fmt.Errorf("route %v table %d: %w", r.Dst, table, err)
 	}
 	return nil

@@ -28,7 +28,6 @@ func (m MoveFromMain) String() string {
 	return fact.Text("routes pod", m.Link, "out of the main table"+fact.Word(", less the subnets with a source hint", m.Hints))
 }
 
-// Add takes them out, or none.
 func (m MoveFromMain) Add(k *kernel.Kernel) error {
 	routes, err := m.misplaced(k)
 	if err != nil {
@@ -36,7 +35,7 @@ func (m MoveFromMain) Add(k *kernel.Kernel) error {
 	}
 	for _, r := range slices.Backward(routes) {
 		if err := m.takeOut(k, r); err != nil {
-			return errors.Join(err, m.Del(k))
+			return err
 		}
 	}
 	return nil
@@ -46,7 +45,6 @@ func (m MoveFromMain) Add(k *kernel.Kernel) error {
 // hint.
 func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 	routes, err := m.routes(k)
-	subnets := m.subnets()
 	return slices.DeleteFunc(routes, func(r Kept) bool {
 		switch {
 		case r.Table != unix.RT_TABLE_MAIN, r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast(), r.Protocol == unix.RTPROT_RA:
@@ -54,7 +52,7 @@ func (m MoveFromMain) misplaced(k *kernel.Kernel) ([]Kept, error) {
 		case m.Hints && m.hint(r).IsValid() && r.Src.IsValid():
 			return true
 		}
-		return !slices.ContainsFunc(m.List, func(s Source) bool { return s.belongs(subnets, r.Dst, r.addrs()...) })
+		return !slices.ContainsFunc(m.List, func(s Source) bool { return m.belongs(s, r.Dst, r.addrs()...) })
 	}), err
 }
 
@@ -69,14 +67,14 @@ func (m MoveFromMain) hint(r Kept) netip.Addr {
 }
 
 func (m MoveFromMain) takeOut(k *kernel.Kernel, r Kept) error {
-	if err := r.Remove(k, kernel.Pod); err != nil {
+	if err := r.Remove(k); err != nil {
 		return err
 	}
 	hint := m.hint(r)
 	if !m.Hints || !hint.IsValid() {
 		return nil
 	}
-	return r.withSource(hint).Put(k, kernel.Pod, r.Table, r.Priority)
+	return r.withSource(hint).Put(k, r.Table, r.Priority)
 }
 
 // withSource is the route as ours, with a preferred source that it did not have.
@@ -115,7 +113,7 @@ func (m MoveFromMain) removeWithSource(k *kernel.Kernel) error {
 	errs := []error{err}
 	for _, r := range routes {
 		if r.Table == unix.RT_TABLE_MAIN && r.Protocol == protocolOwn {
-			errs = append(errs, r.Remove(k, kernel.Pod))
+			errs = append(errs, r.Remove(k))
 		}
 	}
 	return errors.Join(errs...)

@@ -34,7 +34,6 @@ func (PerSourceTable) Ledger() {}
 // configuration precedes. So DEL finds the route there still, to put it back.
 const demotedMetric = 1 << 30
 
-// Add adds them, or none.
 func (s PerSourceTable) Add(k *kernel.Kernel) error {
 	routes, err := s.routes(k)
 	if err != nil {
@@ -44,14 +43,12 @@ func (s PerSourceTable) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	subnets := s.subnets()
 	for _, source := range s.List {
 		table, there := tables[source.Prefix.Addr()]
-		err := fmt.Errorf("the rule from %v has gone: %w", source.Prefix.Addr(), fs.ErrNotExist)
-		if there {
-			err = s.fill(k, source, subnets, table, routes)
+		if !there {
+			return fmt.Errorf("the rule from %v has gone: %w", source.Prefix.Addr(), fs.ErrNotExist)
 		}
-		if err != nil {
+		if err := s.fill(k, source, table, routes); err != nil {
 			return errors.Join(err, s.Del(k))
 		}
 	}
@@ -64,13 +61,13 @@ func (s Sources) routes(k *kernel.Kernel) ([]Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Keep(k, kernel.Pod, l.Index)
+	return Keep(k, l.Index)
 }
 
-func (s PerSourceTable) fill(k *kernel.Kernel, source Source, subnets map[netip.Prefix]bool, table int, routes []Kept) error {
+func (s PerSourceTable) fill(k *kernel.Kernel, source Source, table int, routes []Kept) error {
 	needs := source.Gateway.IsValid()
 	for _, r := range routes {
-		if r.Table != unix.RT_TABLE_MAIN || !source.belongs(subnets, r.Dst, r.addrs()...) {
+		if r.Table != unix.RT_TABLE_MAIN || !s.belongs(source, r.Dst, r.addrs()...) {
 			continue
 		}
 		metric := r.Priority
@@ -78,7 +75,7 @@ func (s PerSourceTable) fill(k *kernel.Kernel, source Source, subnets map[netip.
 			metric += demotedMetric
 		}
 		needs = needs && (source.Instead || !r.IsDefault())
-		if err := r.Put(k, kernel.Pod, table, metric); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := r.Put(k, table, metric); err != nil {
 			return err
 		}
 	}
@@ -119,7 +116,7 @@ func (s PerSourceTable) Del(k *kernel.Kernel) error {
 	routes, err := s.inOwnTables(k)
 	errs := []error{err}
 	for _, r := range slices.Backward(routes) {
-		errs = append(errs, r.Remove(k, kernel.Pod))
+		errs = append(errs, r.Remove(k))
 	}
 	return errors.Join(errs...)
 }
@@ -154,20 +151,19 @@ func (s PerSourceTable) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	subnets := s.subnets()
 	for _, source := range s.List {
 		table, ruled := tables[source.Prefix.Addr()]
 		if !ruled {
 			return fmt.Errorf("no rule leads from %v to a table: %w", source.Prefix.Addr(), fs.ErrNotExist)
 		}
-		if err := s.compare(source, subnets, table, routes); err != nil {
+		if err := s.compare(source, table, routes); err != nil {
 			return fmt.Errorf("table %d of %v: %w", table, source.Prefix.Addr(), err)
 		}
 	}
 	return nil
 }
 
-func (s PerSourceTable) compare(source Source, subnets map[netip.Prefix]bool, table int, routes []Kept) error {
+func (s PerSourceTable) compare(source Source, table int, routes []Kept) error {
 	routes = slices.DeleteFunc(slices.Clone(routes), func(r Kept) bool {
 		return r.Table != table || r.Dst.Addr().Is4() != source.Prefix.Addr().Is4()
 	})
@@ -176,7 +172,7 @@ func (s PerSourceTable) compare(source Source, subnets map[netip.Prefix]bool, ta
 	}
 	var wanted []netip.Prefix
 	for _, r := range s.Routes {
-		if r.Table == 0 && source.belongs(subnets, r.Dst, append(r.Via, r.Src)...) {
+		if r.Table == 0 && s.belongs(source, r.Dst, append(r.Via, r.Src)...) {
 			wanted = append(wanted, r.Dst)
 		}
 	}

@@ -51,30 +51,11 @@ func (s Sources) addrs() (out []netip.Addr) {
 	return out
 }
 
-// subnets are those of the addresses, each once.
-func (s Sources) subnets() map[netip.Prefix]bool {
-	out := map[netip.Prefix]bool{}
-	for _, source := range s.List {
-		out[source.Prefix.Masked()] = true
-	}
-	return out
-}
-
-// belongs reports whether a route is to be in the table of an address: where
-// its gateways or its preferred source are in the address's subnet, or in none.
-func (s Source) belongs(subnets map[netip.Prefix]bool, dst netip.Prefix, addrs ...netip.Addr) bool {
-	if dst.Addr().Is4() != s.Prefix.Addr().Is4() {
-		return false
-	}
-	if slices.ContainsFunc(addrs, s.Prefix.Contains) {
-		return true
-	}
-	for subnet := range subnets {
-		if slices.ContainsFunc(addrs, subnet.Contains) {
-			return false
-		}
-	}
-	return true
+// belongs reports whether a route is to be in the table of an address: where its
+// gateways or its preferred source are in the address's subnet, or in none.
+func (s Sources) belongs(to Source, dst netip.Prefix, addrs ...netip.Addr) bool {
+	has := func(o Source) bool { return slices.ContainsFunc(addrs, o.Prefix.Contains) }
+	return dst.Addr().Is4() == to.Prefix.Addr().Is4() && (has(to) || !slices.ContainsFunc(s.List, has))
 }
 
 // tables gives the table of each address, as the attachment's rules have it.
@@ -84,29 +65,24 @@ func (s Sources) tables(k *kernel.Kernel) (map[netip.Addr]int, error) {
 		return nil, nil
 	}
 	all, err := rules(k, kernel.Pod)
-	if err != nil {
-		return nil, err
-	}
-	out := map[netip.Addr]int{}
-	for _, r := range labelled(all, s.own()) {
-		out[r.src.Addr()] = r.table
-	}
-	return out, nil
+	return tablesOf(labelled(all, s.own())), err
 }
 
 // anyTables is tables, or what upstream's rules say where there are none of ours.
 func (s Sources) anyTables(k *kernel.Kernel) (map[netip.Addr]int, error) {
-	out, err := s.tables(k)
-	if err != nil || len(out) > 0 || !k.Has(kernel.Pod) {
-		return out, err
-	}
 	all, err := rules(k, kernel.Pod)
-	for _, r := range upstreams(all) {
-		if slices.Contains(s.addrs(), r.src.Addr()) {
-			out[r.src.Addr()] = r.table
-		}
+	if mine := labelled(all, s.own()); len(mine) > 0 {
+		return tablesOf(mine), err
 	}
-	return out, err
+	return tablesOf(upstreams(all)), err
+}
+
+func tablesOf(list []rule) map[netip.Addr]int {
+	out := map[netip.Addr]int{}
+	for _, r := range list {
+		out[r.src.Addr()] = r.table
+	}
+	return out
 }
 
 // Idle says that others fill the table: facts about the attachment's own tables are
@@ -138,8 +114,11 @@ func (r Rules) Made(k *kernel.Kernel) (bool, error) {
 		return false, nil
 	}
 	all, err := rules(k, kernel.Pod)
-	return len(labelled(all, r.own(), r.given())) > 0, err
+	return len(r.mine(all)) > 0, err
 }
+
+// mine are the rules of the attachment.
+func (r Rules) mine(all []rule) []rule { return labelled(all, r.own(), r.given()) }
 
 // Add makes the rules, or none. Those of a former ADD are fs.ErrExist.
 func (r Rules) Add(k *kernel.Kernel) error {
@@ -152,7 +131,7 @@ func (r Rules) Add(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	if mine := labelled(all, r.own(), r.given()); len(mine) > 0 {
+	if mine := r.mine(all); len(mine) > 0 {
 		return cni.Taken("there is a rule from %v to table %d already", mine[0].src, mine[0].table)
 	}
 	label, tables := r.given(), slices.Repeat([]int{r.Table}, len(r.List))
@@ -164,7 +143,7 @@ func (r Rules) Add(k *kernel.Kernel) error {
 	}
 	for i, a := range r.addrs() {
 		if err := (rule{src: netip.PrefixFrom(a, a.BitLen()), table: tables[i], label: label}).add(k); err != nil {
-			return errors.Join(fmt.Errorf("from %v: %w", a, err), r.remove(k))
+			return errors.Join(fmt.Errorf("from %v: %w", a, err), r.Del(k))
 		}
 	}
 	return nil
@@ -175,14 +154,14 @@ func (r Rules) Del(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return nil
 	}
-	return errors.Join(r.remove(k), r.removeUpstream(k))
+	all, err := rules(k, kernel.Pod)
+	return errors.Join(err, remove(k, r.mine(all)), r.removeUpstream(k, all))
 }
 
-func (r Rules) remove(k *kernel.Kernel) error {
-	all, err := rules(k, kernel.Pod)
-	errs := []error{err}
-	for _, mine := range labelled(all, r.own(), r.given()) {
-		errs = append(errs, mine.remove(k))
+func remove(k *kernel.Kernel, list []rule) error {
+	var errs []error
+	for _, r := range list {
+		errs = append(errs, r.remove(k))
 	}
 	return errors.Join(errs...)
 }
@@ -190,11 +169,10 @@ func (r Rules) remove(k *kernel.Kernel) error {
 // removeUpstream removes upstream's rules. They have nothing but an address of the
 // attachment and a table: that of the configuration, or one whose routes all go by
 // the link.
-func (r Rules) removeUpstream(k *kernel.Kernel) error {
-	all, err := rules(k, kernel.Pod)
+func (r Rules) removeUpstream(k *kernel.Kernel, all []rule) error {
 	plain := upstreams(all)
-	if err != nil || len(plain) == 0 || !r.certain(k) {
-		return err
+	if len(plain) == 0 || !r.certain(k) {
+		return nil
 	}
 	addrs, err := r.allAddrs(k)
 	errs := []error{err}
@@ -235,10 +213,7 @@ func (r Rules) allAddrs(k *kernel.Kernel) ([]netip.Addr, error) {
 	for _, p := range have {
 		out = append(out, p.Addr())
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return out, err
+	return out, kernel.Gone(err)
 }
 
 // alone reports whether no route of a rule's table goes by another link.
@@ -261,7 +236,7 @@ func (r Rules) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	mine, theirs := labelled(all, r.own(), r.given()), upstreams(all)
+	mine, theirs := r.mine(all), upstreams(all)
 	for _, a := range r.addrs() {
 		from := func(m rule) bool {
 			return m.src.Addr() == a && m.src.IsSingleIP() && (r.Table == 0 || m.table == r.Table)

@@ -41,7 +41,7 @@ func traces(k *kernel.Kernel, _ Conf) (plugin.Traces, error) {
 // comes before the link: so they are there before its first packet, and on DEL
 // the link goes first.
 func want(call plugin.Call, c Conf) fact.Plan {
-	veth := link.Veth{Owner: call.Attachment, Pod: call.IfName, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
+	veth := link.Veth{Owner: call.Attachment, MAC: c.mac, MTU: int(c.MTU), Bridge: c.Bridge}
 	host, _ := filter.HostEnd(call)
 	p := fact.Plan{
 		link.Bridge{Name: c.Bridge, MTU: int(c.MTU), VLANFiltering: c.filters(), Promisc: c.PromiscMode, Reported: reported(call, c)},

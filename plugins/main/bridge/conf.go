@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/filter"
@@ -52,13 +53,13 @@ func validate(call *plugin.Call, c *Conf) (err error) {
 
 func (c *Conf) conflicts(call *plugin.Call) error {
 	switch {
-	case !link.ValidName(c.Bridge):
-		return link.CheckName("bridge", c.Bridge)
+	case cni.CheckLinkName("bridge", c.Bridge) != nil:
+		return cni.CheckLinkName("bridge", c.Bridge)
 	case c.HairpinMode && c.PromiscMode != nil && *c.PromiscMode:
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
 	case c.NoInterface && call.IPAM != "":
 		return errors.New("disableContainerInterface and ipam exclude one another: an interface that is down can have no routes")
-	case c.gatewayVLAN() && !link.ValidName(c.gatewayVLANLink().Name()):
+	case c.gatewayVLAN() && cni.CheckLinkName("bridge", c.gatewayVLANLink().Name()) != nil:
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.gatewayVLANLink().Name())
 	}
 	return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend)

@@ -42,7 +42,7 @@ var ptp = plugin.Plugin[Conf]{
 // for its own subnet; the host has one route to each of the pod's addresses.
 func want(call plugin.Call, c Conf) fact.Plan {
 	p := filter.Masquerade(call, c.IPMasq, c.IPMasqBackend)
-	p = append(p, link.Veth{Owner: call.Attachment, Pod: call.IfName, MTU: int(c.MTU)}, filter.TheirLink(call))
+	p = append(p, link.Veth{Owner: call.Attachment, MTU: int(c.MTU)}, filter.TheirLink(call))
 	host, _ := filter.HostEnd(call)
 	// The host is the only neighbour, and the link is new to it.
 	pod := plugin.Interface{Name: call.IfName, NoPrefixRoutes: true, Quiet: true}

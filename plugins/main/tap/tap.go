@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/ipam/builtin"
@@ -35,8 +36,8 @@ var tap = plugin.Plugin[Conf]{
 
 func validate(call *plugin.Call, c *Conf) (err error) {
 	switch {
-	case !link.ValidName(c.Bridge):
-		return link.CheckName("bridge", c.Bridge)
+	case cni.CheckLinkName("bridge", c.Bridge) != nil:
+		return cni.CheckLinkName("bridge", c.Bridge)
 	case c.Bridge != "" && c.Bridge == call.IfName:
 		return fmt.Errorf("bridge is %q, which is the name of the device itself", c.Bridge)
 	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/link"
@@ -31,14 +32,12 @@ func validate(call *plugin.Call, c *Conf) error {
 	switch {
 	case c.VRFName == "":
 		return errors.New("vrfname is missing: it is the name of the VRF's device in the pod")
-	case !link.ValidName(c.VRFName):
-		return link.CheckName("vrfname", c.VRFName)
 	case c.VRFName == call.IfName:
 		return fmt.Errorf("vrfname is %s, which is the interface's own name", c.VRFName)
 	case 253 <= c.Table && c.Table <= 255:
 		return fmt.Errorf("table is %d, and 253 to 255 are every namespace's own: default, main and local", c.Table)
 	}
-	return nil
+	return cni.CheckLinkName("vrfname", c.VRFName)
 }
 
 // want lists what holds while the interface is in its VRF.
