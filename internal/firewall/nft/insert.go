@@ -9,69 +9,78 @@ import (
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
-	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // tries bounds how often somebody else may come in between.
 const tries = 100
 
 // insertion sends members, and sends them again with what the kernel's answer
-// says is missing or in the way. Each answer has one remedy; only what others do
-// meanwhile can come again.
+// says is missing or in the way.
 type insertion struct {
 	Members
-	// present are exclusive members that are there already, in one's own name or
-	// in that of another attachment of the container.
-	present map[int]bool
-	replace bool                    // in place of a former owner's
-	evicted name.Attachment         // the holder whose pod is gone that was removed last
-	lists   map[string][]wire.Found // sets that findRival has read
+	// contested says that a member was there already: those that are not exclusive
+	// then come in its place, of the others it is looked whose they are.
+	contested bool
+	// beside are the comments of holders of exclusive members that keep them: of
+	// the attachment, and of others of its container.
+	beside map[string]bool
+	// lists are sets that findRival has read.
+	lists map[string][]wire.Found
 }
 
 func (i *insertion) run(c conn) error {
+	i.beside = map[string]bool{i.Owner.Comment(): true}
 	for range tries {
-		batch, of := i.batch()
-		err := c.Commit(batch, 0)
-		if err == nil {
-			return i.excludeRivals(c)
+		generation, err := uint32(0), error(nil)
+		if i.Exclusive { // then nothing may change between the look at others' and the batch
+			if generation, err = c.Generation(); err != nil {
+				return err
+			}
 		}
-		var refused wire.Refused
-		if !errors.As(err, &refused) {
-			return err
-		}
-		var about *Element
-		if refused.Index > 0 && refused.Index < len(of) {
-			about = &i.Elements[of[refused.Index]]
-		}
-		switch {
-		case errors.Is(refused, unix.ENOENT):
-			err = c.makeTable(i.table, i.record())
-		case errors.Is(refused, unix.EEXIST) && about != nil && i.Exclusive:
-			err = i.resolve(c, *about)
-		case errors.Is(refused, unix.EEXIST) && about != nil && !i.replace:
-			i.replace, err = true, nil
-		case about != nil:
-			return fmt.Errorf("%v: %w", *about, refused.Err)
-		default:
-			return fmt.Errorf("table %s: %w", i.table.Name, refused.Err)
-		}
+		batch, of, err := i.batch(c)
 		if err != nil {
 			return err
+		}
+		err = c.Commit(batch, generation)
+		var refused wire.Refused
+		switch {
+		case err == nil:
+			return nil
+		case !errors.As(err, &refused):
+			return err
+		case errors.Is(err, unix.ERESTART):
+		case errors.Is(err, unix.ENOENT):
+			if err := c.makeTable(i.table, i.record()); err != nil {
+				return err
+			}
+		case errors.Is(err, unix.EEXIST) && !i.contested:
+			i.contested = true
+		case refused.Index > 0 && refused.Index < len(of):
+			return fmt.Errorf("%v: %w", i.Elements[of[refused.Index]], refused.Err)
+		default:
+			return fmt.Errorf("table %s: %w", i.table.Name, refused.Err)
 		}
 	}
 	return fmt.Errorf("the ruleset changed %d times while members were to be added", tries)
 }
 
 // batch is messages and, for each but the first, the index of its element.
-func (i *insertion) batch() (batch []wire.Message, of []int) {
+func (i *insertion) batch(c conn) (batch []wire.Message, of []int, err error) {
 	t := i.table
 	batch, of = []wire.Message{t.Add(layoutElement, "")}, []int{-1}
+	i.lists = map[string][]wire.Found{}
 	for n, e := range i.Elements {
+		free := true
+		if i.Exclusive && !e.Shared {
+			if free, err = i.free(c, e); err != nil {
+				return nil, nil, err
+			}
+		}
 		switch {
-		case i.present[n]:
+		case !free:
 		case e.Shared:
 			batch = append(batch, t.Add(e.Element, ""))
-		case i.replace:
+		case i.contested && !i.Exclusive:
 			batch = append(t.retain(batch, e), t.Add(e.Element, ""), t.Delete(e.Element), t.Create(e.Element, i.Owner.Comment()))
 		default:
 			batch = append(t.retain(batch, e), t.Create(e.Element, i.Owner.Comment()))
@@ -80,7 +89,7 @@ func (i *insertion) batch() (batch []wire.Message, of []int) {
 			of = append(of, n)
 		}
 	}
-	return batch, of
+	return batch, of, nil
 }
 
 // makeTable makes what members need beside themselves. Where the whole table is
@@ -150,122 +159,91 @@ func (c conn) makeMissing(question wire.Message, p part) error {
 	return nil
 }
 
-// resolve finds out what is in the way of an exclusive member. It may be there in
-// one's own name: put back from the record, by somebody who found the table gone
-// just now. It may be another attachment's of the same container, which this one
-// then waits for. Who is gone again need not be asked.
-func (i *insertion) resolve(c conn, e Element) error {
-	f, err := c.Get(i.table.Table, e.Element)
-	switch {
-	case err != nil || !f.Is(e.Element):
-		return err
-	case f.Comment == i.Owner.Comment():
-	case ofSameContainer(i.Owner, f.Comment):
-		if err := c.queue(i.Owner); err != nil {
-			return err
+// free reports whether an exclusive member is nobody's. It may be there in one's
+// own name: put back from the record, by somebody who found the table gone just
+// now.
+func (i *insertion) free(c conn, e Element) (bool, error) {
+	taken := false
+	if i.contested {
+		f, err := c.Get(i.table.Table, e.Element)
+		if err == nil && f.Is(e.Element) {
+			taken, err = i.keeps(c, e, f.Comment)
 		}
-	default:
-		what := e.String()
-		if m, ok := e.mapping(); ok {
-			what = m.HostPortName()
+		if err != nil {
+			return false, err
 		}
-		return i.evict(c, what, f.Comment)
 	}
-	return i.findPresent(c)
+	return !taken, i.excludeRivals(c, e)
 }
 
-// findPresent finds all members that are there, in one's own name or in that of
-// another attachment of the container, which passes them on when it goes. One
-// whose pod is gone for good gives way.
-func (i *insertion) findPresent(c conn) error {
-	have, err := c.getEach(i.table, i.Elements)
-	if err != nil {
-		return err
+// keeps reports whether a holder keeps a member beside the attachment, as another
+// attachment of the same container does: this one then waits for it. One whose pod
+// is gone for good gives way. All others are the error.
+func (i *insertion) keeps(c conn, e Element, holder string) (bool, error) {
+	if i.beside[holder] {
+		return true, nil
 	}
-	stays := map[string]bool{i.Owner.Comment(): true}
-	i.present = map[int]bool{}
-	for n, e := range i.Elements {
-		if e.Shared || !have[n].Is(e.Element) {
-			continue
+	at, known := ownerOf(holder)
+	if known {
+		if gone, err := c.removeAbandoned(at, i.Kind); err != nil || gone {
+			return false, err
 		}
-		comment := have[n].Comment
-		if _, known := stays[comment]; !known {
-			at, read := ownerOf(comment)
-			stays[comment] = read && at.ContainerID == i.Owner.ContainerID
-			if stays[comment] {
-				if gone, err := c.removeAbandoned(at, i.Kind); err != nil || gone {
-					return err
-				}
-			}
-		}
-		i.present[n] = stays[comment]
 	}
-	return nil
+	if known && at.ContainerID == i.Owner.ContainerID {
+		i.beside[holder] = true
+		return true, c.queue(i.Owner)
+	}
+	what := e.String()
+	if m, ok := e.mapping(); ok {
+		what = m.HostPortName()
+	}
+	err := cni.Taken("%s is held by %s", what, holder)
+	return false, cni.Hint(err, "detach (DEL) "+holder+" first, or give one of the two another host port or hostIP")
 }
 
 // excludeRivals makes sure that no other container has a port at one address of
-// the host that this one has at all of them, or the other way round. As this
-// looks after the members are there, of two pods that come at the same time one
-// at least sees the other. It is one question by name for each port.
-func (i *insertion) excludeRivals(c conn) error {
-	i.lists = map[string][]wire.Found{}
-	for n := 0; n < len(i.Elements); {
-		what, by, err := i.findRival(c, i.Elements[n])
-		switch {
-		case err != nil:
-			return err
-		case by == "":
-			n++
-		default: // where it gave way, there may be another one
-			if err := i.evict(c, what, by); err != nil {
-				return err
-			}
-			clear(i.lists)
-		}
+// the host that this one has at all of them, or the other way round. It is one
+// question by name for each port.
+func (i *insertion) excludeRivals(c conn, e Element) error {
+	if _, isPort := e.mapping(); !isPort {
+		return nil
 	}
-	return nil
+	for {
+		at, holder, err := i.findRival(c, e)
+		if err != nil || holder == "" {
+			return err
+		}
+		if _, err := i.keeps(c, at, holder); err != nil { // else it gave way, and there may be another one
+			return err
+		}
+		clear(i.lists)
+	}
 }
 
-// findRival gives the first other container that has what excludes a port.
-func (i *insertion) findRival(c conn, e Element) (what, by string, err error) {
-	if _, isPort := e.mapping(); !isPort {
-		return "", "", nil
-	}
+// findRival gives the first other container that has what excludes a port, and
+// where.
+func (i *insertion) findRival(c conn, e Element) (at Element, holder string, err error) {
 	f, err := c.Get(i.table.Table, e.rival())
 	if err != nil || f.Key == nil {
-		return "", "", err
+		return at, "", err
 	}
-	rivals, at := []wire.Found{f}, e
+	at, rivals := e, []wire.Found{f}
 	if list := e.listOfRivals(); list != "" { // somebody has it at one address, or had
 		if _, known := i.lists[list]; !known {
 			if i.lists[list], err = c.Dump(i.table.Table, list); err != nil {
-				return "", "", err
+				return at, "", err
 			}
 		}
 		rivals, at.Set = i.lists[list], list
 	}
 	for _, f := range rivals {
-		if f.Comment == i.Owner.Comment() || ofSameContainer(i.Owner, f.Comment) || !bytes.Equal(e.Key[:portKey], f.Key[:portKey]) {
+		if i.beside[f.Comment] || ofSameContainer(i.Owner, f.Comment) || !bytes.Equal(e.Key[:portKey], f.Key[:portKey]) {
 			continue
 		}
 		if at.Set != e.Set {
 			at.Key = f.Key
 		}
-		m, _ := at.mapping()
-		return m.HostPortName(), f.Comment, nil
+		return at, f.Comment, nil
 	}
-	return "", "", nil
-}
-
-// evict removes a holder whose network namespace is gone, and else tells who has
-// it.
-func (i *insertion) evict(c conn, what, by string) error {
-	if at, known := ownerOf(by); known && at != i.Owner && at != i.evicted {
-		i.evicted = at
-		if gone, err := c.removeAbandoned(at, i.Kind); err != nil || gone {
-			return err
-		}
-	}
-	err := cni.Taken("%s is held by %s", what, by)
-	return cni.Hint(err, "detach (DEL) "+by+" first, or give one of the two another host port or hostIP")
+	return at, "", nil
 }
