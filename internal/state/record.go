@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
 
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -19,30 +18,23 @@ type Record interface {
 }
 
 // Records are the records of one kind in a folder: a JSON object in a file for
-// each attachment, whose name is the attachment's key, and behind a dot the kind
-// where there is one. A file that is damaged, or has another attachment's record,
+// each attachment. A file that is damaged, or has another attachment's record,
 // speaks for nobody.
 type Records[T Record] struct {
 	Folder Folder
-	Kind   string
+	// Suffix is what the files' names end with, from their last dot on, where there
+	// are several kinds in the folder.
+	Suffix string
 	// Key names the files in the place of the attachment's key, where another
 	// program's have that name too.
 	Key func(name.Attachment) string
 }
 
 func (r Records[T]) key(at name.Attachment) string {
-	key := name.Attachment.Key
 	if r.Key != nil {
-		key = r.Key
+		return r.Key(at) + r.Suffix
 	}
-	return key(at) + r.suffix()
-}
-
-func (r Records[T]) suffix() string {
-	if r.Kind == "" {
-		return ""
-	}
-	return "." + r.Kind
+	return at.Key() + r.Suffix
 }
 
 // Claim writes the record of an attachment that has none: else it is
@@ -122,7 +114,7 @@ func (r Records[T]) All() (all []T, damaged, err error) {
 	keys, err := r.Folder.Keys()
 	var errs []error
 	for _, key := range keys {
-		if kind := strings.TrimPrefix(path.Ext(key), "."); kind != r.Kind {
+		if path.Ext(key) != r.Suffix {
 			continue
 		}
 		record, err := r.read(key)

@@ -31,7 +31,7 @@ func at(id string) name.Attachment {
 // TestRecords: claimed once, read as written, listed by kind.
 func TestRecords(t *testing.T) {
 	folder := state.Folder(filepath.Join(t.TempDir(), "records"))
-	records := state.Records[lease]{Folder: folder, Kind: "lease"}
+	records := state.Records[lease]{Folder: folder, Suffix: ".lease"}
 	other := state.Records[lease]{Folder: folder}
 	if records.Has(at("a")) {
 		t.Error("there is a record before the first")

@@ -47,7 +47,7 @@ type record struct {
 }
 
 func records(folder state.Folder) state.Records[record] {
-	return state.Records[record]{Folder: folder, Kind: "json", Key: upstreamKey}
+	return state.Records[record]{Folder: folder, Suffix: ".json", Key: upstreamKey}
 }
 
 func upstreamKey(at name.Attachment) string { return at.ContainerID + "_" + at.IfName }

@@ -52,7 +52,7 @@ const (
 )
 
 func records(kind string) state.Records[record] {
-	return state.Records[record]{Folder: folder, Kind: kind}
+	return state.Records[record]{Folder: folder, Suffix: "." + kind}
 }
 
 // Attachments lists those with a record of one of the kinds.

@@ -30,12 +30,12 @@ const (
 
 // records are those of members of one kind.
 func records(kind string) state.Records[record] {
-	return state.Records[record]{Folder: recordFolder, Kind: kind}
+	return state.Records[record]{Folder: recordFolder, Suffix: "." + kind}
 }
 
 // pending are those whose removal is pending.
 func pending(kind string) state.Records[record] {
-	return state.Records[record]{Folder: pendingFolder, Kind: kind}
+	return state.Records[record]{Folder: pendingFolder, Suffix: "." + kind}
 }
 
 // record is the content of such a file.
