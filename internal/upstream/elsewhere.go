@@ -26,26 +26,19 @@ const (
 // elsewhere gives what tells whether a container is in another network than the
 // one. The folders are read once, when it is first asked.
 func elsewhere(network string) func(container string) bool {
-	read := sync.OnceValue(func() others { return readOthers(network) })
-	return func(container string) bool { return read().have(container) }
-}
-
-// others is what there is of other networks than the one.
-type others struct {
-	network string
-	// results are the names of libcni's. As all three parts may have a '-', only
-	// with a container at hand is it seen which network one is of.
-	results []string
-	// leased are the containers with a lease of another network's.
-	leased map[string]bool
-}
-
-func readOthers(network string) others {
-	o := others{network: network, leased: map[string]bool{}}
-	entries, _ := os.ReadDir(results)
-	for _, r := range entries {
-		o.results = append(o.results, r.Name())
+	kept := sync.OnceValue(func() []os.DirEntry { all, _ := os.ReadDir(results); return all })
+	leased := sync.OnceValue(func() map[string]bool { return leasedElsewhere(network) })
+	return func(container string) bool {
+		return leased()[container] || slices.ContainsFunc(kept(), func(result os.DirEntry) bool {
+			// All three parts may have a '-': which network it is of is seen by the container.
+			return strings.Contains(result.Name(), "-"+container+"-") && !strings.HasPrefix(result.Name(), network+"-"+container+"-")
+		})
 	}
+}
+
+// leasedElsewhere are the containers with a lease of another network's.
+func leasedElsewhere(network string) map[string]bool {
+	all := map[string]bool{}
 	files, _ := filepath.Glob(leases + "/*/*")
 	for _, f := range files {
 		if _, err := netip.ParseAddr(filepath.Base(f)); err != nil || filepath.Base(filepath.Dir(f)) == network {
@@ -53,17 +46,10 @@ func readOthers(network string) others {
 		}
 		if b, err := state.ReadFile(f, leaseMax); err == nil {
 			id, _, _ := strings.Cut(string(b), "\r\n")
-			o.leased[strings.TrimSpace(id)] = true
+			all[strings.TrimSpace(id)] = true
 		}
 	}
-	return o
-}
-
-// have reports whether a container is in another network.
-func (o others) have(container string) bool {
-	return o.leased[container] || slices.ContainsFunc(o.results, func(result string) bool {
-		return strings.Contains(result, "-"+container+"-") && !strings.HasPrefix(result, o.network+"-"+container+"-")
-	})
+	return all
 }
 
 // CollectBackups is GC for the values that upstream's tuning has saved, in files
