@@ -14,7 +14,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/ipam/lease"
-	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -45,7 +44,7 @@ func (c *Conf) result(call ipam.Call, take func(*lease.Store, lease.Request) ([]
 	var leases []lease.Lease
 	err = c.withLeases(call.Network, func(s *lease.Store) (err error) {
 		leases, err = take(s, lease.Request{
-			Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested, Vacant: func() bool { return vacant(call) },
+			Owner: owner(call.Attachment), Netns: call.Netns, Sets: c.sets, Requested: c.requested,
 			Sticky: c.IPAM.StickyKey != "", Identity: c.identity,
 		})
 		return err
@@ -57,17 +56,6 @@ func (c *Conf) result(call ipam.Call, take func(*lease.Store, lease.Request) ([]
 		r.IPs = append(r.IPs, &cni.IPConfig{Address: cni.IPNet(l.Address), Gateway: l.Gateway.AsSlice()})
 	}
 	return r, nil
-}
-
-// vacant reports whether the attachment's interface is not in its namespace.
-func vacant(call ipam.Call) bool {
-	k, err := kernel.Open(call.Netns)
-	if err != nil {
-		return false
-	}
-	defer k.Close()
-	_, err = k.Link(kernel.Pod, call.IfName)
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 func owner(a name.Attachment) lease.Owner {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // A Request asks for one address of each set.
@@ -16,10 +18,7 @@ type Request struct {
 	// Netns is the path of the owner's network namespace. It is remembered,
 	// so that the lease can be given up when the namespace is gone.
 	Netns string
-	// Vacant reports whether the owner's interface is not in its namespace, so
-	// that an ADD which has left a lease did not come to its end. It may be nil.
-	Vacant func() bool
-	Sets   []Set
+	Sets  []Set
 	// Requested are addresses to take in place of the next free ones: for
 	// each set the first that lies in it. One that no set takes is an error.
 	Requested []netip.Addr
@@ -188,7 +187,16 @@ func (c *choice) mine(s Set, wanted netip.Addr) (*entry, error) {
 // libcni keeps no result.
 func (c *choice) unfinished(ns netns) bool {
 	now, err := lookAt(c.req.Netns)
-	return err == nil && now == ns && c.uncached(c.req.Owner) && c.req.Vacant != nil && c.req.Vacant()
+	if err != nil || now != ns || !c.uncached(c.req.Owner) {
+		return false
+	}
+	k, err := kernel.Open(c.req.Netns)
+	if err != nil {
+		return false
+	}
+	defer k.Close()
+	_, err = k.Link(kernel.Pod, c.req.Owner.IfName)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // obtain looks whether one particular address can be had, also in place of a
