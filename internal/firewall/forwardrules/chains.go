@@ -34,7 +34,11 @@ func (f chain) iptables() bool {
 // (CONFIG_NETFILTER_NETLINK_HOOK, from 5.14 on) lists all chains of the host.
 func forwardChains(c *wire.Conn) (out []chain, err error) {
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		hooked, err := c.Hooks(family, unix.NF_INET_FORWARD)
+		// Numbers of linux/netfilter/nfnetlink_hook.h.
+		const subsysHook, get, number = 12, 0, 1 // NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET, NFNLA_HOOK_HOOKNUM
+		hooked, err := c.Ask(wire.Message{
+			Type: subsysHook<<8 | get, Flags: unix.NLM_F_DUMP, Family: family, Body: []wire.Attr{wire.U32(number, unix.NF_INET_FORWARD)},
+		})
 		if err != nil {
 			return allForwardChains(c)
 		}

@@ -81,29 +81,18 @@ func (p Ports) ask() []string {
 
 // lead is the rules that lead one port.
 func (p Ports) lead(own string, m nft.Mapping) (rules []rule) {
-	match := []string{"-p", protocol(m.Protocol), "--dport", strconv.Itoa(int(m.HostPort))}
+	match := []string{"-p", nft.ProtocolName(m.Protocol), "--dport", strconv.Itoa(int(m.HostPort))}
 	if !m.Host.IsUnspecified() {
 		match = append(match, "-d", m.Host.String())
 	}
-	for _, source := range p.sources(m.Pod) {
-		rules = append(rules, rule{chain: own, words: slices.Concat(match, []string{"-s", source}, p.ask())})
+	for _, source := range m.Sources(p.From) {
+		if source == nft.Loopback { // besides the one that upstream's CHECK looks for
+			rules = append(rules, rule{chain: own, words: slices.Concat(match, []string{"-s", "127.0.0.1"}, p.ask())})
+		}
+		rules = append(rules, rule{chain: own, words: slices.Concat(match, []string{"-s", source.String()}, p.ask())})
 	}
 	to := netip.AddrPortFrom(m.Pod.Addr(), m.PodPort).String()
 	return append(rules, rule{chain: own, words: slices.Concat(match, []string{"-j", "DNAT", "--to-destination", to})})
-}
-
-// sources are those whose connections are masqueraded.
-func (p Ports) sources(pod netip.Prefix) []string {
-	switch {
-	case p.From == nft.NoSources:
-		return nil
-	case p.From == nft.AllSources:
-		return []string{netip.PrefixFrom(pod.Addr(), 0).Masked().String()}
-	case pod.Addr().Is4():
-		// The first of the loopback's is upstream's, whose CHECK looks for it.
-		return []string{pod.Masked().String(), "127.0.0.1", "127.0.0.0/8"}
-	}
-	return []string{pod.Masked().String()}
 }
 
 // portsMax is how many ports one rule can name (XT_MULTI_PORTS).
@@ -114,7 +103,7 @@ func (p Ports) entries(own string, six bool, mine []nft.Mapping) (rules []rule) 
 	conditions := map[bool][]string{false: p.V4, true: p.V6}[six]
 	ports := map[string][]string{}
 	for _, m := range mine {
-		ports[protocol(m.Protocol)] = append(ports[protocol(m.Protocol)], strconv.Itoa(int(m.HostPort)))
+		ports[nft.ProtocolName(m.Protocol)] = append(ports[nft.ProtocolName(m.Protocol)], strconv.Itoa(int(m.HostPort)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(ports)) {
 		for some := range slices.Chunk(ports[name], portsMax) {
@@ -123,13 +112,4 @@ func (p Ports) entries(own string, six bool, mine []nft.Mapping) (rules []rule) 
 		}
 	}
 	return rules
-}
-
-func protocol(number uint8) string {
-	for name, n := range nft.Protocols {
-		if n == number {
-			return name
-		}
-	}
-	return strconv.Itoa(int(number))
 }

@@ -79,14 +79,19 @@ type ruleset struct {
 	rules  []rule
 }
 
+// open opens the program that rules are put in by, nil where there are none.
+func (s ruleset) open() (*goiptables.IPTables, error) {
+	if len(s.rules) == 0 {
+		return nil, nil
+	}
+	return open(s.six)
+}
+
 // add puts the rules in. Where it fails, the attachment's Del takes back what it
 // has put in.
 func (s ruleset) add() error {
-	if len(s.rules) == 0 {
-		return nil
-	}
-	ipt, err := open(s.six)
-	if err != nil {
+	ipt, err := s.open()
+	if ipt == nil {
 		return err
 	}
 	for _, chain := range s.chains {
@@ -119,11 +124,8 @@ func (s ruleset) add() error {
 
 // check names every rule that is missing, those that are shared too.
 func (s ruleset) check() error {
-	if len(s.rules) == 0 {
-		return nil
-	}
-	ipt, err := open(s.six)
-	if err != nil {
+	ipt, err := s.open()
+	if ipt == nil {
 		return err
 	}
 	var missing []error

@@ -24,8 +24,8 @@ func TestOwnedTable(t *testing.T) {
 	const flagOwner = 2 // NFT_TABLE_F_OWNER
 	theirs := wire.Table{Family: unix.NFPROTO_INET, Name: "firewalld"}
 	batch := []wire.Message{
-		theirs.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, wire.String(unix.NFTA_TABLE_NAME, theirs.Name), wire.U32(unix.NFTA_TABLE_FLAGS, flagOwner)),
-		theirs.NewChain(wire.Chain{Name: "filter_FORWARD", Hook: filterForward}),
+		theirs.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, wire.U32(unix.NFTA_TABLE_FLAGS, flagOwner)),
+		theirs.NewChain("filter_FORWARD", filterForward),
 	}
 	err = owner.Commit(append(batch, theirs.NewRules("filter_FORWARD", wire.Match(wire.One(wire.Drop())))...), 0)
 	if err != nil {

@@ -19,7 +19,7 @@ func FuzzRecord(f *testing.F) {
 	}
 	r := record{
 		Owner: name.Attachment{Network: "n", ContainerID: "c1", IfName: "eth0"}, NetnsRef: kernel.NetnsRef{Netns: "/run/netns/c1"},
-		Kind: "ports", Family: unix.NFPROTO_INET, Exclusive: true, Since: 1,
+		Kind: "ports", Family: unix.NFPROTO_INET, Since: 1,
 		Elements: []Element{{Element: wire.Element{Set: "s", Key: []byte{0, 80, 6}, Data: []byte{10, 1, 2, 3}}, Text: "80"}, {Element: wire.Element{Set: "v", Jump: "c"}, Shared: true}},
 	}
 	profiled := r

@@ -32,7 +32,7 @@ func (i *insertion) run(c conn) error {
 	i.beside = map[string]bool{i.Owner.Comment(): true}
 	for range tries {
 		generation, err := uint32(0), error(nil)
-		if i.Exclusive { // then nothing may change between the look at others' and the batch
+		if exclusive(i.Kind) { // then nothing may change between the look at others' and the batch
 			if generation, err = c.Generation(); err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (i *insertion) batch(c conn) (batch []wire.Message, of []int, err error) {
 	i.lists = map[string][]wire.Found{}
 	for n, e := range i.Elements {
 		free := true
-		if i.Exclusive && !e.Shared {
+		if exclusive(i.Kind) && !e.Shared {
 			if free, err = i.free(c, e); err != nil {
 				return nil, nil, err
 			}
@@ -80,7 +80,7 @@ func (i *insertion) batch(c conn) (batch []wire.Message, of []int, err error) {
 		case !free:
 		case e.Shared:
 			batch = append(batch, t.Add(e.Element, ""))
-		case i.contested && !i.Exclusive:
+		case i.contested && !exclusive(i.Kind):
 			batch = append(t.retain(batch, e), t.Add(e.Element, ""), t.Delete(e.Element), t.Create(e.Element, i.Owner.Comment()))
 		default:
 			batch = append(t.retain(batch, e), t.Create(e.Element, i.Owner.Comment()))

@@ -52,7 +52,7 @@ func (t *table) static() []wire.Message {
 	}
 	chains := t.chains()
 	for _, c := range chains {
-		batch = append(batch, t.NewChain(wire.Chain{Name: c.name, Hook: c.hook}))
+		batch = append(batch, t.NewChain(c.name, c.hook))
 		if !c.grows {
 			batch = append(batch, t.Flush(c.name))
 		}
@@ -121,15 +121,14 @@ func (t *table) has(name string) bool {
 // family is how packets of one IP family are matched: where its addresses are in
 // the header, and how large they are.
 type family struct {
-	match        func() []wire.Expr
 	number       uint8
 	saddr, daddr uint32
 	size         uint32
 }
 
 var (
-	ipv4 = family{wire.Family4, unix.NFPROTO_IPV4, 12, 16, 4}
-	ipv6 = family{wire.Family6, unix.NFPROTO_IPV6, 8, 24, 16}
+	ipv4 = family{unix.NFPROTO_IPV4, 12, 16, 4}
+	ipv6 = family{unix.NFPROTO_IPV6, 8, 24, 16}
 )
 
 // familyOf is the one that the name of a set ends in.
@@ -139,6 +138,8 @@ func familyOf(set string) family {
 	}
 	return ipv4
 }
+
+func (f family) match() []wire.Expr { return wire.Family(f.number) }
 
 // load loads an address of the header into the n-th register, and the bits of
 // its network where they are not all.

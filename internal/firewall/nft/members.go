@@ -27,6 +27,10 @@ const (
 
 var kinds = []string{KindMasquerade, KindGuard, KindGuardMAC, KindPorts, KindLocalnet, KindIngress, KindIsolated, KindForward}
 
+// exclusive reports whether members are refused where somebody else has one of
+// them. Others pass from a former owner to the new one.
+func exclusive(kind string) bool { return kind == KindPorts }
+
 // Element is one member of a set or map.
 type Element struct {
 	wire.Element
@@ -50,9 +54,6 @@ type Members struct {
 	// Kind tells the attachment's members apart: masquerade, guard, ports.
 	Kind     string
 	Elements []Element
-	// Exclusive members are refused where somebody else has one of them. Others
-	// pass from a former owner to the new one.
-	Exclusive bool
 
 	table   *table
 	profile *Profile
@@ -148,7 +149,7 @@ func (m Members) compare(e Element, f wire.Found) error {
 		return fmt.Errorf("%v is not there: %w", e, fs.ErrNotExist)
 	case e.Shared:
 		return nil
-	case m.Exclusive && ofSameContainer(m.Owner, f.Comment): // which was first, if this one has come at all
+	case exclusive(m.Kind) && ofSameContainer(m.Owner, f.Comment): // which was first, if this one has come at all
 		_, err := records(m.Kind).Read(m.Owner)
 		return err
 	case f.Comment != m.Owner.Comment():

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -40,7 +41,7 @@ type Mapping struct {
 }
 
 func (m Mapping) String() string {
-	return fmt.Sprintf("%s %v", protocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
+	return fmt.Sprintf("%s %v", ProtocolName(m.Protocol), netip.AddrPortFrom(m.Host, m.HostPort))
 }
 
 // HostPortName is how people write the host port: with the address only where it
@@ -50,13 +51,14 @@ func (m Mapping) HostPortName() string {
 	if !m.Host.IsUnspecified() {
 		port = netip.AddrPortFrom(m.Host, m.HostPort).String()
 	}
-	return fmt.Sprintf("host port %s/%s", port, protocolName(m.Protocol))
+	return fmt.Sprintf("host port %s/%s", port, ProtocolName(m.Protocol))
 }
 
 // Protocols are those that have ports.
 var Protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
 
-func protocolName(number uint8) string {
+// ProtocolName is the name of one of them.
+func ProtocolName(number uint8) string {
 	for name, n := range Protocols {
 		if n == number {
 			return name
@@ -79,16 +81,16 @@ const (
 // Ports are host ports that lead to a pod. They belong to one pod at a time. The
 // mappings are as Merge gives them.
 func Ports(owner name.Attachment, mappings []Mapping, from Sources, p *Profile) Members {
-	m := Members{Owner: owner, Kind: KindPorts, Exclusive: true, table: inet, profile: p}
+	m := Members{Owner: owner, Kind: KindPorts, table: inet, profile: p}
 	for _, to := range mappings {
 		m.Elements = append(m.Elements, to.port(p.portSuffix()))
 	}
 	for _, to := range mappings {
-		for _, s := range to.sources(from) {
+		for _, s := range to.Sources(from) {
 			m.Elements = append(m.Elements, to.hairpin(s, p.hairpinSuffix()))
 		}
 		if !to.Host.IsUnspecified() {
-			number := element("addrports", to.key(), "%d . %s", to.HostPort, protocolName(to.Protocol))
+			number := element("addrports", to.key(), "%d . %s", to.HostPort, ProtocolName(to.Protocol))
 			number.Shared = true
 			m.Elements = append(m.Elements, number)
 		}
@@ -106,7 +108,7 @@ const portKey = 8
 // at is where the host has the port: a key, its text, and what the names of sets
 // that know an address begin with.
 func (m Mapping) at() (key []byte, text, base string) {
-	key, text = m.key(), fmt.Sprintf("%d . %s", m.HostPort, protocolName(m.Protocol))
+	key, text = m.key(), fmt.Sprintf("%d . %s", m.HostPort, ProtocolName(m.Protocol))
 	if m.Host.IsUnspecified() {
 		return key, text, ""
 	}
@@ -131,16 +133,16 @@ func (m Mapping) hairpin(source netip.Prefix, suffix string) Element {
 	return element(set, append(source.Addr().AsSlice(), key...), "%v . %s", source.Addr(), text)
 }
 
-// loopback is where the host's own connections to 127.0.0.1 come from.
-var loopback = netip.MustParsePrefix("127.0.0.0/8")
+// Loopback is where the host's own connections to 127.0.0.1 come from.
+var Loopback = netip.MustParsePrefix("127.0.0.0/8")
 
-// sources are the networks whose connections are masqueraded.
-func (m Mapping) sources(from Sources) []netip.Prefix {
+// Sources are the networks whose connections are masqueraded.
+func (m Mapping) Sources(from Sources) []netip.Prefix {
 	switch subnet := m.Pod.Masked(); {
 	case from == AllSources:
 		return []netip.Prefix{netip.PrefixFrom(subnet.Addr(), 0).Masked()}
-	case from == LocalSources && subnet.Addr().Is4() && !subnet.Overlaps(loopback):
-		return []netip.Prefix{subnet, loopback}
+	case from == LocalSources && subnet.Addr().Is4() && !subnet.Overlaps(Loopback):
+		return []netip.Prefix{subnet, Loopback}
 	case from == LocalSources:
 		return []netip.Prefix{subnet}
 	}
@@ -189,18 +191,12 @@ func (e Element) listOfRivals() string {
 // may lead elsewhere than at all others; else two that lead one port to two
 // places are an error.
 func Merge(mappings []Mapping) (out []Mapping, err error) {
-	type where struct {
-		protocol uint8
-		host     netip.Addr
-		port     uint16
-	}
-	taken := map[where]Mapping{}
-	ordered := slices.Clone(mappings)
-	slices.SortStableFunc(ordered, byPort)
+	taken := map[Mapping]Mapping{} // by what there is of the host in it
+	ordered := slices.SortedStableFunc(slices.Values(mappings), byPort)
 	for _, m := range ordered {
-		at := where{m.Protocol, m.Host, m.HostPort}
+		at := Mapping{Protocol: m.Protocol, Host: m.Host, HostPort: m.HostPort}
 		everywhere := at
-		everywhere.host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
+		everywhere.Host = netip.PrefixFrom(m.Host, 0).Masked().Addr()
 		before, found := taken[at]
 		wider, implied := taken[everywhere]
 		switch {
@@ -217,10 +213,7 @@ func Merge(mappings []Mapping) (out []Mapping, err error) {
 // byPort puts ports that follow one another behind one another, and whole
 // families before single addresses.
 func byPort(a, b Mapping) int {
-	if c := a.Host.Compare(b.Host); c != 0 {
-		return c
-	}
-	return (int(a.Protocol)-int(b.Protocol))<<16 + int(a.HostPort) - int(b.HostPort)
+	return cmp.Or(a.Host.Compare(b.Host), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.HostPort, b.HostPort))
 }
 
 // Flows are the connections that mappings are about, for what remembers them:

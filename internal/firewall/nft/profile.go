@@ -79,7 +79,7 @@ func (p *Profile) hairpinSuffix() string {
 // static makes the profile.
 func (p *Profile) static(t *table) (part, error) {
 	chain := "ports" + p.suffix()
-	batch := part{exclusively(t.NewChain(wire.Chain{Name: chain}))}
+	batch := part{exclusively(t.NewChain(chain, nil))}
 	if p.conditional() {
 		for i, s := range portSets(p.suffix()) {
 			batch = append(batch, t.NewSet(s, uint32(i+1)))

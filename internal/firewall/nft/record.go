@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -46,8 +47,6 @@ type record struct {
 	Family   uint8     `json:"family"`
 	Profile  *Profile  `json:"profile,omitempty"`
 	Elements []Element `json:"elements"`
-	// Exclusive is as of Members.
-	Exclusive bool `json:"exclusive,omitempty"`
 	// Since is when the record was made, in nanoseconds since 1970.
 	Since int64 `json:"since"`
 }
@@ -57,10 +56,7 @@ func (r record) Of() name.Attachment { return r.Owner }
 
 // record is what there is to say of the members, but for their pod.
 func (m Members) record() record {
-	return record{
-		Owner: m.Owner, Kind: m.Kind,
-		Family: m.table.Family, Profile: m.profile, Elements: m.Elements, Exclusive: m.Exclusive,
-	}
+	return record{Owner: m.Owner, Kind: m.Kind, Family: m.table.Family, Profile: m.profile, Elements: m.Elements}
 }
 
 // in finds the table that the record's members are in.
@@ -150,7 +146,7 @@ func (c conn) removeAbandoned(at name.Attachment, kind string) (bool, error) {
 // remembers of them: the flow of a client that goes on sending would lead to the
 // pod for ever.
 func (c conn) withdraw(r record) error {
-	if r.Exclusive {
+	if exclusive(r.Kind) {
 		if err := c.unqueue(r.Owner); err != nil {
 			return err
 		}
@@ -227,33 +223,27 @@ func Collect(network string, valid func(comment string) bool) error {
 		c.restore()
 		var errs []error
 		for _, t := range tables {
-			sets, err := c.Sets(t.Table)
-			errs = append(errs, err)
-			for _, s := range sets {
-				if t.has(s) {
-					errs = append(errs, c.collect(t, s, network, valid))
-				}
-			}
+			errs = append(errs, c.collect(t, network, valid))
 		}
 		return errors.Join(errs...)
 	})
 }
 
-func (c conn) collect(t *table, set, network string, valid func(string) bool) error {
-	have, err := c.Dump(t.Table, set)
-	if err != nil {
-		return err
-	}
-	byOwner := map[name.Attachment][]Element{}
-	for _, f := range have {
-		at, err := name.Parse(f.Comment)
-		if err == nil && at.Network == network && !valid(f.Comment) {
-			byOwner[at] = append(byOwner[at], Element{Element: wire.Element{Set: set, Key: f.Key, Data: f.Data}})
+func (c conn) collect(t *table, network string, valid func(string) bool) error {
+	sets, err := c.Sets(t.Table)
+	errs, byOwner := []error{err}, map[name.Attachment][]Element{}
+	for _, set := range slices.DeleteFunc(sets, func(s string) bool { return !t.has(s) }) {
+		have, err := c.Dump(t.Table, set)
+		errs = append(errs, err)
+		for _, f := range have {
+			at, err := name.Parse(f.Comment)
+			if err == nil && at.Network == network && !valid(f.Comment) {
+				byOwner[at] = append(byOwner[at], Element{Element: wire.Element{Set: set, Key: f.Key, Data: f.Data}})
+			}
 		}
 	}
-	var errs []error
 	for at, elements := range byOwner {
-		errs = append(errs, c.withdraw(record{Owner: at, Family: t.Family, Elements: elements, Exclusive: t == inet}))
+		errs = append(errs, c.withdraw(record{Owner: at, Kind: KindPorts, Family: t.Family, Elements: elements}))
 	}
 	return errors.Join(errs...)
 }

@@ -61,7 +61,7 @@ func (t *table) retain(batch []wire.Message, e Element) []wire.Message {
 	if chainName == "" {
 		return batch
 	}
-	batch = append(batch, t.NewChain(wire.Chain{Name: chainName}))
+	batch = append(batch, t.NewChain(chainName, nil))
 	for _, m := range members {
 		batch = append(batch, t.Add(m.Element, ""))
 	}

@@ -152,7 +152,7 @@ func liveRecords(family uint8) (live []record, err error) {
 			return nil, err
 		}
 		slices.SortFunc(all, func(a, b record) int {
-			if a.Exclusive {
+			if exclusive(kind) {
 				return cmp.Compare(a.Since, b.Since)
 			}
 			return cmp.Compare(b.Since, a.Since)

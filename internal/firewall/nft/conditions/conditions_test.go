@@ -67,9 +67,9 @@ func TestConditions(t *testing.T) {
 	}
 	defer c.Close()
 	for _, test := range cases {
-		family, digit := wire.Family4(), "4"
+		family, digit := wire.Family(unix.NFPROTO_IPV4), "4"
 		if test.six {
-			family, digit = wire.Family6(), "6"
+			family, digit = wire.Family(unix.NFPROTO_IPV6), "6"
 		}
 		list := func() string {
 			out := s.Run("nft list ruleset")
@@ -98,8 +98,7 @@ func TestConditions(t *testing.T) {
 func accept(c *wire.Conn, family []wire.Expr, rule wire.Rule) error {
 	rule.Exprs = slices.Concat(family, rule.Exprs, wire.One(wire.Accept()))
 	table := wire.Table{Family: unix.NFPROTO_INET, Name: "t"}
-	chain := wire.Chain{Name: "c", Hook: &wire.Hook{Type: "nat"}}
-	return c.Commit(append([]wire.Message{table.NewTable(""), table.NewChain(chain)}, table.NewRules("c", rule)...), 0)
+	return c.Commit(append([]wire.Message{table.NewTable(""), table.NewChain("c", &wire.Hook{Type: "nat"})}, table.NewRules("c", rule)...), 0)
 }
 
 // TestTouching: ranges that touch are as good as one, which the nft program makes
@@ -116,7 +115,7 @@ func TestTouching(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := accept(c, wire.Family4(), rule); err != nil {
+	if err := accept(c, wire.Family(unix.NFPROTO_IPV4), rule); err != nil {
 		t.Fatal(err)
 	}
 	s.Has("nft list ruleset", "ip saddr { 10.0.0.0/25, 10.0.0.128/25, 10.0.1.0/24 } accept")

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"iter"
 	"slices"
@@ -63,7 +62,7 @@ func Find(b []byte, kinds ...uint16) []byte {
 }
 
 // Text reads a text that may end in a zero byte.
-func Text(b []byte) string { return string(bytes.TrimSuffix(b, []byte{0})) }
+func Text(b []byte) string { return unix.ByteSliceToString(b) }
 
 // Uint32 reads a number in network byte order, 0 from what has another size.
 func Uint32(b []byte) uint32 {
@@ -86,5 +85,5 @@ func ReadComment(b []byte) string {
 	if len(b) <= 2 || b[0] != 0 || int(b[1]) > len(b)-2 {
 		return ""
 	}
-	return string(bytes.TrimRight(b[2:2+int(b[1])], "\x00"))
+	return Text(b[2 : 2+int(b[1])])
 }

@@ -125,13 +125,8 @@ func LocalDestination() []Expr {
 	return []Expr{load, Compare(unix.NFT_CMP_EQ, Reg(0), Native(unix.RTN_LOCAL))}
 }
 
-// Family4 and Family6 match the packets of one IP family.
-func Family4() []Expr { return family(unix.NFPROTO_IPV4) }
-
-// Family6 is Family4 for IPv6.
-func Family6() []Expr { return family(unix.NFPROTO_IPV6) }
-
-func family(number byte) []Expr {
+// Family matches the packets of one IP family (unix.NFPROTO_*).
+func Family(number byte) []Expr {
 	return []Expr{Meta(unix.NFT_META_NFPROTO, Reg(0)), Compare(unix.NFT_CMP_EQ, Reg(0), []byte{number})}
 }
 

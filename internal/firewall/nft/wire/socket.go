@@ -242,13 +242,6 @@ func (c *Conn) ask(question Message) (bodies [][]byte, err error) {
 	return bodies, cmp.Or(err, interrupted, refused)
 }
 
-// Hooks lists what the kernel runs at a hook of a family
-// (linux/netfilter/nfnetlink_hook.h, CONFIG_NETFILTER_NETLINK_HOOK).
-func (c *Conn) Hooks(family uint8, hook uint32) ([][]byte, error) {
-	const subsysHook, get, number = 12, 0, 1 // NFNL_SUBSYS_HOOK, NFNL_MSG_HOOK_GET, NFNLA_HOOK_HOOKNUM
-	return c.Ask(Message{Type: subsysHook<<8 | get, Flags: unix.NLM_F_DUMP, Family: family, Body: []Attr{U32(number, hook)}})
-}
-
 // Generation is the number that the kernel counts up at every change of the
 // namespace's ruleset.
 func (c *Conn) Generation() (uint32, error) {

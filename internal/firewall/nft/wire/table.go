@@ -1,17 +1,15 @@
 package wire
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Table is a table by its family (unix.NFPROTO_*) and name.
 type Table struct {
 	Family uint8
 	Name   string
-}
-
-// Chain is a chain of a table.
-type Chain struct {
-	Name string
-	Hook *Hook // nil for a chain that others jump to
 }
 
 // Hook says where the kernel enters a chain.
@@ -29,13 +27,7 @@ type Rule struct {
 }
 
 // Match is a rule of the expressions of its parts.
-func Match(parts ...[]Expr) Rule {
-	var r Rule
-	for _, p := range parts {
-		r.Exprs = append(r.Exprs, p...)
-	}
-	return r
-}
+func Match(parts ...[]Expr) Rule { return Rule{Exprs: slices.Concat(parts...)} }
 
 // One is expressions as a part of a rule.
 func One(e ...Expr) []Expr { return e }
@@ -55,12 +47,12 @@ func (t Table) NewTable(comment string) Message {
 	return t.Message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, Bytes(userdata, Comment(comment)))
 }
 
-// NewChain makes a chain.
-func (t Table) NewChain(c Chain) Message {
-	body := []Attr{String(unix.NFTA_CHAIN_NAME, c.Name)}
-	if c.Hook != nil {
-		body = append(body, String(unix.NFTA_CHAIN_TYPE, c.Hook.Type), Nest(unix.NFTA_CHAIN_HOOK,
-			U32(unix.NFTA_HOOK_HOOKNUM, c.Hook.Number), U32(unix.NFTA_HOOK_PRIORITY, uint32(c.Hook.Priority))))
+// NewChain makes a chain. One without a hook is for others to jump to.
+func (t Table) NewChain(name string, hook *Hook) Message {
+	body := []Attr{String(unix.NFTA_CHAIN_NAME, name)}
+	if hook != nil {
+		body = append(body, String(unix.NFTA_CHAIN_TYPE, hook.Type), Nest(unix.NFTA_CHAIN_HOOK,
+			U32(unix.NFTA_HOOK_HOOKNUM, hook.Number), U32(unix.NFTA_HOOK_PRIORITY, uint32(hook.Priority))))
 	}
 	return t.Message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, body...)
 }
