@@ -108,11 +108,7 @@ func DelAll(k *kernel.Kernel, plans []Plan) error {
 	for _, all := range together {
 		all[0].(batch).DelTogether(k, all)
 	}
-	var errs []error
-	for _, p := range plans {
-		errs = append(errs, p.Del(k))
-	}
-	return errors.Join(errs...)
+	return ForEach(plans, func(p Plan) error { return p.Del(k) })
 }
 
 // about says which fact an error is of, in a few words; where those are not all
@@ -177,13 +173,12 @@ func (p Plan) Without(other Plan) Plan {
 
 // Check names every fact that is wanted and does not hold.
 func (p Plan) Check(k *kernel.Kernel) error {
-	var errs []error
-	for _, f := range p.wanted() {
+	return ForEach(p.wanted(), func(f Fact) error {
 		if err := f.Check(k); err != nil {
-			errs = append(errs, about("", f, err))
+			return about("", f, err)
 		}
-	}
-	return errors.Join(errs...)
+		return nil
+	})
 }
 
 // String is the plan as text, a fact a line, as ADD makes them true: what golden
@@ -194,6 +189,15 @@ func (p Plan) String() string {
 		fmt.Fprintln(&b, f)
 	}
 	return b.String()
+}
+
+// ForEach does something with each of a list, whatever becomes of the others.
+func ForEach[T any](list []T, do func(T) error) error {
+	errs := make([]error, len(list))
+	for i, one := range list {
+		errs[i] = do(one)
+	}
+	return errors.Join(errs...)
 }
 
 // Idle reports whether a fact asks for nothing.

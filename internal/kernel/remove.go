@@ -18,8 +18,10 @@ func (k *Kernel) RemoveLink(s Side, l *Link) error {
 
 // Gone is the error of a deletion: what is not there, or not any more, is success.
 func Gone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, none := range []error{fs.ErrNotExist, unix.ESRCH, unix.EADDRNOTAVAIL} {
+		if errors.Is(err, none) {
+			return nil
+		}
 	}
 	return err
 }

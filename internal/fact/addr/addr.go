@@ -52,11 +52,11 @@ func (a Addr) String() string {
 
 // Add gives the interface the address; one that it has already is an error.
 func (a Addr) Add(k *kernel.Kernel) error {
-	err := a.add(k)
+	err := a.change(k, (*netlink.Handle).AddrAdd)
 	if err == nil || a.Prefix.Addr().Is4() {
 		return err
 	}
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("IPv6 is off there (net/ipv6/conf/%s/disable_ipv6): %w", a.Link, err)
 	}
 	if l, lerr := k.Link(a.Side, a.Link); lerr == nil && l.MTU < MTUMin6 {
@@ -84,32 +84,21 @@ func (a Addr) flags() (f int) {
 }
 
 // change makes a typed call about the address.
-func (a Addr) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Addr) error) error {
+func (a Addr) change(k *kernel.Kernel, call func(*netlink.Handle, netlink.Link, *netlink.Addr) error) error {
 	l, err := k.Link(a.Side, a.Link)
 	if err != nil {
 		return err
 	}
 	subnet := cni.IPNet(a.Prefix)
 	return k.Call(a.Side, func(h *netlink.Handle) error {
-		return call(h, &netlink.Addr{IPNet: &subnet, Flags: a.flags(), LinkIndex: l.Index})
+		return call(h, l.Typed, &netlink.Addr{IPNet: &subnet, Flags: a.flags()})
 	})
-}
-
-func (a Addr) add(k *kernel.Kernel) error {
-	return a.change(k, func(h *netlink.Handle, typed *netlink.Addr) error { return h.AddrAdd(nil, typed) })
-}
-
-func (a Addr) remove(k *kernel.Kernel) error {
-	return a.change(k, func(h *netlink.Handle, typed *netlink.Addr) error { return h.AddrDel(nil, typed) })
 }
 
 // Remove takes the address from an interface that stays. One that it does not
 // have is success.
 func (a Addr) Remove(k *kernel.Kernel) error {
-	if err := a.remove(k); !errors.Is(err, unix.EADDRNOTAVAIL) {
-		return err
-	}
-	return nil
+	return kernel.Gone(a.change(k, (*netlink.Handle).AddrDel))
 }
 
 // Check looks for the address, and whether it turned out to be a duplicate.

@@ -40,7 +40,7 @@ func (g Gateway) Add(k *kernel.Kernel) error {
 		return err
 	}
 	if err := g.displace(k); err != nil {
-		return errors.Join(err, g.addr(g.Prefix).remove(k))
+		return errors.Join(err, g.addr(g.Prefix).Remove(k))
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (g Gateway) displace(k *kernel.Kernel) error {
 		if err := g.mayDisplace(k, p); err != nil {
 			return err
 		}
-		if err := g.addr(p).remove(k); err != nil {
+		if err := g.addr(p).Remove(k); err != nil {
 			return fmt.Errorf("take %v away: %w", p, err)
 		}
 		// The kernel removes the secondary addresses of a subnet with its first one,

@@ -121,12 +121,10 @@ func (d Device) Del(k *kernel.Kernel) error {
 // has all of it, but none that stands on one of the host's.
 func (d Device) byAlias(k *kernel.Kernel) error {
 	l, err := k.Link(kernel.Pod, d.Owner.IfName)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case l.Alias == "", cni.CheckLinkName("alias", l.Alias) != nil, !k.Owned(l), claimed(k, l):
+	if err != nil {
+		return kernel.Gone(err)
+	}
+	if l.Alias == "" || cni.CheckLinkName("alias", l.Alias) != nil || !k.Owned(l) || claimed(k, l) {
 		return nil // nobody knows where it belongs, or it is another pod's
 	}
 	if l.Kind != "" {

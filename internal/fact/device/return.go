@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
+	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -243,8 +245,6 @@ func (r record) restore(k *kernel.Kernel, own string) error {
 	if len(attrs) > 0 || change != 0 {
 		errs = append(errs, k.SetLink(kernel.Host, l, flags, change, attrs...))
 	}
-	for _, a := range r.Addresses {
-		errs = append(errs, a.Give(k, kernel.Host, l))
-	}
+	errs = append(errs, fact.ForEach(r.Addresses, func(a addr.Kept) error { return a.Give(k, kernel.Host, l) }))
 	return errors.Join(errs...)
 }

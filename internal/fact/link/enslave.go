@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -39,11 +40,7 @@ func takeSnapshot(k *kernel.Kernel, l *kernel.Link, table int) (s snapshot, err 
 
 // restoreAddrs gives the interface the lost addresses back.
 func (s snapshot) restoreAddrs(k *kernel.Kernel, l *kernel.Link) error {
-	var errs []error
-	for _, a := range s.addrs {
-		errs = append(errs, a.Give(k, kernel.Pod, l))
-	}
-	return errors.Join(errs...)
+	return fact.ForEach(s.addrs, func(a addr.Kept) error { return a.Give(k, kernel.Pod, l) })
 }
 
 // awaitSources waits for the addresses that a route is to prefer: the kernel
@@ -110,13 +107,11 @@ func (s snapshot) restoreToMain(k *kernel.Kernel, l *kernel.Link, table int) err
 
 // putRoutes puts the routes where they were, those of one table into another.
 func (s snapshot) putRoutes(k *kernel.Kernel, from, to int, put func(r route.Kept, k *kernel.Kernel, table, priority int) error) error {
-	var errs []error
-	for _, r := range s.routes {
+	return fact.ForEach(s.routes, func(r route.Kept) error {
 		table := r.Table
 		if table == from {
 			table = to
 		}
-		errs = append(errs, put(r, k, table, r.Priority))
-	}
-	return errors.Join(errs...)
+		return put(r, k, table, r.Priority)
+	})
 }

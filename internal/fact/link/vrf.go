@@ -195,14 +195,14 @@ func (v VRF) Check(k *kernel.Kernel) error {
 	case l.Master != device.Index:
 		return fmt.Errorf("%s is not in it", v.Link)
 	}
-	var errs []error
-	for _, r := range v.Routes {
-		if r.Table == 0 {
-			r.Table = device.Table()
-			if err := r.Check(k); err != nil {
-				errs = append(errs, fmt.Errorf("%v: %w", r, err))
-			}
+	return fact.ForEach(v.Routes, func(r route.Route) error {
+		if r.Table != 0 {
+			return nil
 		}
-	}
-	return errors.Join(errs...)
+		r.Table = device.Table()
+		if err := r.Check(k); err != nil {
+			return fmt.Errorf("%v: %w", r, err)
+		}
+		return nil
+	})
 }

@@ -74,26 +74,20 @@ func (b Back) Del(k *kernel.Kernel) error {
 	case errors.Is(err, state.ErrDamaged):
 		there, err = b, nil // what this call knows of is removed
 	}
-	errs := []error{err}
-	for _, r := range there.routes() {
-		if err := r.Remove(k); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	err = errors.Join(err, fact.ForEach(there.routes(), func(r Route) error { return r.Remove(k) }))
+	if err != nil {
 		return err // the record stays: the next DEL tries again
 	}
 	return backRecords.Remove(b.Owner)
 }
 
 func (b Back) Check(k *kernel.Kernel) error {
-	var errs []error
-	for _, r := range b.routes() {
+	return fact.ForEach(b.routes(), func(r Route) error {
 		if err := r.Check(k); err != nil {
-			errs = append(errs, fmt.Errorf("%v: %w", r.Dst, err))
+			return fmt.Errorf("%v: %w", r.Dst, err)
 		}
-	}
-	return errors.Join(errs...)
+		return nil
+	})
 }
 
 // Attachments lists the attachments that have such routes, for GC.

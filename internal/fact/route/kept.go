@@ -196,19 +196,17 @@ func (r Kept) Put(k *kernel.Kernel, table, priority int) error {
 // does not take the route any more: its gateway may be out of reach.
 func (r Kept) PutBack(k *kernel.Kernel, table, priority int) error {
 	err := r.Put(k, table, priority)
-	if among(err, []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL}) {
-		return nil
+	for _, notThere := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL} {
+		if errors.Is(err, notThere) {
+			return nil
+		}
 	}
 	return err
 }
 
 // Remove removes the route from its table. One that is not there is success.
 func (r Kept) Remove(k *kernel.Kernel) error {
-	err := r.request(k, unix.RTM_DELROUTE, 0, r.Table, r.Priority)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	return kernel.Gone(err)
+	return kernel.Gone(r.request(k, unix.RTM_DELROUTE, 0, r.Table, r.Priority))
 }
 
 // request is a message about the route in a table and with a metric.

@@ -1,9 +1,7 @@
 package route
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/fact/sysctl"
@@ -42,11 +40,7 @@ func (l Localnet) Add(k *kernel.Kernel) error { return l.setting(k).Add(k) }
 
 // Del resets it on the attachment's own link, which may be there for a while.
 func (l Localnet) Del(*kernel.Kernel) error {
-	err := sysctl.Write("net/ipv4/conf/"+l.Own+"/route_localnet", "0")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return kernel.Gone(sysctl.Write("net/ipv4/conf/"+l.Own+"/route_localnet", "0"))
 }
 
 func (l Localnet) Check(k *kernel.Kernel) error { return l.setting(k).Check(k) }

@@ -94,29 +94,26 @@ func (m MoveFromMain) Del(k *kernel.Kernel) error {
 	if err := m.removeWithSource(k); err != nil {
 		return err
 	}
-	var errs []error
-	for _, r := range routes {
-		if r.Protocol == protocolOwn {
-			continue
-		}
+	return fact.ForEach(routes, func(r Kept) error {
 		metric := r.Priority
-		if r.IsDefault() && metric >= demotedMetric {
+		switch {
+		case r.Protocol == protocolOwn:
+			return nil
+		case r.IsDefault() && metric >= demotedMetric:
 			metric -= demotedMetric
 		}
-		errs = append(errs, r.PutBack(k, unix.RT_TABLE_MAIN, metric))
-	}
-	return errors.Join(errs...)
+		return r.PutBack(k, unix.RT_TABLE_MAIN, metric)
+	})
 }
 
 func (m MoveFromMain) removeWithSource(k *kernel.Kernel) error {
 	routes, err := m.routes(k)
-	errs := []error{err}
-	for _, r := range routes {
-		if r.Table == unix.RT_TABLE_MAIN && r.Protocol == protocolOwn {
-			errs = append(errs, r.Remove(k))
+	return errors.Join(err, fact.ForEach(routes, func(r Kept) error {
+		if r.Table != unix.RT_TABLE_MAIN || r.Protocol != protocolOwn {
+			return nil
 		}
-	}
-	return errors.Join(errs...)
+		return r.Remove(k)
+	}))
 }
 
 // Check looks for routes that are back, and for subnets without their hint.

@@ -114,11 +114,8 @@ func (r Kept) gateways() (out []netip.Addr) {
 // they are gone.
 func (s PerSourceTable) Del(k *kernel.Kernel) error {
 	routes, err := s.inOwnTables(k)
-	errs := []error{err}
-	for _, r := range slices.Backward(routes) {
-		errs = append(errs, r.Remove(k))
-	}
-	return errors.Join(errs...)
+	slices.Reverse(routes)
+	return errors.Join(err, fact.ForEach(routes, func(r Kept) error { return r.Remove(k) }))
 }
 
 // inOwnTables are the link's routes in the attachment's own tables. Where the

@@ -124,10 +124,7 @@ func (r Route) change(k *kernel.Kernel, call func(*netlink.Handle, *netlink.Rout
 // Remove takes the route away while its link stays. One that is not there is
 // success.
 func (r Route) Remove(k *kernel.Kernel) error {
-	if err := r.change(k, (*netlink.Handle).RouteDel); !errors.Is(err, unix.ESRCH) {
-		return err
-	}
-	return nil
+	return kernel.Gone(r.change(k, (*netlink.Handle).RouteDel))
 }
 
 // Check looks for the route by destination, table and link, and compares the

@@ -112,10 +112,7 @@ var errNoRules = errors.New("this kernel has no policy rules (CONFIG_IP_MULTIPLE
 // remove removes the rule as the kernel told it, so that no other is taken for it.
 // One that is not there is success.
 func (r rule) remove(k *kernel.Kernel) error {
-	if err := k.Change(kernel.Pod, unix.RTM_DELRULE, 0, r.header, r.attrs...); !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return nil
+	return kernel.Gone(k.Change(kernel.Pod, unix.RTM_DELRULE, 0, r.header, r.attrs...))
 }
 
 // RulesReady looks whether the kernel has policy rules.

@@ -155,15 +155,7 @@ func (r Rules) Del(k *kernel.Kernel) error {
 		return nil
 	}
 	all, err := rules(k, kernel.Pod)
-	return errors.Join(err, remove(k, r.mine(all)), r.removeUpstream(k, all))
-}
-
-func remove(k *kernel.Kernel, list []rule) error {
-	var errs []error
-	for _, r := range list {
-		errs = append(errs, r.remove(k))
-	}
-	return errors.Join(errs...)
+	return errors.Join(err, fact.ForEach(r.mine(all), func(mine rule) error { return mine.remove(k) }), r.removeUpstream(k, all))
 }
 
 // removeUpstream removes upstream's rules. They have nothing but an address of the
@@ -175,21 +167,16 @@ func (r Rules) removeUpstream(k *kernel.Kernel, all []rule) error {
 		return nil
 	}
 	addrs, err := r.allAddrs(k)
-	errs := []error{err}
-	for _, other := range plain {
-		if !slices.Contains(addrs, other.src.Addr()) {
-			continue
-		}
+	return errors.Join(err, fact.ForEach(plain, func(other rule) (err error) {
 		theirs := other.table == r.Table
 		if r.Table == 0 {
 			theirs, err = r.alone(k, other)
 		}
-		if theirs && err == nil {
-			err = other.remove(k)
+		if err != nil || !theirs || !slices.Contains(addrs, other.src.Addr()) {
+			return err
 		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+		return other.remove(k)
+	}))
 }
 
 // certain reports whether the namespace is the attachment's: rules without a label

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -40,22 +41,13 @@ func (f Forwarding) Add(k *kernel.Kernel) error {
 // them from a host that forwards too (accept_ra=2 in ip-sysctl).
 func keepListening() error {
 	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
-	if err != nil {
-		return err
-	}
-	for _, i := range interfaces {
+	return errors.Join(err, fact.ForEach(interfaces, func(i fs.DirEntry) error {
 		key := filepath.Join("net/ipv6/conf", i.Name(), "accept_ra")
-		if i.Name() == "all" || i.Name() == "default" || i.Name() == "lo" {
-			continue
+		if now, err := Read(key); err != nil || now != "1" || slices.Contains([]string{"all", "default", "lo"}, i.Name()) {
+			return nil
 		}
-		if now, err := Read(key); err != nil || now != "1" {
-			continue
-		}
-		if err := Write(key, "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+		return kernel.Gone(Write(key, "2"))
+	}))
 }
 
 func (f Forwarding) Check(k *kernel.Kernel) error { return f.setting().Check(k) }

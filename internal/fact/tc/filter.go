@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 )
 
@@ -87,23 +88,18 @@ func (t target) unmatch(parent uint32, own func(netlink.Filter) bool) error {
 	for _, f := range all {
 		shared[f.Attrs().Priority] = shared[f.Attrs().Priority] || !own(f)
 	}
-	var errs []error
-	for _, f := range all {
-		if !own(f) {
-			continue
-		}
+	return fact.ForEach(all, func(f netlink.Filter) error {
 		a := *f.Attrs()
+		if !own(f) {
+			return nil
+		}
 		if !shared[a.Priority] {
 			a.Handle = 0
 		}
-		err := t.k.Call(t.side, func(h *netlink.Handle) error {
+		return kernel.Gone(t.k.Call(t.side, func(h *netlink.Handle) error {
 			return h.FilterDel(&netlink.GenericFilter{FilterAttrs: a, FilterType: f.Type()})
-		})
-		if !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, gone(err))
-		}
-	}
-	return errors.Join(errs...)
+		}))
+	})
 }
 
 // family is the protocol that a prefix's packets have, and its place among the

@@ -21,8 +21,6 @@ type Queue struct {
 	On    Place
 	Below uint32 // Shaped or Exempt
 	Limit Limit  // that of the shaper above
-	// Asked says that it is wanted.
-	Asked bool
 }
 
 // Classes that a Queue can be below.
@@ -35,7 +33,7 @@ func (q Queue) String() string {
 	return fmt.Sprintf("queue %s below %s fq_codel", q.On.text(), netlink.HandleStr(q.Below))
 }
 
-func (q Queue) Idle() bool { return !q.Asked }
+func (q Queue) Idle() bool { return q.Limit.Rate == 0 }
 
 func (q Queue) id() uint32 {
 	if q.Below == Exempt {

@@ -116,19 +116,15 @@ func (t target) at(parent uint32) (d discipline, err error) {
 
 // remove deletes the discipline of a handle below a parent, and all below it.
 func (t target) remove(handle, parent uint32) error {
-	err := t.k.Call(t.side, func(h *netlink.Handle) error {
+	return kernel.Gone(t.k.Call(t.side, func(h *netlink.Handle) error {
 		return h.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: t.attrs(handle, parent)})
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return gone(err)
+	}))
 }
 
 // gone takes what is not there any more, or never was, as success.
 func gone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoVeth) {
+	if errors.Is(err, errNoVeth) {
 		return nil
 	}
-	return err
+	return kernel.Gone(err)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
@@ -200,10 +201,7 @@ func (r record) isIn(k *kernel.Kernel, link string) (bool, error) {
 		return true, nil
 	}
 	l, err := k.Link(kernel.Pod, link)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && k.Owned(l), err
+	return err == nil && k.Owned(l), kernel.Gone(err)
 }
 
 // putBack leaves out what is not there any more, and what will never be taken: that
@@ -234,13 +232,13 @@ func (s Saved) Check(*kernel.Kernel) error { return nil }
 // Upstream's files do not say whose network they are of: see internal/upstream.
 func Collect(folder state.Folder, network string, valid func(text string) bool) error {
 	all, _, err := records(folder).All()
-	errs := []error{err}
-	for _, r := range all {
-		if at := r.Of(); at.Network == network && !valid(at.Comment()) {
-			errs = append(errs, r.collect(Saved{Folder: folder, Owner: at}))
+	return errors.Join(err, fact.ForEach(all, func(r record) error {
+		at := r.Of()
+		if at.Network != network || valid(at.Comment()) {
+			return nil
 		}
-	}
-	return errors.Join(errs...)
+		return r.collect(Saved{Folder: folder, Owner: at})
+	}))
 }
 
 // collect looks into the pod where its namespace is still at its path.

@@ -126,13 +126,12 @@ func (l Link) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
 	wanted := l.Values.words()
-	for i, now := range valuesOf(link).only(l.Values).words() {
-		if now != wanted[i] {
-			setting, value, _ := strings.Cut(now, " ")
-			errs = append(errs, fmt.Errorf("its %s is %s", setting, value))
+	return fact.ForEach(valuesOf(link).only(l.Values).words(), func(now string) error {
+		if slices.Contains(wanted, now) {
+			return nil
 		}
-	}
-	return errors.Join(errs...)
+		setting, value, _ := strings.Cut(now, " ")
+		return fmt.Errorf("its %s is %s", setting, value)
+	})
 }

@@ -49,23 +49,17 @@ func shaped(on tc.Place, l tc.Limit, end tc.End, exempt []netip.Prefix) fact.Pla
 	if l.Rate == 0 {
 		exempt = nil
 	}
-	below := uint32(tc.Root)
+	p, below := fact.Plan{tc.Bands{On: on, Exempt: exempt, End: end}}, uint32(tc.Root)
 	if len(exempt) > 0 {
-		below = tc.ShapedBand
+		p, below = append(p, tc.Queue{On: on, Below: tc.Exempt, Limit: l}), tc.ShapedBand
 	}
-	return slices.Concat(
-		fact.Plan{
-			tc.Bands{On: on, Exempt: exempt, End: end},
-			tc.Queue{On: on, Below: tc.Exempt, Limit: l, Asked: len(exempt) > 0},
-		},
-		shaper(on, below, l),
-	)
+	return append(p, shaper(on, below, l)...)
 }
 
 func shaper(on tc.Place, below uint32, l tc.Limit) fact.Plan {
 	return fact.Plan{
 		tc.Shaper{On: on, Below: below, Limit: l},
-		tc.Queue{On: on, Below: tc.Shaped, Limit: l, Asked: l.Rate != 0},
+		tc.Queue{On: on, Below: tc.Shaped, Limit: l},
 	}
 }
 
