@@ -2,10 +2,7 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -87,23 +84,6 @@ func (a *attachment) result() *cni.Result {
 	return a.record.result(a.priority)
 }
 
-// current is the result. errGone is in the error where it was for another pod
-// than the one at a path, or for one that is not there any more.
-func (a *attachment) current(netns string) (*cni.Result, error) {
-	if a.record.Args.Netns != netns {
-		return nil, fmt.Errorf("%w: its namespace was %s", errGone, a.record.Args.Netns)
-	}
-	if err := a.present(); err != nil {
-		return nil, err
-	}
-	for _, c := range a.keepers {
-		if l, _ := c.lease(); l == nil {
-			return nil, fmt.Errorf("%s has lost its IPv%s lease, and a server is looked for", a.at, c.family)
-		}
-	}
-	return a.result(), nil
-}
-
 // open opens the pod, and remembers the address that its interface has now.
 func (a *attachment) open() (*kernel.Kernel, error) {
 	k, l, err := a.record.openPod()
@@ -123,27 +103,6 @@ func (a *attachment) present() error {
 		k.Close()
 	}
 	return err
-}
-
-// acquire gets the first leases, of all families at the same time, or none. The
-// requested addresses are by family.
-func (r *request) acquire(requested map[string]netip.Addr) error {
-	record, err := newRecord(r.args)
-	if err != nil {
-		return err
-	}
-	r.use(record, r.conf)
-	errs := make([]error, len(r.keepers))
-	var all sync.WaitGroup
-	for i, c := range r.keepers {
-		all.Go(func() { errs[i] = guard(func() error { return c.acquire(r, requested[c.family]) }) })
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return errors.Join(err, r.forget())
-	}
-	log.Printf("%s: %s", r.at, r.leases())
-	return nil
 }
 
 // keep begins to keep the leases, until release or the daemon's end. The pod of

@@ -11,17 +11,14 @@ import (
 	"fmt"
 	"log"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
-	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/ipam/dhcp/rpc"
-	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -104,7 +101,7 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 	}
 	defer r.end()
 	if r.record != nil {
-		result, err := r.current(r.args.Netns)
+		result, err := r.current()
 		if !errors.Is(err, errGone) {
 			return result, err
 		}
@@ -130,7 +127,7 @@ func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
 	defer r.end()
 	none := func(err error) error { return fmt.Errorf("%s for %s in %s: %w", NoLease, r.at, r.args.Netns, err) }
 	if r.record != nil {
-		result, err := r.current(r.args.Netns)
+		result, err := r.current()
 		if errors.Is(err, errGone) {
 			err = none(err)
 		}
@@ -140,59 +137,6 @@ func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
 		return nil, none(err)
 	}
 	return r.keep()
-}
-
-// adopt gets leases for the addresses that a pod has by the previous result, or
-// none.
-func (r *request) adopt() error {
-	requested, err := r.lent()
-	if err != nil {
-		return err
-	}
-	if err := r.acquire(requested); err != nil {
-		return err
-	}
-	for _, c := range r.keepers {
-		if l, _ := c.lease(); l.Address.Addr() != requested[c.family] {
-			r.release()
-			return fmt.Errorf("the pod has %v, and the server gives it %v", requested[c.family], l.Address.Addr())
-		}
-	}
-	return nil
-}
-
-// lent are the addresses of a previous result that the pod's interface has, one
-// of each family that leases are for.
-func (r *request) lent() (map[string]netip.Addr, error) {
-	q := cni.Request{Attachment: r.at}
-	if err := conf.Decode(r.args.StdinData, &q.Conf); err != nil {
-		return nil, err
-	}
-	prev, err := q.PrevResult()
-	if err != nil {
-		return nil, err
-	}
-	k, err := kernel.Open(r.args.Netns)
-	if err != nil {
-		return nil, err
-	}
-	defer k.Close()
-	have, err := addr.List(k, kernel.Pod, r.at.IfName)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]netip.Addr{}
-	for _, ip := range cni.IPsOf(prev, r.at.IfName, r.args.Netns) {
-		if p := cni.Prefix(ip.Address); slices.Contains(have, p) {
-			out[familyOf(p.Addr())] = p.Addr()
-		}
-	}
-	for _, family := range r.conf.families {
-		if !out[family].IsValid() {
-			return nil, fmt.Errorf("the pod has no IPv%s address of the result's", family)
-		}
-	}
-	return out, nil
 }
 
 // release ends what the attachment has or is about to get. An unknown one has no
