@@ -2,7 +2,6 @@ package link
 
 import (
 	"cmp"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -98,8 +97,7 @@ func (u Upper) add(k *kernel.Kernel, of func(netlink.LinkAttrs) netlink.Link) er
 // one. Kernels before 6.14 refuse a name in the pod that the host has too, as
 // eth0 is in many places.
 func (u Upper) renamed(k *kernel.Kernel, wanted netlink.Link) error {
-	h := name.Hash("upper\x00" + k.PodPath() + "\x00" + u.Link)
-	own := "tmp" + hex.EncodeToString(h[:6])
+	own := "tmp" + name.Digits("upper\x00" + k.PodPath() + "\x00" + u.Link)[:12]
 	wanted.Attrs().Name = own
 	err := k.Create(kernel.Host, wanted)
 	if errors.Is(err, fs.ErrExist) {

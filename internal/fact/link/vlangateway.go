@@ -1,7 +1,6 @@
 package link
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,8 +28,7 @@ func (g VLANGateway) Name() string { return fmt.Sprintf("%s.%d", g.Bridge, g.VLA
 
 // port is the end in the bridge.
 func (g VLANGateway) port() string {
-	h := name.Hash("vlan gateway\x00" + g.Name())
-	return "veth" + hex.EncodeToString(h[:])[:11]
+	return "veth" + name.Digits("vlan gateway\x00" + g.Name())[:11]
 }
 
 func (g VLANGateway) String() string {

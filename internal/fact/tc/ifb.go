@@ -1,7 +1,6 @@
 package tc
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,8 +44,7 @@ const (
 
 // names are those that the device can have: upstream's first.
 func (i IFB) names() []string {
-	own := name.Hash("ifb\x00" + i.Owner.String())
-	return []string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + hex.EncodeToString(own[:])[:ifbDigits]}
+	return []string{i.Owner.UpstreamLink(ifbPrefix), ifbPrefix + name.Digits("ifb\x00" + i.Owner.String())[:ifbDigits]}
 }
 
 // Name is the name that the device has, unless another interface of the

@@ -1,7 +1,6 @@
 package firewalld
 
 import (
-	"encoding/hex"
 	"errors"
 	"net/netip"
 
@@ -54,8 +53,7 @@ func (r record) claim(k *kernel.Kernel, d daemon) error {
 // refs has a file for each attachment that a source is bound for: a reference
 // count.
 func (r record) refs(source string) state.Folder {
-	h := name.Hash(r.Zone + " " + source)
-	return records.Folder + state.Folder("/refs/"+hex.EncodeToString(h[:]))
+	return records.Folder + state.Folder("/refs/"+name.Digits(r.Zone+" "+source))
 }
 
 // bind binds the sources.

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -24,8 +23,7 @@ func (o own) upstreams() chain {
 }
 
 func (o own) another() chain {
-	h := name.Hash("chain\x00" + o.owner.String())
-	return chain{"nat", (o.prefix + hex.EncodeToString(h[:]))[:chainMax], []string{o.from}}
+	return chain{"nat", (o.prefix + name.Digits("chain\x00"+o.owner.String()))[:chainMax], []string{o.from}}
 }
 
 // chain is the one that the attachment has by its record.

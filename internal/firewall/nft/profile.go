@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,8 +56,7 @@ func (p *Profile) conditional() bool { return p != nil && len(p.V4)+len(p.V6) > 
 
 // suffix is what the names of the profile's chain and of its sets end in.
 func (p *Profile) suffix() string {
-	h := name.Hash(p.String())
-	return "_" + hex.EncodeToString(h[:4])
+	return "_" + name.Digits(p.String())[:8]
 }
 
 // portSuffix and hairpinSuffix are what the names of a port's sets end in.

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -41,8 +40,7 @@ func (e Element) counted() (chain string, members []Element) {
 		return "", nil
 	}
 	bridge := e.Key[:unix.IFNAMSIZ]
-	h := name.Hash(e.Set + "\x00" + string(bridge))
-	chain = e.Set + "_" + hex.EncodeToString(h[:4])
+	chain = e.Set + "_" + name.Digits(e.Set + "\x00" + string(bridge))[:8]
 	text := fmt.Sprintf("%q", strings.TrimRight(string(bridge), "\x00"))
 	pair := element(strings.TrimSuffix(e.Set, "refs"), wire.Fields(bridge, bridge), "%s . %s", text, text)
 	pair.Shared = true

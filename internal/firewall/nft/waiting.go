@@ -3,7 +3,6 @@ package nft
 import (
 	"bytes"
 	"cmp"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"slices"
@@ -31,8 +30,7 @@ func waitingKey(at name.Attachment) string { return containerKey(at) + at.Key() 
 
 // containerKey is what the keys of a container's files begin with.
 func containerKey(at name.Attachment) string {
-	h := name.Hash("container\x00" + at.ContainerID)
-	return hex.EncodeToString(h[:]) + "."
+	return name.Digits("container\x00"+at.ContainerID) + "."
 }
 
 // queue makes an attachment one that waits.

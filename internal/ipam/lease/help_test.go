@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // aNetwork returns the store of an empty network, and its folder.
@@ -24,6 +26,8 @@ func networkIn(t testing.TB, dataDir string) (*Store, string) {
 	s.CacheDir = filepath.Join(dataDir, "results")
 	return s, s.Path()
 }
+
+func hash(text string) string { return name.Digits(text) }
 
 func own(id string) Owner { return Owner{id, "eth0"} }
 

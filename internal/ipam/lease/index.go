@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -61,16 +60,10 @@ func (r record) of(e entry) origin {
 	return origin{}
 }
 
-// hash makes a file name of any text.
-func hash(text string) string {
-	sum := name.Hash(text)
-	return hex.EncodeToString(sum[:])
-}
-
 func (f *folder) indexPath() string { return filepath.Join(f.path, indexDir) }
 
 func (f *folder) recordPath(container string) string {
-	return filepath.Join(f.indexPath(), hash(container))
+	return filepath.Join(f.indexPath(), name.Digits(container))
 }
 
 // openIndex finds out whether the index is complete, and makes its folder where
@@ -189,7 +182,7 @@ func (f *folder) rebuild() {
 	}
 	names := make(map[string]bool, len(held))
 	for container, leases := range held {
-		names[hash(container)] = true
+		names[name.Digits(container)] = true
 		old, err := f.record(container)
 		now := make(record)
 		for _, e := range leases {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/internal/state"
+	"github.com/catena-cni/catena/internal/state/name"
 )
 
 // Which identity, such as a pod's name, had which address last stands beside the
@@ -49,7 +50,7 @@ func (s *Store) recall(identity string) memory {
 		return memory{path: m.path}
 	}
 	if identity != "" {
-		m.hash = hash(identity)
+		m.hash = name.Digits(identity)
 	}
 	entries, _ := os.ReadDir(m.path)
 	for _, e := range entries {

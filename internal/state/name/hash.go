@@ -2,6 +2,7 @@ package name
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"hash/fnv"
 )
 
@@ -18,6 +19,12 @@ func Hash(text string) (out [16]byte) {
 	binary.BigEndian.PutUint64(out[:], mix(high+mix(low)))
 	binary.BigEndian.PutUint64(out[8:], mix(low^mix(high)))
 	return out
+}
+
+// Digits is Hash as 32 hexadecimal digits.
+func Digits(text string) string {
+	h := Hash(text)
+	return hex.EncodeToString(h[:])
 }
 
 // mix makes every bit of a number depend on every other (the finalizer of

@@ -5,7 +5,6 @@ package name
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"strings"
@@ -25,23 +24,22 @@ func (a Attachment) String() string {
 	return a.Network + "/" + a.ContainerID + "/" + a.IfName
 }
 
-// digest hashes the attachment for one purpose. The separator cannot occur in
-// any part, so ("a", "bc") and ("ab", "c") differ.
-func (a Attachment) digest(purpose string) [16]byte { return Hash(purpose + "\x00" + a.String()) }
+// text is what is hashed for one purpose. The separator cannot occur in any part,
+// so ("a", "bc") and ("ab", "c") differ.
+func (a Attachment) text(purpose string) string { return purpose + "\x00" + a.String() }
 
 // hostLinkDigits fills up the 15 characters that an interface name may have.
 const hostLinkDigits = 11
 
 // HostLink is the name of the host's end of the attachment's link.
 func (a Attachment) HostLink() string {
-	h := a.digest("link")
-	return "veth" + hex.EncodeToString(h[:])[:hostLinkDigits]
+	return "veth" + Digits(a.text("link"))[:hostLinkDigits]
 }
 
 // MAC is a locally administered unicast address for one end of the
 // attachment's link. An address given at creation is left alone by udev.
 func (a Attachment) MAC(end string) net.HardwareAddr {
-	h := a.digest("mac " + end)
+	h := Hash(a.text("mac " + end))
 	m := net.HardwareAddr(h[:6])
 	m[0] = m[0]&^0x01 | 0x02
 	return m
@@ -50,16 +48,13 @@ func (a Attachment) MAC(end string) net.HardwareAddr {
 // Label is a number, never 0, for what has room for no more than one, such as
 // the rules that the attachment has in its pod.
 func (a Attachment) Label(purpose string) uint32 {
-	h := a.digest("label " + purpose)
+	h := Hash(a.text("label " + purpose))
 	return binary.BigEndian.Uint32(h[:]) | 1
 }
 
 // Key names the attachment's files. It is safe as a file name and has a fixed
 // length whatever the attachment's parts are.
-func (a Attachment) Key() string {
-	h := a.digest("key")
-	return hex.EncodeToString(h[:16])
-}
+func (a Attachment) Key() string { return Digits(a.text("key")) }
 
 const (
 	// aliasMax is the kernel's IFALIASZ less its final zero byte.
@@ -82,8 +77,7 @@ func (a Attachment) bounded(limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	h := a.digest("text")
-	tail := "~" + hex.EncodeToString(h[:8])
+	tail := "~" + Digits(a.text("text"))[:16]
 	return s[:limit-len(tail)] + tail
 }
 
