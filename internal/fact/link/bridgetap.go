@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -9,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/retry"
 )
 
 // BridgeTap is a port of one of the host's bridges that this process puts frames
@@ -40,19 +40,12 @@ func OpenBridgeTap(k *kernel.Kernel, bridge string, access uint16) (*BridgeTap, 
 }
 
 func (p *BridgeTap) into(k *kernel.Kernel, master *kernel.Link, access uint16) error {
-	if err := setIff(p.file, "", unix.IFF_TAP|unix.IFF_NO_PI, ""); err != nil {
-		return err
-	}
-	// The kernel has chosen a name.
-	r, err := unix.NewIfreq("")
+	name, err := setIff(p.file, "", unix.IFF_TAP|unix.IFF_NO_PI, "")
 	if err != nil {
 		return err
 	}
-	if err := retry.Do(func() error { return unix.IoctlIfreq(int(p.file.Fd()), unix.TUNGETIFF, r) }); err != nil {
-		return fmt.Errorf("TUNGETIFF: %w", err)
-	}
-	k.Invalidate(kernel.Host, r.Name()) // it may be a former port's
-	l, err := k.Link(kernel.Host, r.Name())
+	k.Invalidate(kernel.Host, name) // it may be a former port's
+	l, err := k.Link(kernel.Host, name)
 	if err != nil {
 		return err
 	}
@@ -97,6 +90,5 @@ func AccessVLAN(k *kernel.Kernel, bridge, port *kernel.Link) (uint16, error) {
 
 // Frame is an Ethernet frame.
 func Frame(from, to net.HardwareAddr, protocol uint16, packet []byte) []byte {
-	b := append(append([]byte(nil), to...), from...)
-	return append(binary.BigEndian.AppendUint16(b, protocol), packet...)
+	return bytes.Join([][]byte{to, from, binary.BigEndian.AppendUint16(nil, protocol), packet}, nil)
 }

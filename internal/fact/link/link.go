@@ -46,6 +46,19 @@ func find(k *kernel.Kernel, side kernel.Side, link, kind string) (*kernel.Link, 
 	return l, err
 }
 
+// master is the bridge that a link is to be a port of, an empty one where it is to
+// be none's.
+func master(k *kernel.Kernel, side kernel.Side, bridge string) (*kernel.Link, error) {
+	if bridge == "" {
+		return &kernel.Link{}, nil
+	}
+	l, err := find(k, side, bridge, "bridge")
+	if err != nil {
+		return nil, fmt.Errorf("bridge in the %v's network namespace: %w", side, err)
+	}
+	return l, nil
+}
+
 // isKind refuses a link of another kind than the one that is wanted.
 func isKind(l *kernel.Link, kind string) error {
 	switch l.Kind {

@@ -71,7 +71,7 @@ func TapChild() {
 		return
 	}
 	flags, _ := strconv.ParseUint(os.Args[3], 10, 16)
-	err := setIff(os.NewFile(3, "/dev/net/tun"), os.Args[2], uint16(flags), "") // the first file behind the standard ones
+	_, err := setIff(os.NewFile(3, "/dev/net/tun"), os.Args[2], uint16(flags), "") // the first file behind the standard ones
 	var errno unix.Errno
 	if err != nil && !errors.As(err, &errno) {
 		errno = unix.EINVAL

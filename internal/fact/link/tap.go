@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -47,7 +46,7 @@ func (t Tap) String() string {
 // is open here, so a failure, and even a sudden death, leaves nothing. The
 // library's Tuntap gives every device an owner, and its errors are texts alone.
 func (t Tap) Add(k *kernel.Kernel) error {
-	master, err := t.master(k)
+	bridge, err := master(k, kernel.Pod, t.Bridge)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func (t Tap) Add(k *kernel.Kernel) error {
 	if err := t.permit(tun); err != nil {
 		return err
 	}
-	if err := t.configure(k, master); err != nil {
+	if err := t.configure(k, bridge); err != nil {
 		k.Invalidate(kernel.Pod, t.Link)
 		return err
 	}
@@ -72,7 +71,7 @@ func (t Tap) open(k *kernel.Kernel) (tun *os.File, err error) {
 		if tun, err = openTun(); err != nil {
 			return err
 		}
-		if err = setIff(tun, t.Link, t.flags(), t.SELinux); err != nil {
+		if _, err = setIff(tun, t.Link, t.flags(), t.SELinux); err != nil {
 			tun.Close()
 		}
 		return err
@@ -112,20 +111,21 @@ func (t Tap) flags() uint16 {
 	return f
 }
 
-// setIff gives an open /dev/net/tun its device.
-func setIff(tun *os.File, link string, flags uint16, label string) error {
+// setIff gives an open /dev/net/tun its device, whose name it says: the kernel
+// chooses one where none is given.
+func setIff(tun *os.File, link string, flags uint16, label string) (string, error) {
 	if label != "" && selinux() {
-		return labelled(label, func() error { return inChild(tun, link, flags) })
+		return link, labelled(label, func() error { return inChild(tun, link, flags) })
 	}
 	r, err := unix.NewIfreq(link)
 	if err != nil {
-		return err
+		return "", err
 	}
 	r.SetUint16(flags)
 	if err := retry.Do(func() error { return unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, r) }); err != nil {
-		return fmt.Errorf("TUNSETIFF: %w", err)
+		return "", fmt.Errorf("TUNSETIFF: %w", err)
 	}
-	return nil
+	return r.Name(), nil
 }
 
 func ioctl(tun *os.File, request uint, value int) error {
@@ -149,32 +149,13 @@ func (t Tap) permit(tun *os.File) error {
 	return nil
 }
 
-// master finds the pod's bridge, nil where none is wanted.
-func (t Tap) master(k *kernel.Kernel) (*kernel.Link, error) {
-	if !k.Has(kernel.Pod) {
-		return nil, kernel.ErrNoPod
-	}
-	if t.Bridge == "" {
-		return nil, nil
-	}
-	l, err := find(k, kernel.Pod, t.Bridge, "bridge")
-	if err != nil {
-		return nil, fmt.Errorf("bridge in the pod: %w", err)
-	}
-	return l, nil
-}
-
 // configure sets in one message what the ioctls cannot.
-func (t Tap) configure(k *kernel.Kernel, master *kernel.Link) error {
+func (t Tap) configure(k *kernel.Kernel, bridge *kernel.Link) error {
 	l, err := k.Link(kernel.Pod, t.Link)
 	if err != nil {
 		return err
 	}
-	attrs := []*nl.RtAttr{kernel.MAC(t.MAC), kernel.MTU(t.MTU)}
-	if master != nil {
-		attrs = append(attrs, kernel.Master(master.Index))
-	}
-	return k.SetLink(kernel.Pod, l, 0, 0, attrs...)
+	return k.SetLink(kernel.Pod, l, 0, 0, kernel.MAC(t.MAC), kernel.MTU(t.MTU), kernel.Master(bridge.Index))
 }
 
 func (t Tap) Del(k *kernel.Kernel) error { return removeFromPod(k, t.Link, "tun") }
@@ -184,7 +165,7 @@ func (t Tap) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return err
 	}
-	master, err := t.master(k)
+	bridge, err := master(k, kernel.Pod, t.Bridge)
 	if err != nil {
 		return err
 	}
@@ -199,8 +180,8 @@ func (t Tap) Check(k *kernel.Kernel) error {
 		return fmt.Errorf("its mac is %v", l.MAC)
 	case t.MTU != 0 && l.MTU != t.MTU:
 		return fmt.Errorf("its mtu is %d", l.MTU)
-	case master != nil && l.Master != master.Index:
-		return fmt.Errorf("it is no port of %s", master.Name)
+	case l.Master != bridge.Index && t.Bridge != "":
+		return fmt.Errorf("it is no port of %s", t.Bridge)
 	}
 	return nil
 }

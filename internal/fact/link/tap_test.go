@@ -97,7 +97,8 @@ func TestTapOpeners(t *testing.T) {
 			if tun, err = openTun(); err != nil {
 				return err
 			}
-			return setIff(tun, "tap0", flags, "")
+			_, err = setIff(tun, "tap0", flags, "")
+			return err
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -48,14 +48,19 @@ func (v Veth) Add(k *kernel.Kernel) error {
 	if !k.Has(kernel.Pod) {
 		return kernel.ErrNoPod
 	}
-	mtu, master, err := v.mtuAndMaster(k)
+	size, err := mtu(k, v.MTU)
 	if err != nil {
 		return err
 	}
-	err = v.create(k, mtu, master)
+	bridge, err := master(k, kernel.Host, v.Bridge)
+	if err != nil {
+		return err
+	}
+	size = cmp.Or(size, bridge.MTU)
+	err = v.create(k, size, bridge.Index)
 	if errors.Is(err, fs.ErrExist) && v.outlived(k) {
 		if err = remove(k, kernel.Host, v.Owner.HostLink()); err == nil {
-			err = v.create(k, mtu, master)
+			err = v.create(k, size, bridge.Index)
 		}
 	}
 	if errors.Is(err, fs.ErrExist) {
@@ -65,18 +70,6 @@ func (v Veth) Add(k *kernel.Kernel) error {
 		return err
 	}
 	return v.bringUp(k)
-}
-
-// mtuAndMaster are the MTU of both ends, and the index of the bridge, 0 for none.
-func (v Veth) mtuAndMaster(k *kernel.Kernel) (size, master int, err error) {
-	if size, err = mtu(k, v.MTU); err != nil || v.Bridge == "" {
-		return size, 0, err
-	}
-	bridge, err := k.Link(kernel.Host, v.Bridge)
-	if err != nil {
-		return 0, 0, err
-	}
-	return cmp.Or(size, bridge.MTU), bridge.Index, nil
 }
 
 // bringUp names the host's end's owner and brings it up.
@@ -127,7 +120,7 @@ func (v Veth) Del(k *kernel.Kernel) error {
 		return fmt.Errorf("interface %s is %s's, by its alias: it stays", l.Name, l.Alias)
 	case err == nil:
 		k.Invalidate(kernel.Pod, v.Owner.IfName)
-		return remove(k, kernel.Host, v.Owner.HostLink())
+		return k.RemoveLink(kernel.Host, l)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -141,42 +134,24 @@ func (v Veth) Check(k *kernel.Kernel) error {
 	if err != nil {
 		return fmt.Errorf("pod: %w", err)
 	}
-	host, err := v.hostEnd(k, pod)
+	host, err := k.Link(kernel.Host, v.Owner.HostLink())
+	if errors.Is(err, fs.ErrNotExist) {
+		if peer := hostPeer(k, pod); peer.Index != 0 {
+			host, err = peer, nil // another program has made the pair
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("host: %w", err)
 	}
-	if host.Parent != pod.Index || pod.Parent != host.Index {
-		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Owner.IfName)
-	}
-	if !host.Up() {
-		return fmt.Errorf("host's %s is down", host.Name)
-	}
-	return v.checkPort(k, host)
-}
-
-// hostEnd finds the host's end by its name, or, where another program made the
-// pair, as the pod's end's peer.
-func (v Veth) hostEnd(k *kernel.Kernel, pod *kernel.Link) (*kernel.Link, error) {
-	host, err := k.Link(kernel.Host, v.Owner.HostLink())
-	if !errors.Is(err, fs.ErrNotExist) {
-		return host, err
-	}
-	peer, perr := k.LinkAt(kernel.Host, pod.Parent)
-	if perr != nil || isKind(peer, "veth") != nil {
-		return nil, err
-	}
-	return peer, nil
-}
-
-func (v Veth) checkPort(k *kernel.Kernel, host *kernel.Link) error {
-	if v.Bridge == "" {
-		return nil
-	}
-	bridge, err := k.Link(kernel.Host, v.Bridge)
-	if err != nil {
+	bridge, err := master(k, kernel.Host, v.Bridge)
+	switch {
+	case err != nil:
 		return err
-	}
-	if host.Master != bridge.Index {
+	case host.Parent != pod.Index || pod.Parent != host.Index:
+		return fmt.Errorf("host's %s and pod's %s are not the two ends of one pair", host.Name, v.Owner.IfName)
+	case !host.Up():
+		return fmt.Errorf("host's %s is down", host.Name)
+	case v.Bridge != "" && host.Master != bridge.Index:
 		return fmt.Errorf("host's %s is no port of %s", host.Name, v.Bridge)
 	}
 	return nil

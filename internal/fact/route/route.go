@@ -206,15 +206,11 @@ func Lookup(k *kernel.Kernel, side kernel.Side, to netip.Addr) (Out, error) {
 
 // Addresses of the documentation (RFC 5737, RFC 3849), which no network has:
 // the way to them is the default route.
-var outside = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+var outside = map[bool]netip.Addr{false: netip.MustParseAddr("192.0.2.1"), true: netip.MustParseAddr("2001:db8::1")}
 
 // HasDefault reports whether a side has a default route of a family.
 func HasDefault(k *kernel.Kernel, side kernel.Side, six bool) (bool, error) {
-	to := outside[0]
-	if six {
-		to = outside[1]
-	}
-	_, err := Lookup(k, side, to)
+	_, err := Lookup(k, side, outside[six])
 	if nowhere(err) {
 		return false, nil
 	}
@@ -228,18 +224,12 @@ func nowhere(err error) bool {
 // Default is the way that the side's default route goes, of IPv4 or else of
 // IPv6. The kernel picks it by metric, as it does for packets.
 func Default(k *kernel.Kernel, side kernel.Side) (Out, error) {
-	var errs []error
-	for _, to := range outside {
-		out, err := Lookup(k, side, to)
-		if err == nil {
-			return out, nil
-		}
-		if !nowhere(err) {
-			errs = append(errs, err)
-		}
+	out, err := Lookup(k, side, outside[false])
+	if nowhere(err) {
+		out, err = Lookup(k, side, outside[true])
 	}
-	if errs == nil {
-		return Out{}, fmt.Errorf("the %v has no default route: %w", side, unix.ENETUNREACH)
+	if nowhere(err) {
+		err = fmt.Errorf("the %v has no default route: %w", side, unix.ENETUNREACH)
 	}
-	return Out{}, errors.Join(errs...)
+	return out, err
 }
