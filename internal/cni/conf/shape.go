@@ -1,10 +1,10 @@
 package conf
 
 import (
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -17,26 +17,12 @@ type field struct {
 }
 
 // fields lists the keys of a struct type; embedded structs add theirs.
-func fields(t reflect.Type) []field { return appendFields(make([]field, 0, t.NumField()), t, nil) }
-
-func appendFields(out []field, t reflect.Type, above []int) []field {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if above != nil {
-			f.Index = append(slices.Clip(above), i)
-		}
-		if f.Anonymous && deref(f.Type).Kind() == reflect.Struct {
-			out = appendFields(out, deref(f.Type), f.Index)
-			continue
-		}
+func fields(t reflect.Type) (out []field) {
+	for _, f := range reflect.VisibleFields(t) {
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if key == "-" || !f.IsExported() {
-			continue
+		if key != "-" && f.IsExported() && !(f.Anonymous && deref(f.Type).Kind() == reflect.Struct) {
+			out = append(out, field{key: cmp.Or(key, f.Name), typ: deref(f.Type), tag: f.Tag, index: f.Index})
 		}
-		if key == "" {
-			key = f.Name
-		}
-		out = append(out, field{key: key, typ: deref(f.Type), tag: f.Tag, index: f.Index})
 	}
 	return out
 }

@@ -11,90 +11,45 @@ import (
 
 // Defaults gives the texts of a struct that are empty what the tag default says.
 // Fields of other types tell by a pointer that a key is not there.
-func Defaults(v any) { setDefaults(reflect.ValueOf(v).Elem()) }
-
-func setDefaults(v reflect.Value) {
-	switch {
-	case v.Kind() == reflect.Slice:
-		for i := range v.Len() {
-			setDefaults(v.Index(i))
+func Defaults(v any) {
+	walk("", reflect.ValueOf(v), func(_ string, f field, v reflect.Value) {
+		if standIn := f.tag.Get("default"); standIn != "" && v.Kind() == reflect.String && v.Len() == 0 {
+			v.SetString(standIn)
 		}
-	case v.Kind() == reflect.Struct && !opaque(v.Type()) && !textual(v.Type()):
-		for _, f := range fields(v.Type()) {
-			value, err := v.FieldByIndexErr(f.index)
-			if standIn := f.tag.Get("default"); standIn != "" && err == nil && value.Kind() == reflect.String && value.Len() == 0 {
-				value.SetString(standIn)
-			} else if err == nil {
-				setDefaults(value)
-			}
-		}
-	}
+	})
 }
 
 // Validate holds the values of a decoded struct against its fields' tags.
 func Validate(v any) error {
-	return validate("", reflect.ValueOf(v))
-}
-
-func validate(path string, v reflect.Value) error {
-	for v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
 	var errs []error
-	switch v.Kind() {
-	case reflect.Struct:
-		if opaque(v.Type()) || textual(v.Type()) {
-			return nil
-		}
-		for _, f := range fields(v.Type()) {
-			if !f.limited() {
-				continue
-			}
-			value, err := v.FieldByIndexErr(f.index)
-			if err != nil {
-				continue // an embedded pointer that is nil holds nothing
-			}
-			full := strings.TrimPrefix(path+"."+f.key, ".")
-			if err := inRange(full, value, f.tag); err != nil {
-				errs = append(errs, err)
-			}
-			if err := validate(full, value); err != nil {
-				errs = append(errs, err)
-			}
-		}
-	case reflect.Slice:
-		if opaque(v.Type()) {
-			return nil
-		}
-		for i := range v.Len() {
-			errs = append(errs, validate(fmt.Sprintf("%s[%d]", path, i), v.Index(i)))
-		}
-	}
+	walk("", reflect.ValueOf(v), func(path string, f field, v reflect.Value) {
+		errs = append(errs, inRange(path, v, f.tag))
+	})
 	return errors.Join(errs...)
 }
 
-// limited reports whether there can be anything wrong with a value of the field:
-// its tags say so, or there are other fields below it.
-func (f field) limited() bool {
-	switch f.typ.Kind() {
-	case reflect.Struct, reflect.Slice:
-		return true
-	case reflect.String:
-		return strings.Contains(string(f.tag), "enum:")
+// walk visits what is there of a struct: its fields, and those below them and in
+// lists. Of a pointer it is what that points at.
+func walk(path string, v reflect.Value, visit func(path string, f field, v reflect.Value)) {
+	switch v = reflect.Indirect(v); {
+	case !v.IsValid(), opaque(v.Type()), textual(v.Type()):
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			walk(fmt.Sprintf("%s[%d]", path, i), v.Index(i), visit)
+		}
+	case v.Kind() == reflect.Struct:
+		for _, f := range fields(v.Type()) {
+			value, err := v.FieldByIndexErr(f.index) // an embedded pointer that is nil holds nothing
+			if value = reflect.Indirect(value); err == nil && value.IsValid() {
+				full := joined(path, f.key)
+				visit(full, f, value)
+				walk(full, value, visit)
+			}
+		}
 	}
-	return strings.Contains(string(f.tag), "min:") || strings.Contains(string(f.tag), "max:")
 }
 
 func inRange(key string, v reflect.Value, tag reflect.StructTag) error {
-	for v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
 	switch {
 	case v.CanInt():
 		return bounds(key, float64(v.Int()), tag)
