@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 )
 
 // Delegate has another plugin do a verb in the same environment and on the same
@@ -21,13 +23,7 @@ func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.Execute(plugin, path, verb)
-}
-
-// Execute is Delegate for a plugin whose program was found.
-func (r *Request) Execute(plugin, path, verb string) ([]byte, error) {
-	printed, err := run(path, nil, r.environment(verb), r.Stdin)
-	return answer(plugin, printed, err)
+	return r.Execute(path, verb)
 }
 
 // With is the request as a plugin gets it that the whole of a verb is delegated
@@ -59,8 +55,28 @@ func (r *Request) Ask(plugin, argument string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	printed, err := run(path, []string{argument}, r.environment(""), r.Stdin)
-	return answer(plugin, printed, err)
+	return r.Execute(path, "", argument)
+}
+
+// Execute runs a plugin's program to its end, never by a shell, and returns what it
+// printed.
+func (r *Request) Execute(path, verb string, args ...string) ([]byte, error) {
+	// A runtime that loses patience kills this process. What it would leave
+	// running could take an address after the DEL that follows. The kernel sends
+	// the signal when the thread ends that started the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := exec.Command(path, args...)
+	c.Env, c.Stdin, c.Stderr = r.environment(verb), bytes.NewReader(r.Stdin), os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	printed, err := c.Output()
+	switch {
+	case errors.As(err, new(*exec.ExitError)):
+		return nil, printedBy(filepath.Base(path), printed, err)
+	case err != nil:
+		return nil, fmt.Errorf("execute %s: %w", path, err)
+	}
+	return printed, nil
 }
 
 // environment is the process's own, with a verb and the request's attachment: GC
@@ -90,25 +106,26 @@ func Find(plugin, path string) (string, error) {
 	if path == "" {
 		return "", Errorf(CodeEnvironment, "CNI_PATH is empty: the plugin %s is to be found in it", plugin)
 	}
-	if file, found := look(plugin, path); found {
-		return file, nil
+	for _, dir := range filepath.SplitList(path) {
+		if dir == "" {
+			continue // by PATH's rules it would be the working folder
+		}
+		file, err := filepath.Abs(filepath.Join(dir, plugin))
+		if err != nil {
+			continue
+		}
+		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
+			return file, nil
+		}
 	}
 	err := Errorf(CodeMissing, "find plugin %q in path %s: there is none: %w", plugin, path, fs.ErrNotExist)
 	return "", Hint(err, "install the plugin's program into one of the folders of CNI_PATH")
 }
 
-// answer is what a plugin has to say that was executed.
-func answer(plugin string, printed []byte, err error) ([]byte, error) {
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return nil, printedBy(plugin, printed, err)
-	}
-	return printed, err
-}
-
 // printedBy reads the error that a plugin printed.
 func printedBy(plugin string, out []byte, exit error) error {
 	e := &Error{}
-	if text := bytes.TrimSpace(out); len(text) == 0 || decodeError(text, e) != nil || e.Msg == "" {
+	if text := bytes.TrimSpace(out); len(text) == 0 || json.Unmarshal(text, e) != nil || e.Msg == "" {
 		return fmt.Errorf("%s printed no error that can be read: %w", plugin, exit)
 	}
 	return SaidBy(plugin, e)

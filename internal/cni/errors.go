@@ -250,8 +250,6 @@ func PrintError(version string, err error) []byte {
 	return append(text, '\n')
 }
 
-func decodeError(text []byte, e *Error) error { return json.Unmarshal(text, e) }
-
 // ErrNoPrevResult is the error of a CHECK that has nothing to compare with.
 var ErrNoPrevResult = Hint(Errorf(CodeConfig, "CHECK needs the prevResult that the ADD ended with"),
 	"a runtime keeps it and hands it over; by hand, put what ADD has printed into the configuration, as prevResult")

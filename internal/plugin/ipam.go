@@ -68,7 +68,7 @@ func (p Plugin[C]) delegate(r *cni.Request, verb string) (*cni.Result, error) {
 		result, err := p.Builtin[i].Builtin(r, verb)
 		return result, cni.SaidBy(kind, err)
 	}
-	out, err := r.Execute(kind, path, verb)
+	out, err := r.Execute(path, verb)
 	if err != nil || verb != cni.Add {
 		return nil, err
 	}

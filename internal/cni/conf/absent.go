@@ -36,7 +36,7 @@ func (n node) blankMembers(text []byte, known []field) {
 		value := m.value.of(text)
 		f, ok := find(known, m.key)
 		if ok && Empty(value) && f.takes(value) && f.tag.Get("empty") != "counts" {
-			blank(text[m.from:m.value.to])
+			copy(text[m.from:m.value.to], bytes.Repeat([]byte{' '}, m.value.to-m.from))
 			continue
 		}
 		if at := bytes.IndexAny(text[m.from:m.value.to], `,"`); !stay && text[m.from+at] == ',' {
@@ -48,8 +48,6 @@ func (n node) blankMembers(text []byte, known []field) {
 		}
 	}
 }
-
-func blank(text []byte) { copy(text, bytes.Repeat([]byte{' '}, len(text))) }
 
 // takes reports whether an empty value is not of a wrong type: [] for an object,
 // or {} for a list.

@@ -11,6 +11,7 @@ package conf
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func Explain(data []byte, err error) error {
 		return fmt.Errorf("%w: line %d, column %d: %v", ErrSyntax, line, column, syntax)
 	case errors.As(err, &kind):
 		path, known := where(data, kind)
-		err = fmt.Errorf("%w: %s is to be %s, not %s", ErrType, orRoot(path), kindName(kind.Type), kind.Value)
+		err = fmt.Errorf("%w: %s is to be %s, not %s", ErrType, cmp.Or(path, "the configuration"), kindName(kind.Type), kind.Value)
 		if known {
 			line, column := place(data, kind.Offset)
 			err = fmt.Errorf("%w (line %d, column %d)", err, line, column)
@@ -57,13 +58,6 @@ func where(data []byte, e *json.UnmarshalTypeError) (path string, known bool) {
 		}
 	}
 	return e.Field, e.Field == ""
-}
-
-func orRoot(field string) string {
-	if field == "" {
-		return "the configuration"
-	}
-	return field
 }
 
 // place turns an offset into what an editor shows.
