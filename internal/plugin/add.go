@@ -48,7 +48,7 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (un
 	if p.Renews {
 		former = p.want(*call, c) // as DEL sees it
 	}
-	if err = p.complete(*call, c); err == nil {
+	if err = p.Finish(*call, c); err == nil {
 		err = renew(former, k)
 	}
 	if err != nil {
@@ -124,7 +124,7 @@ func (p Plugin[C]) linkBeforeIPAM(r *cni.Request, k *kernel.Kernel, call Call, c
 		return nil, err
 	}
 	call.Result = cni.NewResult()
-	if err := p.complete(call, c); err != nil {
+	if err := p.Finish(call, c); err != nil {
 		return nil, err
 	}
 	bare := p.want(call, c)

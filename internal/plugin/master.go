@@ -83,7 +83,7 @@ func (call Call) Own(i *cni.Interface) bool {
 // AddInterface puts the pod's interface behind those of the result, and gives it
 // the addresses that IPAM gave. An interface that takes over the addresses of
 // others stands in their place.
-func (call Call) AddInterface() error {
+func (call Call) AddInterface() {
 	r := call.Result
 	behind := call.Prev != nil && call.Result == call.Prev
 	if behind && call.takesAddresses {
@@ -92,10 +92,9 @@ func (call Call) AddInterface() error {
 	index := len(r.Interfaces)
 	r.Interfaces = append(r.Interfaces, &cni.Interface{Name: call.IfName, Sandbox: call.Netns})
 	if behind && !call.takesAddresses {
-		return nil // they are the previous interfaces'
+		return // they are the previous interfaces'
 	}
 	for _, ip := range r.IPs {
 		ip.Interface = &index
 	}
-	return nil
 }

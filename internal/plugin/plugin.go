@@ -68,7 +68,8 @@ type Plugin[C any] struct {
 	// MTU is the MTU that the configuration asks for, or 0 or link.AutoMTU.
 	MTU func(C) int
 	// Complete makes IPAM's or the previous result the attachment's own: its
-	// interfaces, gateways and routes. Hardware addresses are filled in later.
+	// interfaces, gateways and routes. Hardware addresses are filled in later. Where
+	// it is nil, a plugin that makes an interface adds that.
 	Complete func(Call, C) error
 	// Report adds to the result what only the kernel can tell, once the facts are
 	// true.
@@ -120,9 +121,13 @@ func (p Plugin[C]) want(call Call, c C) fact.Plan {
 	return p.Want(call, c)
 }
 
-func (p Plugin[C]) complete(call Call, c C) (err error) {
-	if p.Complete != nil {
+// Finish makes the result the attachment's own, as Complete says.
+func (p Plugin[C]) Finish(call Call, c C) (err error) {
+	switch {
+	case p.Complete != nil:
 		err = p.Complete(call, c)
+	case p.makesLink():
+		call.AddInterface()
 	}
 	if err == nil && p.MTU != nil {
 		err = call.fits(p.MTU(c))

@@ -7,16 +7,22 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 )
 
-// preview is what the result would be. Addresses are asked for in a way that
-// takes none.
+// preview is what the result would be.
 func (p Plugin[C]) preview(r *cni.Request) (*cni.Result, error) {
-	call, c, err := p.foresee(r, io.Discard)
-	if err != nil {
-		return nil, err
-	}
-	return call.Result, p.complete(call, c)
+	call, _, err := p.foresee(r, io.Discard)
+	return call.Result, err
 }
 
+func (p Plugin[C]) plan(r *cni.Request, w io.Writer) error {
+	call, c, err := p.foresee(r, w)
+	if err == nil {
+		_, err = fmt.Fprint(w, p.want(call, c))
+	}
+	return err
+}
+
+// foresee is the call as ADD would have it. Addresses are asked for in a way that
+// takes none.
 func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
 	call, c, err := p.Read(r)
 	if err != nil {
@@ -34,17 +40,5 @@ func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
 			fmt.Fprintf(notes, "# IPAM %s does not say beforehand which addresses it gives\n", kind)
 		}
 	}
-	return call, c, nil
-}
-
-func (p Plugin[C]) plan(r *cni.Request, w io.Writer) error {
-	call, c, err := p.foresee(r, w)
-	if err != nil {
-		return err
-	}
-	if err := p.complete(call, c); err != nil {
-		return err
-	}
-	_, err = fmt.Fprint(w, p.want(call, c))
-	return err
+	return call, c, p.Finish(call, c)
 }

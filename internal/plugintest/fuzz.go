@@ -58,8 +58,8 @@ func Fuzz[C any](f *testing.F, p plugin.Plugin[C]) {
 // does.
 func planOf[C any](p plugin.Plugin[C], r *cni.Request) (fact.Plan, error) {
 	call, c, err := p.Read(r)
-	if err == nil && p.Complete != nil {
-		err = cni.WithCode(cni.CodeConfig, p.Complete(call, c))
+	if err == nil {
+		err = p.Finish(call, c)
 	}
 	if p.Want == nil {
 		return nil, err

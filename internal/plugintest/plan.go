@@ -25,10 +25,8 @@ func PlanAt[C any](t testing.TB, p plugin.Plugin[C], call plugin.Call, c C) fact
 			t.Fatal(err)
 		}
 	}
-	if p.Complete != nil {
-		if err := p.Complete(call, c); err != nil {
-			t.Fatal(err)
-		}
+	if err := p.Finish(call, c); err != nil {
+		t.Fatal(err)
 	}
 	facts := p.Want(call, c)
 	// A plan with addresses is less the one without, which dhcp is asked over.

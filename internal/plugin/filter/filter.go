@@ -26,15 +26,6 @@ const (
 	Iptables = "iptables"
 )
 
-// CheckBackend refuses a backend that is named and empty, which upstream's
-// plugins refuse too: a template that was not filled in.
-func CheckBackend(key string, backend *string) error {
-	if backend != nil && *backend == "" {
-		return fmt.Errorf(`%s is "", and can be %s or %s`, key, Nftables, Iptables)
-	}
-	return nil
-}
-
 // Key is a key of the configuration that is given, and the backends that
 // understand it.
 type Key struct {
@@ -48,9 +39,6 @@ type Key struct {
 // error.
 func ChooseBackend(named *string, keys ...Key) (*string, error) {
 	backend, by := named, "backend is %s"
-	if named != nil && *named == "" {
-		backend = nil
-	}
 	for _, k := range keys {
 		if backend == nil {
 			backend, by = &k.Backends[0], k.Name+" for %s"
@@ -63,19 +51,16 @@ func ChooseBackend(named *string, keys ...Key) (*string, error) {
 	return backend, nil
 }
 
-// ByIptables reports whether a backend is the explicit iptables.
-func ByIptables(backend *string) bool { return backend != nil && *backend == Iptables }
-
 // Masquerade is the facts that let a pod out under the host's address, if that
 // is wanted, by one backend. DEL takes away what either has, and upstream's.
-func Masquerade(call plugin.Call, wanted bool, backend *string) fact.Plan {
+func Masquerade(call plugin.Call, wanted bool, backend string) fact.Plan {
 	byNft, byIptables := nft.Masquerade(call.Attachment, nil), iptables.Masquerade{Owner: call.Attachment}
 	var pods []netip.Prefix
 	if wanted {
 		pods = call.Prefixes()
 	}
 	theirs := upstream.Masquerade{Owner: call.Attachment, Pods: pods}
-	if ByIptables(backend) {
+	if backend == Iptables {
 		byIptables.Pods = pods
 		return fact.Plan{byNft, upstream.OrUpstreams(byIptables, theirs)}
 	}
@@ -84,11 +69,11 @@ func Masquerade(call plugin.Call, wanted bool, backend *string) fact.Plan {
 }
 
 // MasqueradeReady looks whether an ADD could masquerade now.
-func MasqueradeReady(wanted bool, backend *string) error {
+func MasqueradeReady(wanted bool, backend string) error {
 	switch {
 	case !wanted:
 		return nil
-	case ByIptables(backend):
+	case backend == Iptables:
 		return iptables.Ready()
 	}
 	return nft.Ready()

@@ -14,8 +14,6 @@ func full() Conf {
 	return Conf{Bridge: "br0", IsDefaultGateway: true, IPMasq: true, HairpinMode: true, PortIsolation: true, MACSpoofCheck: true, MTU: 1400}
 }
 
-var byIptables = "iptables"
-
 func yes() *bool { b := true; return &b }
 
 // TestWant needs no kernel and no root.
@@ -23,7 +21,7 @@ func TestWant(t *testing.T) {
 	dual := []string{"10.1.2.3/24", "fd00:1:2::3/64"}
 	plugintest.Golden(t, map[string]fact.Plan{
 		"classic":  plugintest.Plan(t, bridge, "c1", Conf{IsGateway: true, IPMasq: true}, dual[0]),
-		"iptables": plugintest.Plan(t, bridge, "c1", Conf{IPMasq: true, IPMasqBackend: &byIptables}, dual...),
+		"iptables": plugintest.Plan(t, bridge, "c1", Conf{IPMasq: true, IPMasqBackend: "iptables"}, dual...),
 		"full":     plugintest.Plan(t, bridge, "c1", full(), dual...),
 		"layer2":   plugintest.Plan(t, bridge, "c1", Conf{PromiscMode: yes()}),
 		"vlan":     plugintest.Plan(t, bridge, "c1", Conf{VLAN: 100, VLANTrunk: &[]Trunk{{ID: ptr(7)}, {MinID: ptr(8), MaxID: ptr(9)}}, IsGateway: true}, dual...),

@@ -8,7 +8,6 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/plugin/filter"
 )
 
 // Conf is bridge's own part of the network configuration.
@@ -19,7 +18,7 @@ type Conf struct {
 	IsDefaultGateway bool       `json:"isDefaultGateway" doc:"isGateway, and a default route to it in the pod"`
 	ForceAddress     bool       `json:"forceAddress" doc:"take away another gateway address of the same subnet even while pods use it; without pods it is taken away anyhow"`
 	IPMasq           bool       `json:"ipMasq" doc:"let pods out under the host's address, except to their own subnet and to multicast groups"`
-	IPMasqBackend    *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
+	IPMasqBackend    string     `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
 	MTU              plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends and the bridge; 0 takes the bridge's, \"auto\" that of the host's default route"`
 	HairpinMode      bool       `json:"hairpinMode" doc:"let a pod reach itself by way of the bridge"`
 	PromiscMode      *bool      `json:"promiscMode" doc:"the bridge's promiscuous mode, left alone where it is not given; not together with hairpinMode"`
@@ -62,7 +61,7 @@ func (c *Conf) conflicts(call *plugin.Call) error {
 	case c.gatewayVLAN() && cni.CheckLinkName("bridge", c.gatewayVLANLink().Name()) != nil:
 		return fmt.Errorf("the gateway of VLAN %d would be an interface %s, whose name is longer than 15 bytes: shorten bridge", c.VLAN, c.gatewayVLANLink().Name())
 	}
-	return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend)
+	return nil
 }
 
 // gatewayVLAN reports whether the gateway addresses are in a VLAN.

@@ -19,7 +19,7 @@ type Conf struct {
 }
 
 var dummy = plugin.Plugin[Conf]{
-	Name: "dummy", Builtin: builtin.Plugins, NeedsIPAM: true, Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
+	Name: "dummy", Builtin: builtin.Plugins, NeedsIPAM: true, Validate: validate, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 
@@ -30,8 +30,6 @@ func validate(call *plugin.Call, c *Conf) (err error) {
 	}
 	return err
 }
-
-func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached. Nobody is there to be told of
 // the addresses, or to have them too.

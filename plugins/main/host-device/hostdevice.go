@@ -91,7 +91,8 @@ func complete(call plugin.Call, c Conf) error {
 	if c.unusable != nil {
 		return c.unusable
 	}
-	return call.AddInterface()
+	call.AddInterface()
+	return nil
 }
 
 func ready(k *kernel.Kernel, c Conf) error {

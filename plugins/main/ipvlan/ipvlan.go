@@ -23,7 +23,7 @@ type Conf struct {
 
 var ipvlan = plugin.Plugin[Conf]{
 	Name: "ipvlan", Builtin: builtin.Plugins, MayChain: true, TakesAddresses: true,
-	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
+	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
 func validate(call *plugin.Call, c *Conf) error {
@@ -52,8 +52,6 @@ func ready(k *kernel.Kernel, c Conf) error {
 	}
 	return c.OnMaster.Ready(k, "ipvlan")
 }
-
-func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
 func want(call plugin.Call, c Conf) fact.Plan {

@@ -23,7 +23,7 @@ type Conf struct {
 
 var macvlan = plugin.Plugin[Conf]{
 	Name: "macvlan", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
-	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
+	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }
 
@@ -34,8 +34,6 @@ func validate(call *plugin.Call, c *Conf) (err error) {
 	}
 	return err
 }
-
-func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
 func want(call plugin.Call, c Conf) fact.Plan {

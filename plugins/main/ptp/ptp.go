@@ -22,13 +22,12 @@ import (
 // Conf is ptp's own part of the network configuration.
 type Conf struct {
 	IPMasq        bool       `json:"ipMasq" doc:"let pods out under the host's address, except to multicast groups"`
-	IPMasqBackend *string    `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
+	IPMasqBackend string     `json:"ipMasqBackend" enum:"nftables,iptables" default:"nftables" doc:"what masquerades; iptables has upstream's chains and comments, and needs the package iptables"`
 	MTU           plugin.MTU `json:"mtu" doc:"MTU in bytes of both ends; 0 takes the kernel's default, \"auto\" that of the host's default route"`
 }
 
 var ptp = plugin.Plugin[Conf]{
 	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
-	Validate: func(_ *plugin.Call, c *Conf) error { return filter.CheckBackend("ipMasqBackend", c.IPMasqBackend) },
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
 		return errors.Join(k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend))

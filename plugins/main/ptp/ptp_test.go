@@ -10,9 +10,8 @@ import (
 )
 
 func TestWant(t *testing.T) {
-	byIptables := "iptables"
 	plugintest.Golden(t, map[string]fact.Plan{
-		"iptables": plugintest.Plan(t, ptp, "c1", Conf{IPMasq: true, IPMasqBackend: &byIptables}, "10.1.2.3/24"),
+		"iptables": plugintest.Plan(t, ptp, "c1", Conf{IPMasq: true, IPMasqBackend: "iptables"}, "10.1.2.3/24"),
 		"dual":     plugintest.Plan(t, ptp, "c1", Conf{MTU: 1400, IPMasq: true}, "10.1.2.3/24", "fd00:1:2::3/64"),
 		"several":  plugintest.Plan(t, ptp, "c1", Conf{}, "10.1.2.3/24", "10.1.2.4/24", "10.9.0.5/16"),
 		"single":   plugintest.Plan(t, ptp, "c1", Conf{}, "10.1.2.3/32 10.1.2.1"),

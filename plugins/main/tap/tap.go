@@ -30,7 +30,7 @@ type Conf struct {
 
 var tap = plugin.Plugin[Conf]{
 	Name: "tap", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
-	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.MTU }, Want: want,
+	Validate: validate, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }
 
@@ -60,8 +60,6 @@ func isLabel(s string) bool {
 	}
 	return len(parts) >= 3 && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
-
-func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached. Addresses do not wait: the
 // device has no carrier until a program opens it.

@@ -18,7 +18,7 @@ type Conf struct {
 
 var vlan = plugin.Plugin[Conf]{
 	Name: "vlan", Builtin: builtin.Plugins, MayChain: true,
-	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
+	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 
 func validate(_ *plugin.Call, c *Conf) error {
@@ -34,8 +34,6 @@ func ready(k *kernel.Kernel, c Conf) error {
 	}
 	return link.VLAN{Upper: c.Upper(plugin.Call{})}.Usable(k)
 }
-
-func complete(call plugin.Call, _ Conf) error { return call.AddInterface() }
 
 // want lists what holds while a pod is attached.
 func want(call plugin.Call, c Conf) fact.Plan {

@@ -20,7 +20,7 @@ type Conf struct {
 	SNAT          *bool         `json:"snat" default:"true" doc:"masquerade the connections whose answers would not find back otherwise: from the pod itself, from its subnet, from 127.0.0.0/8"`
 	MasqAll       bool          `json:"masqAll" doc:"masquerade every connection to a host port"`
 	MarkMasqBit   *int          `json:"markMasqBit" min:"0" max:"31" default:"13" doc:"bit of the packets' mark that asks for masquerading between the hooks; 12 is refused, it is firewall's"`
-	SetMarkChain  *string       `json:"externalSetMarkChain" doc:"with iptables, which it asks for: a chain of somebody else's that sets the mark instead, such as KUBE-MARK-MASQ"`
+	SetMarkChain  string        `json:"externalSetMarkChain" doc:"with iptables, which it asks for: a chain of somebody else's that sets the mark instead, such as KUBE-MARK-MASQ"`
 	ConditionsV4  Conditions    `json:"conditionsV4" doc:"what IPv4 packets must match besides, in the words of nft or of iptables; those that nft has no like of ask for iptables"`
 	ConditionsV6  Conditions    `json:"conditionsV6" doc:"the same for IPv6 packets"`
 	RuntimeConfig RuntimeConfig `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
@@ -77,7 +77,7 @@ type port struct {
 
 // validate refuses before anything is touched.
 func validate(_ *plugin.Call, c *Conf) error {
-	errs := []error{filter.CheckBackend("backend", c.Backend), c.choose(), c.conflicts()}
+	errs := []error{c.choose(), c.conflicts()}
 	for i, m := range c.RuntimeConfig.PortMappings {
 		p, err := m.read(fmt.Sprintf("runtimeConfig.portMappings[%d]", i))
 		errs = append(errs, err)
@@ -89,7 +89,7 @@ func validate(_ *plugin.Call, c *Conf) error {
 // choose takes the backend that alone understands what the configuration says.
 func (c *Conf) choose() (err error) {
 	var keys []filter.Key
-	if c.setMarkChain() != "" {
+	if c.SetMarkChain != "" {
 		keys = append(keys, filter.Key{Name: "externalSetMarkChain", Backends: []string{filter.Iptables}})
 	}
 	if c.Backend == nil { // one that is named says itself which words it does not understand
@@ -112,14 +112,14 @@ func wordsOf(key string, words Conditions, six bool) []filter.Key {
 }
 
 func (c *Conf) conflicts() error {
-	chain := c.setMarkChain() != ""
-	switch {
-	case chain && c.MarkMasqBit != nil:
+	if c.SetMarkChain == "" {
+		return nil
+	}
+	if c.MarkMasqBit != nil {
 		return errors.New("markMasqBit and externalSetMarkChain exclude one another: the chain sets a mark of its own")
-	case chain:
-		if err := iptables.CheckChain(*c.SetMarkChain); err != nil {
-			return fmt.Errorf("externalSetMarkChain: %w", err)
-		}
+	}
+	if err := iptables.CheckChain(c.SetMarkChain); err != nil {
+		return fmt.Errorf("externalSetMarkChain: %w", err)
 	}
 	return nil
 }
@@ -138,14 +138,7 @@ func (c *Conf) readConditions() (err error) {
 	return err
 }
 
-func (c *Conf) byIptables() bool { return filter.ByIptables(c.Backend) }
-
-func (c *Conf) setMarkChain() string {
-	if c.SetMarkChain == nil {
-		return ""
-	}
-	return *c.SetMarkChain
-}
+func (c *Conf) byIptables() bool { return c.Backend != nil && *c.Backend == filter.Iptables }
 
 // bit is the bit of the mark that asks for masquerading.
 func (c *Conf) bit() int {

@@ -58,7 +58,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 func ports(call plugin.Call, mappings []nft.Mapping, c Conf, theirs upstream.Ports) fact.Plan {
 	if c.byIptables() {
 		byIptables := iptables.Ports{
-			Owner: call.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.setMarkChain(),
+			Owner: call.Attachment, Mappings: mappings, From: c.masquerades(), MarkBit: c.bit(), SetMarkChain: c.SetMarkChain,
 			V4: c.ConditionsV4, V6: c.ConditionsV6,
 		}
 		return fact.Plan{nft.Ports(call.Attachment, nil, nft.NoSources, nil), upstream.OrUpstreams(byIptables, theirs)}

@@ -71,10 +71,10 @@ func bit(n int) *int { return &n }
 func TestWant(t *testing.T) {
 	c1 := attachment("n", "c1", dual...)
 	conditional := Conf{ConditionsV4: Conditions{"ip", "saddr", "10.0.0.0/8"}, MarkMasqBit: bit(20), RuntimeConfig: mapping(PortMapping{HostPort: 80, ContainerPort: 80})}
-	byIptables, chain := "iptables", "KUBE-MARK-MASQ"
+	byIptables := "iptables"
 	plugintest.Golden(t, map[string]fact.Plan{
 		"iptables": plugintest.PlanAt(t, portmap, c1, Conf{Backend: &byIptables, ConditionsV4: Conditions{"-s", "10.0.0.0/8"}, RuntimeConfig: full().RuntimeConfig}),
-		"setmark":  plugintest.PlanAt(t, portmap, c1, Conf{Backend: &byIptables, SetMarkChain: &chain, RuntimeConfig: full().RuntimeConfig}),
+		"setmark":  plugintest.PlanAt(t, portmap, c1, Conf{Backend: &byIptables, SetMarkChain: "KUBE-MARK-MASQ", RuntimeConfig: full().RuntimeConfig}),
 		"full":     plugintest.PlanAt(t, portmap, c1, full()),
 		"none":     plugintest.PlanAt(t, portmap, c1, Conf{}),
 		"nosnat":   plugintest.PlanAt(t, portmap, c1, Conf{SNAT: no(), RuntimeConfig: full().RuntimeConfig}),
