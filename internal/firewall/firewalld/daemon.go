@@ -37,37 +37,22 @@ type daemon struct{ *dbus.Conn }
 
 const notThere = `start dbus and firewalld ("systemctl start firewalld"), or leave "backend": "firewalld" and "firewalldZone" out of firewall's configuration`
 
-func dial() (daemon, error) {
-	c, err := connect(systemBus())
-	if err != nil {
-		return daemon{}, cni.Hint(fmt.Errorf("firewalld: D-Bus at %s: %w", systemBus(), err), notThere)
-	}
-	return daemon{c}, nil
-}
-
+// withDaemon does something over a connection of its own. A bus that says nothing
+// is given up.
 func withDaemon(do func(daemon) error) error {
-	d, err := dial()
-	if err != nil {
-		return err
+	socket, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: systemBus(), Net: "unix"})
+	var bus *dbus.Conn
+	if err == nil {
+		defer socket.Close()
+		_ = socket.SetDeadline(time.Now().Add(patience))
+		bus, err = dbus.ConnectUnix(socket)
 	}
-	defer d.Close()
-	return do(d)
-}
-
-// connect gives up a bus that says nothing.
-func connect(path string) (*dbus.Conn, error) {
-	socket, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, err
+		return cni.Hint(fmt.Errorf("firewalld: D-Bus at %s: %w", systemBus(), err), notThere)
 	}
-	_ = socket.SetDeadline(time.Now().Add(patience))
-	c, err := dbus.ConnectUnix(socket)
-	if err != nil {
-		_ = socket.Close()
-		return nil, err
-	}
+	defer bus.Close()
 	_ = socket.SetDeadline(time.Time{})
-	return c, nil
+	return do(daemon{bus})
 }
 
 // nobodyThere reports whether nobody has the name that was called.
