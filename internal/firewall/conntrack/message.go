@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 )
 
@@ -52,17 +54,14 @@ func remove(questions []question, meant func(entry) bool) error {
 		return err
 	}
 	defer c.Close()
-	var errs []error
-	for _, q := range questions {
+	return fact.ForEach(questions, func(q question) error {
 		entries, err := q.ask(c)
-		errs = append(errs, err)
-		for _, e := range entries {
-			if meant(e) {
-				errs = append(errs, q.remove(c, e))
-			}
+		if err != nil {
+			return err
 		}
-	}
-	return errors.Join(errs...)
+		entries = slices.DeleteFunc(entries, func(e entry) bool { return !meant(e) })
+		return fact.ForEach(entries, func(e entry) error { return q.remove(c, e) })
+	})
 }
 
 // message is one about the question's family.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -74,16 +75,14 @@ func (s Source) Del(k *kernel.Kernel) error {
 // Check asks firewalld for each of the addresses.
 func (s Source) Check(*kernel.Kernel) error {
 	return withDaemon(func(d daemon) error {
-		var errs []error
-		for _, a := range s.Pods {
+		return fact.ForEach(s.Pods, func(a netip.Addr) error {
 			var bound bool
 			err := d.call(&bound, "querySource", s.Zone, source(a))
 			if err == nil && !bound {
 				err = fmt.Errorf("%s is not in the zone %s of firewalld: %w", source(a), s.Zone, fs.ErrNotExist)
 			}
-			errs = append(errs, err)
-		}
-		return errors.Join(errs...)
+			return err
+		})
 	})
 }
 
@@ -120,13 +119,8 @@ func (d daemon) restore(zone string) error {
 	} else if err != nil {
 		return err
 	}
-	var errs []error
-	for _, r := range live {
-		for _, source := range r.Sources {
-			if !slices.Contains(have, source) {
-				errs = append(errs, d.bind(zone, source))
-			}
-		}
-	}
-	return errors.Join(errs...)
+	return fact.ForEach(live, func(r record) error {
+		lost := slices.DeleteFunc(r.Sources, func(s string) bool { return slices.Contains(have, s) })
+		return fact.ForEach(lost, func(source string) error { return d.bind(zone, source) })
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
@@ -72,8 +73,7 @@ func (r record) bind(d daemon) error {
 // unbind ends the bindings that nobody else refers to. Somebody may come to do so
 // between the look and the removal: so it is looked again behind it.
 func (r record) unbind(d daemon) error {
-	var errs []error
-	for _, source := range r.Sources {
+	err := fact.ForEach(r.Sources, func(source string) error {
 		refs := r.refs(source)
 		err := refs.Remove(r.Owner.Key())
 		others, oerr := refs.Keys()
@@ -83,9 +83,9 @@ func (r record) unbind(d daemon) error {
 				err = errors.Join(err, d.bind(r.Zone, source))
 			}
 		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+		return err
+	})
+	if err != nil {
 		return err // the record stays: the next DEL tries again
 	}
 	return r.remove()
@@ -93,11 +93,8 @@ func (r record) unbind(d daemon) error {
 
 // remove removes what is recorded.
 func (r record) remove() error {
-	var errs []error
-	for _, source := range r.Sources {
-		errs = append(errs, r.refs(source).Remove(r.Owner.Key()))
-	}
-	return errors.Join(append(errs, records.Remove(r.Owner))...)
+	err := fact.ForEach(r.Sources, func(source string) error { return r.refs(source).Remove(r.Owner.Key()) })
+	return errors.Join(err, records.Remove(r.Owner))
 }
 
 // Abandoned lists the attachments that have a record and whose pods are provably

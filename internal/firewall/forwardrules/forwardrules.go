@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/state"
@@ -244,16 +245,12 @@ func Ready(c *wire.Conn, wanted Families) error {
 // it.
 func lacking(c *wire.Conn, wanted Families, see func(chain, []wire.Message) error) error {
 	chains, err := forwardChains(c)
-	errs := []error{legacyPolicies(wanted), err}
-	for _, f := range chains {
-		if !wanted.include(f.Family) {
-			continue
-		}
+	chains = slices.DeleteFunc(chains, func(f chain) bool { return !wanted.include(f.Family) })
+	return errors.Join(legacyPolicies(wanted), err, fact.ForEach(chains, func(f chain) error {
 		batch, _, err := f.missing(c, nil)
 		if err == nil && len(batch) > 0 {
 			err = see(f, batch)
 		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+		return err
+	}))
 }

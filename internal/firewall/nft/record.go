@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/catena-cni/catena/internal/cni"
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/firewall/conntrack"
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -221,11 +222,7 @@ func Abandoned() (out []name.Attachment, err error) {
 func Collect(network string, valid func(comment string) bool) error {
 	return withConn(func(c conn) error {
 		c.restore()
-		var errs []error
-		for _, t := range tables {
-			errs = append(errs, c.collect(t, network, valid))
-		}
-		return errors.Join(errs...)
+		return fact.ForEach(tables, func(t *table) error { return c.collect(t, network, valid) })
 	})
 }
 
