@@ -1,10 +1,5 @@
 package name
 
-import (
-	"crypto/sha512"
-	"encoding/hex"
-)
-
 // Upstream's plugins name what an attachment leaves in the packet filter by
 // hashes of its parts, put behind one another without anything in between.
 
@@ -15,7 +10,7 @@ const chainMax = 28
 // UpstreamChain is the attachment's chain of iptables, whose name begins with a
 // prefix such as CNI-DN-. All interfaces of a container in a network share it.
 func (a Attachment) UpstreamChain(prefix string) string {
-	return (prefix + upstreamHash(a.Network+a.ContainerID))[:chainMax]
+	return (prefix + Digits(a.Network+a.ContainerID))[:chainMax]
 }
 
 // linkMax is the longest name of an interface (IFNAMSIZ less its final zero byte).
@@ -24,7 +19,7 @@ const linkMax = 15
 // UpstreamLink is a device on the host that upstream's plugins name by a prefix,
 // such as bwp. All interfaces of a container in a network share it.
 func (a Attachment) UpstreamLink(prefix string) string {
-	return (prefix + upstreamHash(a.Network+a.ContainerID))[:linkMax]
+	return (prefix + Digits(a.Network+a.ContainerID))[:linkMax]
 }
 
 // UpstreamInstance is what the comments of the attachment's masquerading rules
@@ -36,10 +31,4 @@ func (a Attachment) UpstreamInstance() string {
 // UpstreamNetwork is what the comments of all of a network's begin with.
 func UpstreamNetwork(network string) string { return short(network) + "-" }
 
-// upstreamHash is the SHA-512 of a text in hexadecimal digits.
-func upstreamHash(text string) string {
-	sum := sha512.Sum512([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
-func short(text string) string { return upstreamHash(text)[:16] }
+func short(text string) string { return Digits(text)[:16] }
