@@ -184,6 +184,24 @@ func (k *Kernel) Await(ctx context.Context, s Side, group uint, limit time.Durat
 	}
 }
 
+// EndWait bounds how long an ADD waits for the end of a namespace that nobody can
+// enter any more: sockets that were open there hold it for a grace period of the
+// kernel's.
+const EndWait = 2 * time.Second
+
+// Outlast makes a call, and again at the events of the host's links for as long as
+// it is refused: by a link of that master's that is in a namespace that ends.
+func (k *Kernel) Outlast(refusal unix.Errno, call func() error) error {
+	err := call()
+	if errors.Is(err, refusal) {
+		_ = k.Await(context.Background(), Host, unix.RTNLGRP_LINK, EndWait, func() (bool, error) {
+			err = call()
+			return !errors.Is(err, refusal), nil
+		})
+	}
+	return err
+}
+
 // attempts bounds how often a list is asked for that changes while it is read.
 const attempts = 10
 

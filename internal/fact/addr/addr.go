@@ -50,9 +50,10 @@ func (a Addr) String() string {
 	return s
 }
 
-// Add gives the interface the address; one that it has already is an error.
+// Add gives the interface the address; one that it has already is an error. No
+// two ipvlans of a master can have it.
 func (a Addr) Add(k *kernel.Kernel) error {
-	err := a.change(k, (*netlink.Handle).AddrAdd)
+	err := k.Outlast(unix.EADDRINUSE, func() error { return a.change(k, (*netlink.Handle).AddrAdd) })
 	if err == nil || a.Prefix.Addr().Is4() {
 		return err
 	}

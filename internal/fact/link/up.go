@@ -44,11 +44,12 @@ func (u Up) Add(k *kernel.Kernel) error {
 	if u.Alias != "" {
 		attrs = append(attrs, kernel.Alias(u.Alias))
 	}
-	if u.ARPNotify {
-		err = setUp(k, kernel.Pod, l, arpNotify(), attrs...)
-	} else {
-		err = k.SetUp(kernel.Pod, l, attrs...)
-	}
+	err = k.Outlast(unix.EADDRINUSE, func() error { // a macvlan cannot be up beside another one of its address
+		if u.ARPNotify {
+			return setUp(k, kernel.Pod, l, arpNotify(), attrs...)
+		}
+		return k.SetUp(kernel.Pod, l, attrs...)
+	})
 	if err != nil || u.Port == "" {
 		return err
 	}

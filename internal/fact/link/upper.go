@@ -79,16 +79,23 @@ func (u Upper) add(k *kernel.Kernel, of func(netlink.LinkAttrs) netlink.Link) er
 	if !u.InPod {
 		attrs.Namespace = netlink.NsFd(k.PodFD())
 	}
-	wanted := of(attrs)
-	err = k.Create(u.side(), wanted)
-	if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, u.Link) == nil {
-		err = u.renamed(k, wanted)
+	kind := of(attrs).Type()
+	create := func() error {
+		err := k.Create(u.side(), of(attrs))
+		if errors.Is(err, fs.ErrExist) && !u.InPod && Free(k, u.Link) == nil {
+			err = u.renamed(k, of(attrs))
+		}
+		return err
+	}
+	err = create()
+	if errors.Is(err, fs.ErrExist) && kind == "vlan" && !u.InPod && Free(k, u.Link) == nil {
+		err = k.Outlast(unix.EEXIST, create)
 	}
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return u.busy(k, master, wanted.Type(), err)
+		return u.busy(k, master, kind, err)
 	case errors.Is(err, fs.ErrExist):
-		return u.taken(k, master, wanted.Type(), err)
+		return u.taken(k, master, kind, err)
 	}
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -84,11 +83,6 @@ func (v Veth) bringUp(k *kernel.Kernel) error {
 	return k.SetUp(kernel.Host, l, label...)
 }
 
-// endWait bounds how long an ADD waits for the end of a namespace that nobody can
-// enter any more: sockets that were open there hold it for a grace period of the
-// kernel's.
-const endWait = 2 * time.Second
-
 // outlived reports whether the host's end is of a pod that is gone, for which
 // nobody said DEL, such as one that starts again.
 func (v Veth) outlived(k *kernel.Kernel) bool {
@@ -99,7 +93,7 @@ func (v Veth) outlived(k *kernel.Kernel) bool {
 	if l.Alias != v.Owner.Alias() || !l.ParentAway {
 		return false
 	}
-	return k.Await(context.Background(), kernel.Host, unix.RTNLGRP_NSID, endWait, func() (bool, error) { return k.ParentGone(kernel.Host, l), nil }) == nil
+	return k.Await(context.Background(), kernel.Host, unix.RTNLGRP_NSID, kernel.EndWait, func() (bool, error) { return k.ParentGone(kernel.Host, l), nil }) == nil
 }
 
 // taken tells which of the two names was there already.
