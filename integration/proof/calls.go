@@ -10,7 +10,7 @@ var described = map[uint64]struct {
 	onFile bool // its first argument is open
 	class  class
 }{
-	unix.SYS_SOCKET: {"socket", false, 0}, unix.SYS_BIND: {"bind", true, 0}, unix.SYS_CONNECT: {"connect", true, waits},
+	unix.SYS_SOCKET: {"socket", false, 0}, unix.SYS_BIND: {"bind", true, 0}, unix.SYS_CONNECT: {"connect", true, 0},
 	unix.SYS_GETSOCKNAME: {"getsockname", true, 0}, unix.SYS_GETPEERNAME: {"getpeername", true, 0},
 	unix.SYS_SETSOCKOPT: {"setsockopt", true, 0}, unix.SYS_GETSOCKOPT: {"getsockopt", true, waits},
 	unix.SYS_SENDTO: {"sendto", true, changes}, unix.SYS_SENDMSG: {"sendmsg", true, changes | waits},
@@ -67,6 +67,7 @@ func changing(c call) bool {
 	return described[c.nr].class&changes != 0 && works(c)
 }
 
-// interruptible reports whether a signal can end a call. sendto and recvfrom are not among them: plugins make both on
-// netlink sockets of vishvananda/netlink alone, which do not block (Go's runtime waits), and the kernel has no EINTR for them.
+// interruptible reports whether a signal can end a call. sendto, recvfrom and connect are not among them: plugins make these on
+// sockets alone that do not block (Go's runtime waits), as those of vishvananda/netlink and to the DHCP daemon, and the kernel has
+// no EINTR for them.
 func interruptible(c call) bool { return described[c.nr].class&waits != 0 && own(c) }

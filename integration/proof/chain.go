@@ -7,11 +7,13 @@ import (
 // chain is a list of plugins that force is used on.
 type chain struct {
 	name    string
-	plugins string // their configurations, as a list in JSON
-	first   int    // the first of them that force is used on; those before have a chain of their own
-	prepare string // a script that is run on the node
-	needs   string // a link that the kernel must be able to make, as ip link add takes it
-	once    bool   // what it attaches ends with the pod's namespace
+	plugins string   // their configurations, as a list in JSON
+	first   int      // the first of them that force is used on; those before have a chain of their own
+	prepare string   // a script that is run on the node
+	servers []string // programs that run as long as the node is there; $CNI_PATH is the plugins' folder
+	rests   string   // a script that succeeds where the servers have nothing of a pod any more
+	needs   string   // a link that the kernel must be able to make, as ip link add takes it
+	once    bool     // what it attaches ends with the pod's namespace
 }
 
 // The addresses come from ranges of few, so that an address that is lost is missed.
@@ -23,7 +25,19 @@ const (
 	ports   = `"runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"},{"hostPort":8053,"containerPort":53,"protocol":"udp"}]}`
 	tuned   = `{"type":"tuning","mac":"02:00:00:00:11:22","promisc":true,"mtu":1400,"sysctl":{"net.core.somaxconn":"1000","net.ipv4.conf.IFNAME.arp_filter":"1"}}`
 	limited = `{"type":"bandwidth","ingressRate":100000000,"ingressBurst":800000,"egressRate":50000000,"egressBurst":800000}`
+	vlans   = "probe type bridge vlan_filtering 1"
 	eth1    = "ip link add eth1 type veth peer name lan1 netns outside && ip link set eth1 up && ip addr add 172.16.65.2/24 dev eth1"
+)
+
+// dhcpServers are the daemon, and a server on the network outside. It writes at once what it lends and what is given back, into
+// a file of the node's.
+var dhcpServers = []string{"$CNI_PATH/dhcp daemon", "nsenter --net=/run/netns/outside dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --group=root" +
+	" --port=0 --interface=node --bind-interfaces --dhcp-leasefile=/run/leases --pid-file= --no-ping --dhcp-authoritative --enable-ra" +
+	" --dhcp-range=192.0.2.100,192.0.2.101,255.255.255.0,1h --dhcp-range=2001:db8::100,2001:db8::101,64,1h"}
+
+const (
+	dhcpPrepare = "echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_ra" // the server's routers are the pods'
+	dhcpRests   = `! grep -E '192.0.2|2001:db8' /run/leases`
 )
 
 // chains are every plugin, alone with its IPAM or behind a bridge, and the long ones.
@@ -31,6 +45,8 @@ var chains = []chain{
 	{name: "bridge", plugins: `[` + bridged + `]`},
 	{name: "bridge, iptables", plugins: `[` + strings.Replace(bridged, `"ipMasq"`, `"ipMasqBackend":"iptables","ipMasq"`, 1) + `]`},
 	{name: "bridge, static", plugins: `[{"type":"bridge","bridge":"cni0","isGateway":true,"ipam":{"type":"static","addresses":[{"address":"10.9.0.2/24","gateway":"10.9.0.1"}],"routes":[{"dst":"0.0.0.0/0"}]}}]`},
+	{name: "bridge, vlan", plugins: `[{"type":"bridge","bridge":"cni0","isGateway":true,"vlan":100,` + hostLocal + `}]`, needs: vlans},
+	{name: "bridge, vlanTrunk", plugins: `[{"type":"bridge","bridge":"cni0","vlan":7,"vlanTrunk":[{"id":5},{"minID":100,"maxID":110}],` + hostLocal + `}]`, needs: vlans},
 	{name: "ptp", plugins: `[{"type":"ptp","ipMasq":true,` + hostLocal + `}]`},
 	{name: "macvlan", plugins: `[{"type":"macvlan","master":"uplink",` + hostLocal + `}]`},
 	{name: "ipvlan", plugins: `[{"type":"ipvlan","master":"uplink",` + hostLocal + `}]`, needs: "probe link uplink type ipvlan"},
@@ -47,6 +63,10 @@ var chains = []chain{
 	{name: "bandwidth", plugins: `[` + plain + `,` + limited + `]`, first: 1},
 	{name: "sbr", plugins: `[` + plain + `,{"type":"sbr"}]`, first: 1},
 	{name: "vrf", plugins: `[` + plain + `,{"type":"vrf","vrfname":"blue"}]`, first: 1, needs: "probe type vrf table 10"},
+	{name: "dhcp", plugins: `[{"type":"macvlan","master":"uplink","ipam":{"type":"dhcp"}}]`,
+		prepare: dhcpPrepare, servers: dhcpServers, rests: dhcpRests},
+	{name: "dhcp, both families", plugins: `[{"type":"macvlan","master":"uplink","ipam":{"type":"dhcp","family":["4","6"]}}]`,
+		prepare: dhcpPrepare, servers: dhcpServers, rests: dhcpRests},
 	{name: "flannel", plugins: `[{"type":"flannel","subnetFile":"/run/subnet.env","delegate":{"isDefaultGateway":true}}]`,
 		prepare: `printf 'FLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET=10.9.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n' >/run/subnet.env`},
 	{name: "the long chain", plugins: `[` + bridged + `,{"type":"portmap",` + ports + `},` + tuned + `,{"type":"firewall"},` + limited + `]`},

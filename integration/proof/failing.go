@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,14 +18,21 @@ var errnos = []unix.Errno{unix.ENOMEM, unix.EIO, unix.ENOSPC, unix.EBUSY, unix.E
 var refused = []unix.Errno{unix.EBUSY, unix.EPERM, unix.ENOSPC}
 
 // failing has each plugin's calls end with an error, one in each execution: it says so with an error, or does without. An ADD that
-// has failed has left nothing, without a DEL; after a DEL that has failed, the next one clears.
+// has failed has left nothing, without a DEL; after a DEL or a GC that has failed, the next one clears.
 func failing(p *proof) (rows []row, err error) {
 	for _, c := range chains {
-		for _, verb := range []string{"ADD", "DEL"} {
+		for _, verb := range verbs {
 			if !p.wants(c.name + " " + verb) {
 				continue
 			}
 			r, err := p.over(c, verb, works, len(errnos), func(s *site, at point) ([]string, error) { return s.fail(verb, at) })
+			if err != nil {
+				return rows, fmt.Errorf("%s: %w", c.name, err)
+			}
+			rows = append(rows, r)
+		}
+		if p.wants(c.name + " interrupted") {
+			r, err := p.interrupted(c)
 			if err != nil {
 				return rows, fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -39,42 +47,22 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 	if err := s.bring(at.plugin); err != nil {
 		return nil, err
 	}
-	broken := strike{counts: works, at: at.call, errno: errnos[at.way]}
-	if broken.errno == unix.EINTR {
-		broken.counts = interruptible
-	}
 	prev := s.upTo.result
-	if verb == "DEL" {
+	if verb != "ADD" {
 		prev, err = s.add(at.plugin, at.plugin+1, s.upTo.result)
 		if err != nil {
 			return nil, err
 		}
 	}
-	if slices.Contains(refused, broken.errno) {
-		broken.counts = func(c call) bool {
-			d := described[c.nr]
-			return works(c) && (!d.onFile || d.class&changes != 0 || c.file() != "socket")
-		}
-	}
-	o, err := s.call(verb, at.plugin, prev, broken)
+	o, err := s.call(verb, at.plugin, prev, broken(at))
 	if err != nil {
 		return nil, err
 	}
 	wrong = s.worded(o)
-	done := o.ok()
-	if verb == "ADD" && done {
+	if verb == "ADD" && o.ok() {
 		wrong = append(wrong, s.works(at.plugin, json.RawMessage(o.stdout))...)
 	}
-	if verb == "DEL" || done { // a DEL may owe something to the next one
-		again, err := s.call("DEL", at.plugin, prev, nothing)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.said("DEL", at.plugin, again); err != nil {
-			wrong = append(wrong, err.Error())
-		}
-	}
-	left, err := s.left(s.upTo.state, true)
+	left, err := s.settle(verb, at.plugin, prev, o.ok())
 	switch wrong = append(wrong, left...); {
 	case err != nil:
 		return nil, err
@@ -83,8 +71,45 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 	case len(wrong) == 0:
 		return nil, nil
 	}
-	return []string{fmt.Sprintf("%s of %s with %s at call %d (%s) %s: %s", verb, s.confs[at.plugin]["type"], unix.ErrnoName(broken.errno), at.call, o.struck[0],
+	return []string{fmt.Sprintf("%s of %s with %s at call %d (%s) %s: %s", verb, s.confs[at.plugin]["type"], unix.ErrnoName(errnos[at.way]), at.call, o.struck[0],
 		ended(o), strings.Join(wrong, "; "))}, s.renew()
+}
+
+// broken has the call of a point end with its error, among those that can end so.
+func broken(at point) strike {
+	s := strike{counts: works, at: at.call, errno: errnos[at.way]}
+	switch {
+	case s.errno == unix.EINTR:
+		s.counts = interruptible
+	case slices.Contains(refused, s.errno):
+		s.counts = func(c call) bool {
+			d := described[c.nr]
+			return works(c) && (!d.onFile || d.class&changes != 0 || c.file() != "socket")
+		}
+	}
+	return s
+}
+
+// settle goes on after a verb as a runtime does, and says what is left then. A DEL and a GC may owe something to the next ones.
+func (s *site) settle(verb string, k int, prev json.RawMessage, done bool) (wrong []string, err error) {
+	var gc, del error
+	if verb == "GC" {
+		gc = s.each("GC", k, k+1, nil)
+		if wrong, err = s.left(s.upTo.state, false); err != nil {
+			return nil, err
+		}
+	}
+	if verb != "ADD" || done {
+		del = s.each("DEL", k, k+1, prev)
+	}
+	left, err := s.left(s.upTo.state, verb != "GC")
+	if err == nil && verb == "GC" {
+		s.upTo, err = nil, s.newPod()
+	}
+	if failed := errors.Join(gc, del); failed != nil {
+		left = append(left, failed.Error())
+	}
+	return append(wrong, left...), err
 }
 
 // bring attaches the plugins below a number, and nothing else.
@@ -93,7 +118,7 @@ func (s *site) bring(k int) error {
 		return nil
 	}
 	s.upTo = nil
-	err := s.all("DEL", len(s.confs), nil)
+	err := errors.Join(s.all("DEL", nil), s.rest())
 	var result json.RawMessage
 	if err == nil {
 		result, err = s.add(0, k, nil)
@@ -117,7 +142,7 @@ type attached struct {
 
 // works looks whether an ADD that has succeeded all the same has made what CHECK expects.
 func (s *site) works(k int, result json.RawMessage) []string {
-	o, err := s.call("CHECK", k, result, nothing)
+	o, err := s.call("CHECK", k, result, s.always)
 	if err == nil {
 		err = s.said("CHECK", k, o)
 	}

@@ -5,19 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
-// killed ends each plugin at each of its calls that can change something, as a runtime does that loses patience, and goes on
-// in each way in which a runtime can. What changes nothing needs no kill of its own: it would find the same as the next one.
+// killed ends each plugin at each of its calls that can change something, and goes on in each way in which a runtime can. What changes
+// nothing needs no kill of its own: it would find the same as the next one. It ends the plugin itself, as a runtime does that
+// loses patience, or the program that makes the call, which may be one that the plugin has executed, as a machine does that is
+// out of memory.
 func killed(p *proof) (rows []row, err error) {
 	for _, c := range chains {
-		for _, verb := range []string{"ADD", "DEL"} {
+		for _, verb := range verbs {
 			if !p.wants(c.name + " " + verb) {
 				continue
 			}
-			r, err := p.over(c, verb, changing, 1, func(s *site, at point) ([]string, error) { return s.kill(verb, at) })
+			r, err := p.over(c, verb, changing, 2, func(s *site, at point) ([]string, error) { return s.kill(verb, at) })
 			if err != nil {
 				return rows, fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -26,6 +29,9 @@ func killed(p *proof) (rows []row, err error) {
 	}
 	return rows, nil
 }
+
+// verbs are those that change something.
+var verbs = []string{"ADD", "DEL", "GC"}
 
 // point is a call of one of a chain's plugins, and a number below that of the ways in which it can be struck.
 type point struct{ plugin, call, way int }
@@ -101,39 +107,40 @@ func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try
 // points counts the calls of a verb, plugin by plugin.
 func (s *site) points(verb string, counts func(call) bool) (all []point, err error) {
 	var prev json.RawMessage
-	for k := range s.confs {
-		o, err := s.call("ADD", k, prev, strike{counts: counts})
+	try := func(v string, k int) error {
+		o, err := s.call(v, k, prev, strike{counts: counts})
 		if err == nil {
-			err = s.said("ADD", k, o)
+			err = s.said(v, k, o)
 		}
-		if err != nil {
+		if v == verb && k >= s.chain.first {
+			for i := range o.calls {
+				all = append(all, point{plugin: k, call: i + 1})
+			}
+		}
+		if v == "ADD" {
+			prev = json.RawMessage(o.stdout)
+		}
+		return err
+	}
+	for k := range s.confs {
+		if err := try("ADD", k); err != nil {
 			return nil, err
-		}
-		prev = json.RawMessage(o.stdout)
-		if verb == "ADD" && k >= s.chain.first {
-			all = append(all, numbered(k, o)...)
 		}
 	}
-	for k := len(s.confs) - 1; k >= 0; k-- {
-		o, err := s.call("DEL", k, prev, strike{counts: counts})
-		if err == nil {
-			err = s.said("DEL", k, o)
+	for k := range s.confs {
+		if verb != "GC" {
+			break
 		}
-		if err != nil {
+		if err := try("GC", k); err != nil {
 			return nil, err
 		}
-		if verb == "DEL" && k >= s.chain.first {
-			all = append(all, numbered(k, o)...)
+	}
+	for k := range slices.Backward(s.confs) {
+		if err := try("DEL", k); err != nil {
+			return nil, err
 		}
 	}
 	return all, nil
-}
-
-func numbered(k int, o outcome) (all []point) {
-	for i := range o.calls {
-		all = append(all, point{plugin: k, call: i + 1})
-	}
-	return all
 }
 
 // kill kills the plugin of a number at one of its calls, for each way to go on.
@@ -167,22 +174,25 @@ func (s *site) kill(verb string, at point) (wrong []string, err error) {
 func (s *site) killOnce(verb string, at point) (struck string, err error) {
 	var prev json.RawMessage
 	k := at.plugin
-	if verb == "ADD" {
+	switch verb {
+	case "ADD":
 		prev, err = s.add(0, k, nil)
-	} else if prev, err = s.addAll(); err == nil {
-		for last := len(s.confs) - 1; last > k && err == nil; last-- {
-			var o outcome
-			if o, err = s.call("DEL", last, prev, nothing); err == nil {
-				err = s.said("DEL", last, o)
-			}
+	case "DEL":
+		if prev, err = s.addAll(); err == nil {
+			err = s.each("DEL", k+1, len(s.confs), prev)
+		}
+	case "GC":
+		if _, err = s.addAll(); err == nil {
+			err = s.each("GC", 0, k, nil)
 		}
 	}
 	if err != nil {
 		return "", err
 	}
-	o, err := s.call(verb, k, prev, strike{counts: changing, at: at.call})
+	s.collected = verb == "GC"
+	o, err := s.call(verb, k, prev, strike{counts: changing, at: at.call, maker: at.way == 1})
 	if err != nil || len(o.struck) == 0 {
-		return "", errors.Join(err, s.all("DEL", len(s.confs), nil))
+		return "", errors.Join(err, s.all("DEL", nil))
 	}
 	return o.struck[0], nil
 }
@@ -192,9 +202,9 @@ var aftermaths = []struct {
 	name string
 	do   func(*site) (wrong []string, err error)
 }{
-	{"DEL", func(s *site) ([]string, error) { return s.cleared(s.all("DEL", len(s.confs), nil)) }},
+	{"DEL", func(s *site) ([]string, error) { return s.cleared(s.all("DEL", nil)) }},
 	{"GC", func(s *site) ([]string, error) {
-		gc := s.all("GC", len(s.confs), nil)
+		gc := s.all("GC", nil)
 		left, err := s.left(s.before, false)
 		if gc != nil {
 			left = append(left, gc.Error())
@@ -202,7 +212,7 @@ var aftermaths = []struct {
 		if err != nil || len(left) > 0 {
 			return left, err
 		}
-		return nil, s.newPod() // the rest ends with the pod
+		return nil, s.newPod()
 	}},
 	{"ADD again", func(s *site) ([]string, error) { return s.again() }},
 	{"ADD again in a new namespace", func(s *site) ([]string, error) {
@@ -219,17 +229,20 @@ func (s *site) again() ([]string, error) {
 	if err != nil {
 		return []string{err.Error()}, nil
 	}
-	if err := s.all("CHECK", len(s.confs), result); err != nil {
+	if err := s.all("CHECK", result); err != nil {
 		return []string{err.Error()}, nil
 	}
-	return s.cleared(s.all("DEL", len(s.confs), result))
+	return s.cleared(s.all("DEL", result))
 }
 
 // cleared is what is left after a DEL, or why it was none.
 func (s *site) cleared(del error) (wrong []string, err error) {
-	left, err := s.left(s.before, true)
+	left, err := s.left(s.before, !s.collected)
 	if del != nil {
 		left = append(left, del.Error())
+	}
+	if err == nil && s.collected {
+		err = s.newPod()
 	}
 	return left, err
 }

@@ -148,7 +148,7 @@ func (p *proof) run() (wrong int, err error) {
 // wants reports whether a case was asked for.
 func (p *proof) wants(name string) bool { return p.cases == nil || p.cases.MatchString(name) }
 
-// spread gives at most p.points of the numbers from 1 to n, evenly, the first and the last among them.
+// spread gives at most p.points of the numbers from 1 to n, evenly, the first and the last among them; a single one is in the middle.
 func (p *proof) spread(n int) (all []int) {
 	if p.points == 0 || n <= p.points {
 		for i := range n {
@@ -156,8 +156,11 @@ func (p *proof) spread(n int) (all []int) {
 		}
 		return all
 	}
+	if p.points == 1 {
+		return []int{(n + 1) / 2}
+	}
 	for i := range p.points {
-		all = append(all, 1+i*(n-1)/max(1, p.points-1))
+		all = append(all, 1+i*(n-1)/(p.points-1))
 	}
 	return all
 }

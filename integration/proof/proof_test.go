@@ -30,7 +30,7 @@ func built(t *testing.T) string {
 }
 
 // sample are the cases of the parts that have many.
-var sample = regexp.MustCompile("^(tap|the long chain) (ADD|DEL)$|^(nftables|iptables|bridge|macvlan|host-device|loopback)$")
+var sample = regexp.MustCompile("^(tap|dhcp|the long chain) (ADD|DEL|GC|interrupted)$|^(nftables|iptables|bridge|macvlan|host-device|loopback)$")
 
 // TestSample is a short sample of each part; proof.sh has the whole.
 func TestSample(t *testing.T) {
@@ -59,9 +59,9 @@ func TestSample(t *testing.T) {
 // TestGrounds is a sample of what pods do to interfaces that not every kernel has.
 func TestGrounds(t *testing.T) {
 	for _, g := range grounds {
-		if _, kind, needs := strings.Cut(g.needs, "type "); needs {
+		if g.needs != "" {
 			t.Run(g.what, func(t *testing.T) {
-				kerneltest.Needs(t, strings.Fields(kind)[0])
+				kerneltest.Needs(t, feature(g.needs))
 				r, err := g.fight(&proof{plugins: built(t), points: 2})
 				if err != nil || r.points == 0 || len(r.wrong) > 0 {
 					t.Errorf("%d points: %q, %v", r.points, r.wrong, err)
@@ -71,12 +71,47 @@ func TestGrounds(t *testing.T) {
 	}
 }
 
+// TestChains is a sample of the chains that not every kernel can make.
+func TestChains(t *testing.T) {
+	for _, c := range chains {
+		if c.needs == "" {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			kerneltest.Needs(t, feature(c.needs))
+			p := &proof{plugins: built(t), points: 1}
+			killed, err := p.over(c, "ADD", changing, 2, func(s *site, at point) ([]string, error) { return s.kill("ADD", at) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			interrupted, err := p.interrupted(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []row{killed, interrupted} {
+				if r.points == 0 || len(r.wrong) > 0 {
+					t.Errorf("%s: %d points: %q", r.what, r.points, r.wrong)
+				}
+			}
+		})
+	}
+}
+
+// feature is the name of what a link needs, as tests ask for it.
+func feature(needs string) string {
+	if strings.Contains(needs, "vlan_filtering") {
+		return "vlan filtering"
+	}
+	_, kind, _ := strings.Cut(needs, "type ")
+	return strings.Fields(kind)[0]
+}
+
 func TestSpread(t *testing.T) {
 	for _, c := range []struct {
 		points, n int
 		want      string
 	}{
-		{0, 3, "[1 2 3]"}, {5, 3, "[1 2 3]"}, {3, 101, "[1 51 101]"}, {2, 7, "[1 7]"}, {1, 9, "[1]"}, {4, 0, "[]"},
+		{0, 3, "[1 2 3]"}, {5, 3, "[1 2 3]"}, {3, 101, "[1 51 101]"}, {2, 7, "[1 7]"}, {1, 9, "[5]"}, {4, 0, "[]"},
 	} {
 		if got := (&proof{points: c.points}).spread(c.n); fmt.Sprint(got) != c.want {
 			t.Errorf("%d points of %d: %v, not %s", c.points, c.n, got, c.want)

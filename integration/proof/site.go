@@ -25,8 +25,16 @@ type site struct {
 	confs   []map[string]any
 	node    *node.Node
 	pod     *node.Pod
+	servers []func() // each ends one
 	before  state
 	upTo    *attached // what is attached between two points, if anything
+
+	always strike // what becomes of executions that nobody strikes otherwise
+	struck int    // how many calls were struck
+	lives  bool   // GC is told that the pod is valid
+
+	// collected says that GC has taken what the pod's side would have been put back by: what is left there ends with the pod.
+	collected bool
 }
 
 // state is all that is to be seen of a node and its pod.
@@ -52,7 +60,7 @@ func newSite(p *proof, c chain) (*site, error) {
 // renew gives the site a new node and a new pod. What pods share is there already, as an attachment has come and gone.
 func (s *site) renew() (err error) {
 	s.close()
-	s.upTo = nil
+	s.upTo, s.collected = nil, false
 	if s.node, err = node.New(); err != nil {
 		return err
 	}
@@ -64,15 +72,78 @@ func (s *site) renew() (err error) {
 	if s.pod, err = s.node.Pod("p"); err != nil {
 		return err
 	}
+	if err := s.serve(); err != nil {
+		return err
+	}
 	for range 2 { // a bridge that is there already can be changed by the second
 		if _, err = s.addAll(); err == nil {
-			err = s.all("DEL", len(s.confs), nil)
+			err = s.all("DEL", nil)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	s.before, err = s.state()
+	if err = s.rest(); err == nil {
+		s.before, err = s.state()
+	}
+	return err
+}
+
+// serve starts what the plugins speak to, and waits until they find it.
+func (s *site) serve() error {
+	for _, command := range s.chain.servers {
+		if err := s.start(exec.Command("sh", "-c", "exec "+command)); err != nil {
+			return err
+		}
+	}
+	if len(s.servers) == 0 {
+		return nil
+	}
+	return until(func() error { return s.all("STATUS", nil) })
+}
+
+// start starts a program that ends with the site, and with this one.
+func (s *site) start(cmd *exec.Cmd) error {
+	cmd.Env = []string{searched, "CNI_PATH=" + s.plugins}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // once the thread has ended that has started it
+	done := make(chan error, 2)
+	go func() {
+		done <- s.node.Do(func() error {
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			done <- nil
+			return cmd.Wait()
+		})
+	}()
+	if err := <-done; err != nil {
+		return err
+	}
+	s.servers = append(s.servers, func() {
+		_ = cmd.Process.Kill()
+		<-done
+	})
+	return nil
+}
+
+// rest waits until servers have nothing of a pod any more: no server answers to what gives a lease back.
+func (s *site) rest() error {
+	if s.chain.rests == "" {
+		return nil
+	}
+	return until(func() error {
+		_, err := s.node.Run("sh", "-ec", s.chain.rests)
+		return err
+	})
+}
+
+// until tries again until something succeeds, as what another program does in its own time.
+func until(try func() error) (err error) {
+	for began := time.Now(); time.Since(began) < longest; time.Sleep(10 * time.Millisecond) {
+		if err = try(); err == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -97,11 +168,16 @@ func (s *site) newPod() error {
 	}
 	if err == nil {
 		s.pod, err = s.node.Pod(s.pod.ID)
+		s.collected = false
 	}
 	return err
 }
 
 func (s *site) close() {
+	for _, end := range s.servers {
+		end()
+	}
+	s.servers = nil
 	if s.pod != nil {
 		_ = s.pod.Remove()
 		s.pod = nil
@@ -152,17 +228,24 @@ func (s *site) left(before state, podToo bool) (left []string, err error) {
 	}
 }
 
+// searched is where programs are looked for.
+const searched = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+
 // call executes the plugin of a number in the chain.
 func (s *site) call(verb string, k int, prev json.RawMessage, more strike) (o outcome, err error) {
 	conf := map[string]any{"cniVersion": "1.1.0", "name": "proof"}
 	for key, value := range s.confs[k] {
 		conf[key] = value
 	}
-	if prev != nil {
+	switch {
+	case verb == "GC":
+		valid := []any{}
+		if s.lives {
+			valid = append(valid, map[string]string{"containerID": s.pod.ID, "ifname": s.chain.ifName()})
+		}
+		conf["cni.dev/valid-attachments"] = valid
+	case prev != nil:
 		conf["prevResult"] = prev
-	}
-	if verb == "GC" {
-		conf["cni.dev/valid-attachments"] = []any{}
 	}
 	text, err := json.Marshal(conf)
 	if err != nil {
@@ -170,8 +253,8 @@ func (s *site) call(verb string, k int, prev json.RawMessage, more strike) (o ou
 	}
 	plugin := conf["type"].(string)
 	cmd := exec.Command(filepath.Join(s.plugins, plugin))
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CNI_PATH=" + s.plugins, "CNI_COMMAND=" + verb}
-	if verb != "GC" {
+	cmd.Env = []string{searched, "CNI_PATH=" + s.plugins, "CNI_COMMAND=" + verb}
+	if verb != "GC" && verb != "STATUS" {
 		cmd.Env = append(cmd.Env, "CNI_CONTAINERID="+s.pod.ID, "CNI_NETNS="+s.pod.Path, "CNI_IFNAME="+s.chain.ifName())
 	}
 	err = s.node.Do(func() error {
@@ -190,6 +273,7 @@ func (s *site) call(verb string, k int, prev json.RawMessage, more strike) (o ou
 			return err
 		}
 		o.stdout, o.stderr = content(files[1]), content(files[2])
+		s.struck += len(o.struck)
 		return nil
 	})
 	return o, err
@@ -249,7 +333,7 @@ func errText(err error) string {
 // add is ADD of the plugins of the chain from the one number to before the other, over what those before have made.
 func (s *site) add(from, to int, prev json.RawMessage) (json.RawMessage, error) {
 	for k := from; k < to; k++ {
-		o, err := s.call("ADD", k, prev, nothing)
+		o, err := s.call("ADD", k, prev, s.always)
 		if err == nil {
 			err = s.said("ADD", k, o)
 		}
@@ -263,15 +347,21 @@ func (s *site) add(from, to int, prev json.RawMessage) (json.RawMessage, error) 
 
 func (s *site) addAll() (json.RawMessage, error) { return s.add(0, len(s.confs), nil) }
 
-// all executes a verb for the plugins below a number, the last one first for DEL. None of them keeps the others from it.
-func (s *site) all(verb string, to int, prev json.RawMessage) error {
+// all executes a verb for all plugins.
+func (s *site) all(verb string, prev json.RawMessage) error {
+	return s.each(verb, 0, len(s.confs), prev)
+}
+
+// each executes a verb for the plugins from the one number to before the other, the last one first for DEL. None of them keeps
+// the others from it.
+func (s *site) each(verb string, from, to int, prev json.RawMessage) error {
 	var errs []error
-	for i := range to {
-		k := i
+	for i := range to - from {
+		k := from + i
 		if verb == "DEL" {
 			k = to - 1 - i
 		}
-		o, err := s.call(verb, k, prev, nothing)
+		o, err := s.call(verb, k, prev, s.always)
 		if err == nil {
 			err = s.said(verb, k, o)
 		}
@@ -303,6 +393,3 @@ func oneLine(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	return text[:min(len(text), 400)]
 }
-
-// nothing is a strike that leaves the program alone.
-var nothing = strike{}

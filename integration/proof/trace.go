@@ -23,6 +23,7 @@ type strike struct {
 	at     int             // the number of the call, from 1 on; 0 only counts
 	every  int             // also at each so many after it
 	errno  unix.Errno      // what the call ends with instead of being made; 0 kills the program before it
+	maker  bool            // kills the program that makes the call, whichever executed it
 }
 
 // hits reports whether the call of a number is struck.
@@ -177,7 +178,9 @@ func (t *tracee) atCall(pid int) {
 		return
 	}
 	t.out.struck = append(t.out.struck, c.String())
-	if t.strike.errno == 0 {
+	if t.strike.errno == 0 && t.strike.maker {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	} else if t.strike.errno == 0 {
 		_ = unix.Kill(t.root, unix.SIGKILL)
 	} else if c.nr == unix.SYS_CLOSE || fail(pid) == nil { // close lets go of the file whatever it returns
 		t.failing[pid] = true
