@@ -12,10 +12,6 @@ import (
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
-// AdminChain is the chain that an administrator decides in before all others,
-// unless it is given another name.
-const AdminChain = "CNI-ADMIN"
-
 // Forward lets what is for a pod's addresses, and what comes from them, pass the
 // host's FORWARD chain. Without addresses it is there for its Del.
 //
@@ -30,7 +26,8 @@ const AdminChain = "CNI-ADMIN"
 type Forward struct {
 	Owner name.Attachment
 	Addrs []netip.Addr
-	// Admin is the name of the administrator's chain, as CheckChain takes it.
+	// Admin is the name of the chain that the administrator decides in before all
+	// others, as CheckChain takes it.
 	Admin string
 	// Known are addresses of the pod by the previous result, for the Del of what
 	// upstream's plugin has made.
@@ -42,18 +39,11 @@ func (f Forward) String() string {
 	for _, a := range f.Addrs {
 		words = append(words, a.String())
 	}
-	return strings.Join(append(words, "after", f.admin()), " ")
+	return strings.Join(append(words, "after", f.Admin), " ")
 }
 
 // Idle says that nothing is asked for.
 func (f Forward) Idle() bool { return len(f.Addrs) == 0 }
-
-func (f Forward) admin() string {
-	if f.Admin == "" {
-		return AdminChain
-	}
-	return f.Admin
-}
 
 // Made reports whether the attachment has addresses that are let through.
 func (f Forward) Made(*kernel.Kernel) (bool, error) { return records(KindForward).Has(f.Owner), nil }
@@ -62,7 +52,7 @@ func (f Forward) Made(*kernel.Kernel) (bool, error) { return records(KindForward
 var forwarding = chain{"filter", chainForward, []string{"FORWARD"}}
 
 func (f Forward) rules(six bool) ruleset {
-	s := ruleset{six: six, table: "filter", chains: []string{chainForward, f.admin()}}
+	s := ruleset{six: six, table: "filter", chains: []string{chainForward, f.Admin}}
 	jump := func(in, text, to string) rule {
 		return rule{chain: in, words: append(comment("CNI firewall plugin "+text), "-j", to), first: true}
 	}
@@ -75,7 +65,7 @@ func (f Forward) rules(six bool) ruleset {
 			rule{chain: chainForward, words: []string{"-s", a.String(), "-j", "ACCEPT"}})
 	}
 	if len(s.rules) > 0 {
-		s.rules = append([]rule{jump("FORWARD", "rules", chainForward), jump(chainForward, "admin overrides", f.admin())}, s.rules...)
+		s.rules = append([]rule{jump("FORWARD", "rules", chainForward), jump(chainForward, "admin overrides", f.Admin)}, s.rules...)
 	}
 	return s
 }

@@ -48,7 +48,7 @@ func ports(id string) Ports {
 }
 
 func forward(id string) Forward {
-	return Forward{Owner: owner(id), Addrs: addresses("10.1.2.3", "fd00:1:2::3")}
+	return Forward{Owner: owner(id), Addrs: addresses("10.1.2.3", "fd00:1:2::3"), Admin: "CNI-ADMIN"}
 }
 
 func isolation(id string) Isolation {
@@ -162,7 +162,7 @@ func refused(t *testing.T) {
 	s.Run(builtinChains)
 	bad, killed := ports("c1"), ports("c1")
 	bad.V4, killed.Mappings = []string{"-m", "nosuchmatch"}, killed.Mappings[2:3]
-	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}}
+	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}, Admin: "CNI-ADMIN"}
 	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
 		if err := others.Add(s.Kernel()); err != nil {
 			t.Fatal(err)

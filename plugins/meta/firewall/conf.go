@@ -3,9 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/plugin"
 	"github.com/catena-cni/catena/internal/plugin/filter"
 )
@@ -36,30 +36,21 @@ func or(given *string, standIn string) string {
 	return *given
 }
 
-// Longest names of chains (XT_EXTENSION_MAXNAMELEN less its final zero byte), and
-// of zones.
-const (
-	chainMax = 28
-	zoneMax  = 64
-)
-
-// builtIn are names that no chain of one's own can have.
-var builtIn = []string{"INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING", "ACCEPT", "DROP", "RETURN", "QUEUE"}
-
-// plain reports whether a name is of letters, digits, '_' and the other
-// characters given, and begins with none but the first three.
-func plain(name, others string, longest int) bool {
+// plainZone reports whether a name is of letters, digits, '_', '/' and '-', and
+// begins with none but the first three.
+func plainZone(name string) bool {
 	const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
-	return name != "" && len(name) <= longest && strings.Trim(name, first+others) == "" && strings.Contains(first, name[:1])
+	const longest = 64
+	return name != "" && len(name) <= longest && strings.Trim(name, first+"/-") == "" && strings.Contains(first, name[:1])
 }
 
 // validate refuses before anything is touched.
 func validate(_ *plugin.Call, c *Conf) error {
 	var errs []error
-	if !plain(c.admin(), ".-", chainMax) || slices.Contains(builtIn, c.admin()) {
-		errs = append(errs, fmt.Errorf("iptablesAdminChainName is %q: a chain of one's own has a name of 1 to 28 letters, digits, '_', '.' and '-'", c.admin()))
+	if err := iptables.CheckChain(c.admin()); err != nil {
+		errs = append(errs, fmt.Errorf("iptablesAdminChainName is %q: %w", c.admin(), err))
 	}
-	if !plain(c.zone(), "/-", zoneMax) {
+	if !plainZone(c.zone()) {
 		errs = append(errs, fmt.Errorf("firewalldZone is %q: a zone has a name of letters, digits, '_', '/' and '-'", c.zone()))
 	}
 	return errors.Join(append(errs, c.choose())...)
