@@ -3,7 +3,6 @@ package plugin
 import (
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/ipam"
@@ -64,9 +63,11 @@ func (p Plugin[C]) delegate(r *cni.Request, verb string) (*cni.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(p.Builtin, func(b ipam.Plugin) bool { return b.Name == kind }); i >= 0 && cni.SameBuild(path) {
-		result, err := p.Builtin[i].Builtin(r, verb)
-		return result, cni.SaidBy(kind, err)
+	if p.Builtin != nil {
+		if own, is := p.Builtin(kind, path); is {
+			result, err := own.Builtin(r, verb)
+			return result, cni.SaidBy(kind, err)
+		}
 	}
 	out, err := r.Execute(path, verb)
 	if err != nil || verb != cni.Add {

@@ -51,8 +51,9 @@ type Plugin[C any] struct {
 	HostOnly bool
 	// AllowNoName plugins do not mind a configuration without a network's name.
 	AllowNoName bool
-	// Builtin are the IPAM plugins that are part of this one's program.
-	Builtin []ipam.Plugin
+	// Builtin is the IPAM plugin that is part of this one's program and does what
+	// the program at a path would, if there is one.
+	Builtin func(kind, path string) (ipam.Plugin, bool)
 	// NeedsIPAM plugins cannot do without addresses.
 	NeedsIPAM bool
 	// MayChain plugins make an interface that may stand behind those of plugins

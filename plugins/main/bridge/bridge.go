@@ -22,7 +22,7 @@ import (
 )
 
 var bridge = plugin.Plugin[Conf]{
-	Name: "bridge", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"},
+	Name: "bridge", Builtin: builtin.Of, Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready,
 	Traces: traces,
 	Collect: func(k *kernel.Kernel, gc plugin.GC, _ Conf) error {

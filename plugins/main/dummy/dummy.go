@@ -19,7 +19,7 @@ type Conf struct {
 }
 
 var dummy = plugin.Plugin[Conf]{
-	Name: "dummy", Builtin: builtin.Plugins, NeedsIPAM: true, Validate: validate, MTU: func(c Conf) int { return c.MTU }, Want: want,
+	Name: "dummy", Builtin: builtin.Of, NeedsIPAM: true, Validate: validate, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, _ Conf) error { return k.HasKind("dummy") },
 }
 

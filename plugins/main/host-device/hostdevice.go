@@ -37,7 +37,7 @@ type RuntimeConfig struct {
 }
 
 var hostDevice = plugin.Plugin[Conf]{
-	Name: "host-device", Builtin: builtin.Plugins, MayChain: true,
+	Name: "host-device", Builtin: builtin.Of, MayChain: true,
 	Validate: validate, Complete: complete, Want: want, Ready: ready,
 	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
 		var gerr error

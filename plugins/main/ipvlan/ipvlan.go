@@ -22,7 +22,7 @@ type Conf struct {
 }
 
 var ipvlan = plugin.Plugin[Conf]{
-	Name: "ipvlan", Builtin: builtin.Plugins, MayChain: true, TakesAddresses: true,
+	Name: "ipvlan", Builtin: builtin.Of, MayChain: true, TakesAddresses: true,
 	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 

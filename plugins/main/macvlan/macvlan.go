@@ -22,7 +22,7 @@ type Conf struct {
 }
 
 var macvlan = plugin.Plugin[Conf]{
-	Name: "macvlan", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
+	Name: "macvlan", Builtin: builtin.Of, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
 	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error { return c.OnMaster.Ready(k, "macvlan") },
 }

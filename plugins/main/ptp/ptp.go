@@ -27,7 +27,7 @@ type Conf struct {
 }
 
 var ptp = plugin.Plugin[Conf]{
-	Name: "ptp", Builtin: builtin.Plugins, NeedsIPAM: true,
+	Name: "ptp", Builtin: builtin.Of, NeedsIPAM: true,
 	Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want,
 	Ready: func(k *kernel.Kernel, c Conf) error {
 		return errors.Join(k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend))

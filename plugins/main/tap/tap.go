@@ -29,7 +29,7 @@ type Conf struct {
 }
 
 var tap = plugin.Plugin[Conf]{
-	Name: "tap", Builtin: builtin.Plugins, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
+	Name: "tap", Builtin: builtin.Of, Args: []string{"MAC", "IP", "GATEWAY"}, MayChain: true,
 	Validate: validate, MTU: func(c Conf) int { return c.MTU }, Want: want,
 	Ready: func(*kernel.Kernel, Conf) error { return link.TapReady() },
 }

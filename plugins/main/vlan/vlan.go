@@ -17,7 +17,7 @@ type Conf struct {
 }
 
 var vlan = plugin.Plugin[Conf]{
-	Name: "vlan", Builtin: builtin.Plugins, MayChain: true,
+	Name: "vlan", Builtin: builtin.Of, MayChain: true,
 	Validate: validate, MTU: func(c Conf) int { return c.OnMaster.MTU }, Want: want, Ready: ready,
 }
 

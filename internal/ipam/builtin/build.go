@@ -1,4 +1,4 @@
-package cni
+package builtin
 
 import (
 	"debug/buildinfo"
@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// SameBuild reports whether a file is a program of the build that this one is
+// sameBuild reports whether a file is a program of the build that this one is
 // of, and may be executed: of the same sources, by what Go recorded of git's
 // revision, and with the same options. A build of sources that were changed since
 // their commit, or came without git, is nobody else's. The look costs 0.1 ms of
 // the 1 ms that a start of the program would.
-func SameBuild(path string) bool {
+func sameBuild(path string) bool {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
 		return false
