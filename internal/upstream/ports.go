@@ -11,6 +11,7 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
 	"github.com/catena-cni/catena/internal/firewall/othertables"
 	"github.com/catena-cni/catena/internal/state/name"
+	"github.com/catena-cni/catena/internal/upstream/unnamed"
 )
 
 // Ports are the host ports of a pod by upstream's portmap: rules of the tables
@@ -65,7 +66,7 @@ func CollectPorts(network string, valid []name.Attachment) error {
 	for _, at := range valid {
 		known[at.ContainerID] = true
 	}
-	isElsewhere := elsewhere(network)
+	isElsewhere := unnamed.Elsewhere(network)
 	var errs []error
 	for _, c := range hostports {
 		errs = append(errs, c.remove(func(r othertables.Rule) bool {

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
-	"github.com/catena-cni/catena/internal/state"
 	"github.com/catena-cni/catena/internal/state/name"
 )
 
@@ -155,27 +153,6 @@ func TestCollectMasquerade(t *testing.T) {
 	rules := s.Run("nft list ruleset")
 	if strings.Contains(rules, "net: n, if: eth0, id: stale") || !strings.Contains(rules, "id: valid") || !strings.Contains(rules, "net: m,") {
 		t.Errorf("left:\n%s", rules)
-	}
-}
-
-// TestCollectBackups: a backup of a container that is valid, or elsewhere, stays.
-func TestCollectBackups(t *testing.T) {
-	t.Parallel()
-	s := kerneltest.New(t)
-	s.Run(`mkdir -p /run/cni/tuning /var/lib/cni/results
-		for f in valid_eth0 stale_eth0 a_b_eth0 cached_eth1; do echo '{"mtu":1500}' >/run/cni/tuning/$f.json; done
-		echo '{"owner":"n/ours/eth0"}' >/run/cni/tuning/ours_eth0.json
-		touch /var/lib/cni/results/other-cached-eth1`)
-	if err := CollectBackups(state.Folder("/run/cni/tuning"), "n", []name.Attachment{owner("n", "valid"), owner("n", "a_b")}); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir("/run/cni/tuning")
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if got := strings.Join(names, " "); err != nil || got != "a_b_eth0.json cached_eth1.json ours_eth0.json valid_eth0.json" {
-		t.Errorf("%v: %s", err, got)
 	}
 }
 

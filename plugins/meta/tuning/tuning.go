@@ -10,8 +10,7 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/plugin/filter"
-	"github.com/catena-cni/catena/internal/upstream"
+	"github.com/catena-cni/catena/internal/upstream/unnamed"
 )
 
 var tuningPlugin = plugin.Plugin[Conf]{
@@ -20,13 +19,13 @@ var tuningPlugin = plugin.Plugin[Conf]{
 	Traces: func(_ *kernel.Kernel, c Conf) (t plugin.Traces, err error) {
 		var errs [3]error
 		t.All, errs[0] = nft.Attachments(nft.KindGuardMAC)
-		t.Gone, errs[1] = filter.Gone()
+		t.Gone, errs[1] = nft.Abandoned()
 		tuned, err := tuning.Abandoned(c.folder())
 		t.Gone, errs[2] = append(t.Gone, tuned...), err
 		return t, errors.Join(errs[:]...)
 	},
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
-		return errors.Join(tuning.Collect(c.folder(), gc.Network, gc.Keeps), nft.Collect(gc.Network, gc.Keeps), upstream.CollectBackups(c.folder(), gc.Network, gc.Valid))
+		return errors.Join(tuning.Collect(c.folder(), gc.Network, gc.Keeps), nft.Collect(gc.Network, gc.Keeps), unnamed.CollectBackups(c.folder(), gc.Network, gc.Valid))
 	},
 }
 

@@ -1,4 +1,6 @@
-package upstream
+// Package unnamed is for what upstream's plugins leave on a host without the name
+// of its network.
+package unnamed
 
 import (
 	"encoding/json"
@@ -23,9 +25,9 @@ const (
 	leaseMax = 4096 // bytes: a container's ID and an interface's name
 )
 
-// elsewhere gives what tells whether a container is in another network than the
+// Elsewhere gives what tells whether a container is in another network than the
 // one. The folders are read once, when it is first asked.
-func elsewhere(network string) func(container string) bool {
+func Elsewhere(network string) func(container string) bool {
 	kept := sync.OnceValue(func() []os.DirEntry { all, _ := os.ReadDir(results); return all })
 	leased := sync.OnceValue(func() map[string]bool { return leasedElsewhere(network) })
 	return func(container string) bool {
@@ -57,7 +59,7 @@ func leasedElsewhere(network string) map[string]bool {
 // a container that is in another network stay.
 func CollectBackups(folder state.Folder, network string, valid []name.Attachment) error {
 	keys, err := folder.Keys()
-	errs, isElsewhere := []error{err}, elsewhere(network)
+	errs, isElsewhere := []error{err}, Elsewhere(network)
 	for _, key := range keys {
 		file, isBackup := strings.CutSuffix(key, ".json")
 		if isBackup && unowned(folder, key) && !inUse(file, isElsewhere, valid) {
