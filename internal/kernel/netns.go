@@ -22,17 +22,15 @@ func openNetns(path string) (*os.File, error) {
 		return nil, fmt.Errorf("network namespace %s: %w", path, errors.Unwrap(err))
 	}
 	var st unix.Statfs_t
-	if err = retry.Do(func() error { return unix.Fstatfs(int(f.Fd()), &st) }); err == nil && st.Type != unix.NSFS_MAGIC {
+	err = retry.Do(func() error { return unix.Fstatfs(int(f.Fd()), &st) })
+	if err == nil && st.Type != unix.NSFS_MAGIC {
 		err = errors.New("it is a file, but no namespace is mounted on it")
+	} else if kind, kerr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err == nil && kerr == nil && kind != unix.CLONE_NEWNET {
+		err = errors.New("it is a namespace of another kind")
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("network namespace %s: %w", path, err)
-	}
-	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
-	if err == nil && kind != unix.CLONE_NEWNET {
-		f.Close()
-		return nil, fmt.Errorf("network namespace %s: it is a namespace of another kind", path)
 	}
 	return f, nil
 }

@@ -43,8 +43,7 @@ type record struct {
 	Features map[string]bool `json:"ethtool,omitempty"`
 
 	Owner string `json:"owner,omitempty"` // upstream does not say
-	Netns string `json:"netns,omitempty"`
-	kernel.PodID
+	kernel.NetnsRef
 }
 
 func records(folder state.Folder) state.Records[record] {
@@ -60,10 +59,6 @@ func (r record) Of() name.Attachment {
 	return at
 }
 
-func (r record) Abandoned() bool {
-	return (kernel.NetnsRef{Netns: r.Netns, PodID: r.PodID}).Abandoned()
-}
-
 func (s Saved) key() string { return upstreamKey(s.Owner) + ".json" }
 
 func (s Saved) String() string { return fmt.Sprintf("save %s/%s", s.Folder, s.key()) }
@@ -74,7 +69,7 @@ func (s Saved) Idle() bool {
 
 // Add reads the values as they are, and claims the file with them.
 func (s Saved) Add(k *kernel.Kernel) error {
-	before := record{Owner: s.Owner.String(), Netns: k.PodPath(), PodID: k.PodID()}
+	before := record{Owner: s.Owner.String(), NetnsRef: kernel.NetnsRef{Netns: k.PodPath(), PodID: k.PodID()}}
 	if s.Values != (Values{}) { // else there need be no link: a driver in user space may have the device
 		l, err := k.Link(kernel.Pod, s.Owner.IfName)
 		if err != nil {
