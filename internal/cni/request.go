@@ -179,17 +179,13 @@ func checkID(what, id string) error {
 	if len(id) > idMax {
 		return fmt.Errorf("%s has %d characters, and can have %d", what, len(id), idMax)
 	}
-	if id == "" || !alphanumeric(rune(id[0])) || strings.ContainsFunc(id, func(c rune) bool { return !idRune(c) }) {
+	if id == "" || !strings.Contains(alphanumeric, id[:1]) || strings.Trim(id, alphanumeric+"_.-") != "" {
 		return fmt.Errorf("%s is %q: it must begin with a letter or digit and go on with letters, digits, '_', '.' and '-'", what, id)
 	}
 	return nil
 }
 
-func alphanumeric(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-func idRune(c rune) bool { return alphanumeric(c) || c == '_' || c == '.' || c == '-' }
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // CheckAttachment applies the rules for all that names an attachment.
 func CheckAttachment(a name.Attachment) error {

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,16 +93,10 @@ type Running struct {
 // Begin starts a plugin on the sandbox's host, beside others.
 func (s *Sandbox) Begin(c Call) *Running {
 	s.t.Helper()
-	or := func(v, standIn string) string {
-		if v == "" {
-			return standIn
-		}
-		return v
-	}
 	r := &Running{s: s, plugin: c.Plugin, cmd: exec.Command(filepath.Join(c.Bin, c.Plugin))}
 	r.cmd.Env = []string{
-		"PATH=" + or(c.Programs, "/nonexistent"), "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + or(c.Verb, "ADD"), "CNI_CONTAINERID=" + or(c.ContainerID, "c1"),
-		"CNI_IFNAME=" + or(c.IfName, "eth0"), "CNI_NETNS=" + or(c.Netns, s.Pod), "CNI_ARGS=" + c.Args,
+		"PATH=" + cmp.Or(c.Programs, "/nonexistent"), "CNI_PATH=" + c.Bin, "CNI_COMMAND=" + cmp.Or(c.Verb, "ADD"), "CNI_CONTAINERID=" + cmp.Or(c.ContainerID, "c1"),
+		"CNI_IFNAME=" + cmp.Or(c.IfName, "eth0"), "CNI_NETNS=" + cmp.Or(c.Netns, s.Pod), "CNI_ARGS=" + c.Args,
 	}
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = strings.NewReader(c.Conf), &r.stdout, &r.stderr
 	if err := r.cmd.Start(); err != nil {

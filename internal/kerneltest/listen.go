@@ -2,13 +2,13 @@ package kerneltest
 
 import (
 	"bytes"
+	"errors"
+	"iter"
 	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/catena-cni/catena/internal/retry"
 )
 
 // Ear hears the frames that pass the host's links from Listen on.
@@ -32,19 +32,29 @@ func (s *Sandbox) Listen() Ear {
 	return Ear{s, fd}
 }
 
+// frames are those that come, and by which link, until it has been patient.
+func (e Ear) frames() iter.Seq2[[]byte, *unix.SockaddrLinklayer] {
+	return func(yield func([]byte, *unix.SockaddrLinklayer) bool) {
+		b := make([]byte, 2048)
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+			n, from, err := unix.Recvfrom(e.fd, b, 0)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if at, ok := from.(*unix.SockaddrLinklayer); err != nil || ok && !yield(b[:n], at) {
+				return
+			}
+		}
+	}
+}
+
 // Hears reports an error where a frame does not come by one of the host's
 // links, and gives the links that it came by until then.
 func (e Ear) Hears(link string, frame []byte) map[string]bool {
 	e.s.t.Helper()
 	by := map[string]bool{}
-	got := make([]byte, 2048)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		n, from, err := e.receive(got)
-		if err != nil {
-			break
-		}
-		at, ok := from.(*unix.SockaddrLinklayer)
-		if !ok || !bytes.Equal(got[:n], frame) || at.Pkttype == unix.PACKET_OUTGOING {
+	for got, at := range e.frames() {
+		if !bytes.Equal(got, frame) || at.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
 		i, err := net.InterfaceByIndex(at.Ifindex) // in the test's own namespace
@@ -57,36 +67,22 @@ func (e Ear) Hears(link string, frame []byte) map[string]bool {
 	return by
 }
 
-// receive takes a frame. A signal does not end the wait.
-func (e Ear) receive(frame []byte) (n int, from unix.Sockaddr, err error) {
-	n, err = retry.Call(func() (n int, err error) {
-		n, from, err = unix.Recvfrom(e.fd, frame, 0)
-		return n, err
-	})
-	return n, from, err
-}
-
 // Announced reports an error where neighbours are not told of an IPv4 and an
 // IPv6 address.
 func (e Ear) Announced(ipv4, ipv6 string) {
 	e.s.t.Helper()
 	four, six := netip.MustParseAddr(ipv4).As4(), netip.MustParseAddr(ipv6).As16()
 	var arp, na bool
-	frame := make([]byte, 2048)
-	for deadline := time.Now().Add(patience); !(arp && na) && time.Now().Before(deadline); {
-		n, _, err := e.receive(frame)
-		if err != nil {
-			break
-		}
-		f := frame[:n]
-		switch {
+	for f := range e.frames() {
+		switch n := len(f); {
 		case n >= 42 && f[12] == 8 && f[13] == 6: // ARP: sender and target are the address
 			arp = arp || bytes.Equal(f[28:32], four[:]) && bytes.Equal(f[38:42], four[:])
 		case n >= 78 && f[12] == 0x86 && f[13] == 0xdd && f[54] == 136: // a neighbour advertisement
 			na = na || bytes.Equal(f[62:78], six[:])
 		}
+		if arp && na {
+			return
+		}
 	}
-	if !arp || !na {
-		e.s.t.Errorf("heard of %s: %t, of %s: %t", ipv4, arp, ipv6, na)
-	}
+	e.s.t.Errorf("heard of %s: %t, of %s: %t", ipv4, arp, ipv6, na)
 }

@@ -30,7 +30,18 @@ func (p Plugin[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
 
 // attach is ADD. Where it fails, it has taken everything back; where it does
 // not, it returns what would.
-func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (undo func() error, err error) {
+func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (_ func() error, err error) {
+	var made fact.Plan
+	release := func() error { return nil }
+	undo := func() error {
+		k.Renew()
+		return errors.Join(made.Del(k), release())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo())
+		}
+	}()
 	if p.makesLink() {
 		if err := p.vacate(r, k, *call, c); err != nil {
 			return nil, err
@@ -40,37 +51,29 @@ func (p Plugin[C]) attach(r *cni.Request, k *kernel.Kernel, call *Call, c C) (un
 	if err != nil {
 		return nil, err
 	}
-	release, err := p.addresses(r, call)
-	if err != nil {
-		return nil, errors.Join(err, bare.Del(k), release())
+	made = bare
+	if release, err = p.addresses(r, call); err != nil {
+		return nil, err
 	}
 	var former fact.Plan
 	if p.Renews {
 		former = p.want(*call, c) // as DEL sees it
 	}
-	if err = p.Finish(*call, c); err == nil {
-		err = renew(former, k)
+	if err := p.Finish(*call, c); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(err, bare.Del(k), release())
+	if err := renew(former, k); err != nil {
+		return nil, err
 	}
 	facts := p.want(*call, c).Without(bare)
 	if err := facts.Add(k); err != nil {
-		return nil, errors.Join(err, bare.Del(k), release())
+		return nil, err
 	}
-	facts = append(bare, facts...)
-	undo = func() error {
-		k.Renew()
-		return errors.Join(facts.Del(k), release())
+	made = append(bare, facts...)
+	if err := p.fillIn(k, r, call); err != nil || p.Report == nil {
+		return undo, err
 	}
-	err = p.fillIn(k, r, call)
-	if err == nil && p.Report != nil {
-		err = p.Report(k, *call)
-	}
-	if err != nil {
-		return nil, errors.Join(err, undo())
-	}
-	return undo, nil
+	return undo, p.Report(k, *call)
 }
 
 // vacate has no interface be in the way of the pod's, before an address is asked
@@ -161,30 +164,21 @@ func (p Plugin[C]) addresses(r *cni.Request, call *Call) (release func() error, 
 		return err
 	}
 	result, err := p.delegate(r, cni.Add)
-	if err != nil && cni.AsError(err).Code == cni.CodeExists {
+	switch {
+	case err != nil && cni.AsError(err).Code == cni.CodeExists:
 		// The attachment has an address from before, in a namespace that is
 		// alive: to give that one back would be worse than to keep it.
 		return nothing, err
-	}
-	if err == nil {
-		call.Result = result
-	}
-	if err == nil && len(call.Result.IPs) == 0 {
-		err = cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
-	}
-	if err != nil {
+	case err != nil:
 		return release, err
+	case len(result.IPs) == 0:
+		return release, cni.Errorf(cni.CodeConfig, "IPAM %s gave no address", r.Conf.IPAM.Type)
 	}
-	p.dns(r, call)
+	call.Result = result
+	if !r.Conf.DNS.IsEmpty() { // it takes the place of IPAM's
+		call.Result.DNS = r.Conf.DNS
+	}
 	return release, nil
-}
-
-// dns puts the configuration's name servers in the place of IPAM's.
-func (p Plugin[C]) dns(r *cni.Request, call *Call) {
-	d := r.Conf.DNS
-	if d.Nameservers != nil || d.Domain != "" || d.Search != nil || d.Options != nil {
-		call.Result.DNS = d
-	}
 }
 
 // fillIn reports the hardware addresses, and from version 1.1.0 on the MTUs, of

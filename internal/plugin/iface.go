@@ -1,9 +1,6 @@
 package plugin
 
 import (
-	"net/netip"
-
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/link"
@@ -33,27 +30,21 @@ type Interface struct {
 // Facts are the addresses of the result that belong to the interface, the
 // interface being up, and the result's routes.
 func (i Interface) Facts(call Call) fact.Plan {
-	ips := call.IPs()
-	var four, six []netip.Addr
 	var addrs fact.Plan
-	for _, ip := range ips {
-		prefix := cni.Prefix(ip.Address)
-		if prefix.Addr().Is6() {
-			six = append(six, prefix.Addr())
-		} else {
-			four = append(four, prefix.Addr())
-		}
+	for _, prefix := range call.Prefixes() {
 		addrs = append(addrs, addr.Addr{
 			Side: kernel.Pod, Link: i.Name, Prefix: prefix, Detect: i.Detect, NoPrefixRoute: i.NoPrefixRoutes,
 		})
 	}
+	six := call.IPv6()
+	four := len(addrs) > len(six)
 	announced := len(addrs) > 0 && !i.Quiet && i.Port != "" && call.IPAM != announcing
 	var p fact.Plan
-	if pairs := i.settings(len(four) > 0 && !announced, len(six) > 0); len(pairs) > 0 {
+	if pairs := i.settings(four && !announced, len(six) > 0); len(pairs) > 0 {
 		p = append(p, sysctl.Setting{Side: kernel.Pod, Pairs: pairs, Optional: true})
 	}
 	p = append(p, addrs...)
-	up := link.Up{Name: i.Name, Port: i.Port, ARPNotify: announced && len(four) > 0}
+	up := link.Up{Name: i.Name, Port: i.Port, ARPNotify: announced && four}
 	if !i.Aliased {
 		up.Alias = call.Alias()
 	}
@@ -62,7 +53,7 @@ func (i Interface) Facts(call Call) fact.Plan {
 		p = append(p, addr.Settled{Link: i.Name, Addrs: six})
 	}
 	p = append(p, i.First...)
-	for _, r := range route.OfResult(i.Name, call.Result.Routes, ips) {
+	for _, r := range route.OfResult(i.Name, call.Result.Routes, call.IPs()) {
 		p = append(p, r)
 	}
 	if announced {

@@ -75,6 +75,16 @@ func (call Call) Prefixes() (out []netip.Prefix) {
 	return out
 }
 
+// IPv6 are those of them that are of IPv6.
+func (call Call) IPv6() (out []netip.Addr) {
+	for _, p := range call.Prefixes() {
+		if p.Addr().Is6() {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
 // Own reports whether an interface of a result is the attachment's, in the pod.
 func (call Call) Own(i *cni.Interface) bool {
 	return i != nil && i.Name == call.IfName && i.Sandbox != ""

@@ -12,6 +12,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/link"
+	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/iptables"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -77,6 +78,17 @@ func MasqueradeReady(wanted bool, backend string) error {
 		return iptables.Ready()
 	}
 	return nft.Ready()
+}
+
+// Forwarding lets the host forward what goes to gateways, of each family that
+// they are of.
+func Forwarding(gateways []netip.Addr) (p fact.Plan) {
+	for _, six := range []bool{false, true} {
+		if slices.ContainsFunc(gateways, func(gw netip.Addr) bool { return gw.Is6() == six }) {
+			p = append(p, sysctl.Forwarding{Six: six})
+		}
+	}
+	return p
 }
 
 // ByLink finds the attachments that have a link on the host, or members and rules

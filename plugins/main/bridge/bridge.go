@@ -82,10 +82,15 @@ func reported(call plugin.Call, c Conf) net.HardwareAddr {
 
 // guarded is the address that the pod must keep to, nil for any.
 func guarded(call plugin.Call, c Conf) net.HardwareAddr {
-	switch {
-	case !c.MACSpoofCheck:
+	if !c.MACSpoofCheck {
 		return nil
-	case c.mac != nil:
+	}
+	return c.podMAC(call)
+}
+
+// podMAC is the hardware address of the pod's interface.
+func (c *Conf) podMAC(call plugin.Call) net.HardwareAddr {
+	if c.mac != nil {
 		return c.mac
 	}
 	return call.MAC("pod")
@@ -101,7 +106,7 @@ func gateways(call plugin.Call, c Conf) (p fact.Plan) {
 	if c.gatewayVLAN() {
 		p = append(p, c.gatewayVLANLink())
 	}
-	var families [2]bool
+	var gateways []netip.Addr
 	for _, ip := range call.IPs() {
 		gw, pod := cni.Address(ip.Gateway), cni.Prefix(ip.Address)
 		if !gw.IsValid() {
@@ -111,14 +116,9 @@ func gateways(call plugin.Call, c Conf) (p fact.Plan) {
 			back.Addrs = append(back.Addrs, pod.Addr())
 		}
 		p = append(p, addr.Gateway{Link: c.gatewayLink(), Prefix: subnet(gw, pod), Force: c.ForceAddress, Owned: call.HostLink()})
-		families[index(gw.Is6())] = true
+		gateways = append(gateways, gw)
 	}
-	for six, there := range families {
-		if there {
-			p = append(p, sysctl.Forwarding{Six: six == 1})
-		}
-	}
-	return append(p, back)
+	return append(append(p, filter.Forwarding(gateways)...), back)
 }
 
 // subnet is the gateway's address with the pod's prefix length, where the pod is on
@@ -131,13 +131,6 @@ func subnet(gw netip.Addr, pod netip.Prefix) netip.Prefix {
 		return netip.PrefixFrom(gw, 64)
 	}
 	return netip.PrefixFrom(gw, gw.BitLen())
-}
-
-func index(six bool) int {
-	if six {
-		return 1
-	}
-	return 0
 }
 
 // gatewayLink is the interface that has the gateway addresses.
@@ -157,15 +150,11 @@ func detection(ifname string) fact.Fact {
 
 // neighbours tell the host itself who has the addresses now.
 func neighbours(call plugin.Call, c Conf) (p fact.Plan) {
-	mac := c.mac
-	if mac == nil {
-		mac = call.MAC("pod")
-	}
 	if !c.IsGateway {
 		return nil
 	}
 	for _, ip := range call.IPs() {
-		p = append(p, addr.Neighbour{Link: c.gatewayLink(), Addr: cni.Prefix(ip.Address).Addr(), MAC: mac})
+		p = append(p, addr.Neighbour{Link: c.gatewayLink(), Addr: cni.Prefix(ip.Address).Addr(), MAC: c.podMAC(call)})
 	}
 	return p
 }
@@ -174,14 +163,10 @@ func neighbours(call plugin.Call, c Conf) (p fact.Plan) {
 // on, and finds the gateways that IPAM did not name.
 func complete(call plugin.Call, c Conf) error {
 	r := call.Result
-	mac := c.mac
-	if mac == nil {
-		mac = call.MAC("pod")
-	}
 	r.Interfaces = []*cni.Interface{
 		{Name: c.Bridge},
 		{Name: call.HostLink(), Mac: call.MAC("host").String()},
-		{Name: call.IfName, Mac: mac.String(), Sandbox: call.Netns},
+		{Name: call.IfName, Mac: c.podMAC(call).String(), Sandbox: call.Netns},
 	}
 	if c.gatewayVLAN() && len(r.IPs) > 0 {
 		r.Interfaces = append(r.Interfaces, &cni.Interface{Name: c.gatewayLink()})

@@ -11,7 +11,6 @@ import (
 	"github.com/catena-cni/catena/internal/fact/addr"
 	"github.com/catena-cni/catena/internal/fact/link"
 	"github.com/catena-cni/catena/internal/fact/route"
-	"github.com/catena-cni/catena/internal/fact/sysctl"
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/ipam/builtin"
 	"github.com/catena-cni/catena/internal/kernel"
@@ -59,11 +58,7 @@ func want(call plugin.Call, c Conf) fact.Plan {
 			pod.First = append(pod.First, subnet)
 		}
 	}
-	for _, six := range []bool{false, true} {
-		if slices.ContainsFunc(gateways, func(gw netip.Addr) bool { return gw.Is6() == six }) {
-			p = append(p, sysctl.Forwarding{Six: six})
-		}
-	}
+	p = append(p, filter.Forwarding(gateways)...)
 	return nft.WithRestore(append(p, pod.Facts(call)...))
 }
 

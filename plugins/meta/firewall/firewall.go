@@ -70,8 +70,8 @@ func policy(call plugin.Call, c Conf) fact.Plan {
 
 // addresses are the pod's.
 func addresses(call plugin.Call) (pods []netip.Addr) {
-	for _, ip := range call.IPs() {
-		if a := cni.Prefix(ip.Address).Addr(); a.IsValid() && !slices.Contains(pods, a) {
+	for _, p := range call.Prefixes() {
+		if a := p.Addr(); a.IsValid() && !slices.Contains(pods, a) {
 			pods = append(pods, a)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/fact/route"
 	"github.com/catena-cni/catena/internal/firewall/conntrack"
@@ -114,8 +113,7 @@ func (c *Conf) mappings(call plugin.Call) ([]nft.Mapping, error) {
 
 // addresses are the pod's first addresses of each family.
 func addresses(call plugin.Call) (pods []netip.Prefix) {
-	for _, ip := range call.IPs() {
-		p := cni.Prefix(ip.Address)
+	for _, p := range call.Prefixes() {
 		same := func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() }
 		if p.IsValid() && !slices.ContainsFunc(pods, same) {
 			pods = append(pods, p)

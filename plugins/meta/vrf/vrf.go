@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/fact"
@@ -42,14 +41,8 @@ func validate(call *plugin.Call, c *Conf) error {
 
 // want lists what holds while the interface is in its VRF.
 func want(call plugin.Call, c Conf) fact.Plan {
-	var six []netip.Addr
-	for _, p := range call.Prefixes() {
-		if p.Addr().Is6() {
-			six = append(six, p.Addr())
-		}
-	}
 	return fact.Plan{
 		link.VRF{Name: c.VRFName, Link: call.IfName, Owner: call.Attachment, Table: int(c.Table), FallThrough: c.FallThrough, Routes: route.OfResult(call.IfName, call.Result.Routes, call.IPs())},
-		addr.Settled{Link: call.IfName, Addrs: six},
+		addr.Settled{Link: call.IfName, Addrs: call.IPv6()},
 	}
 }

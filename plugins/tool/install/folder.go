@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/catena-cni/catena/internal/state"
 )
 
 const (
@@ -158,40 +160,32 @@ func (f folder) note(known map[string][]string) error {
 	return errors.Join(f.write(file{name: record, digest: sum, mode: 0o644}, strings.NewReader(text.String())), f.sync())
 }
 
-// look gives the digest and the mode of a file, and none where there is no file that can be ours.
+// look gives the digest and the mode of a file, and none where there is no file that can be ours. The mode of another
+// user's is 0.
 func (f folder) look(name string) (sum string, mode fs.FileMode, err error) {
-	from, mode, err := f.open(name)
+	from, st, err := f.open(name)
 	if from == nil {
 		return "", 0, err
 	}
 	defer from.Close()
+	if int(st.Sys().(*syscall.Stat_t).Uid) == os.Geteuid() {
+		mode = st.Mode()
+	}
 	sum, err = digest(io.LimitReader(from, sizeMax))
 	return sum, mode, err
 }
 
 // open opens a file, unless there is none, or something that can be none of ours: no link is followed, and nothing but a
-// regular file of a size that files of ours have is opened. The mode of another user's is 0.
-func (f folder) open(name string) (*os.File, fs.FileMode, error) {
-	path := filepath.Join(string(f), name)
-	st, err := os.Lstat(path)
-	if err == nil && (!st.Mode().IsRegular() || st.Size() > sizeMax) || errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, nil
-	} else if err != nil {
-		return nil, 0, err
+// plain file of a size that files of ours have is opened.
+func (f folder) open(name string) (*os.File, fs.FileInfo, error) {
+	from, st, err := state.Open(filepath.Join(string(f), name), syscall.O_NOFOLLOW)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, state.ErrDamaged):
+		return nil, nil, nil
+	case err == nil && st.Size() > sizeMax:
+		return nil, nil, from.Close()
 	}
-	from, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) {
-		return nil, 0, nil // somebody else's, or so since then
-	} else if err != nil {
-		return nil, 0, err
-	}
-	if now, err := from.Stat(); err != nil || !os.SameFile(st, now) {
-		return nil, 0, errors.Join(err, from.Close())
-	}
-	if int(st.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
-		return from, 0, nil
-	}
-	return from, st.Mode(), nil
+	return from, st, err
 }
 
 // write puts a whole file in the place of whatever has its name, a link and a pipe too. Its own name is the last thing that
