@@ -13,10 +13,19 @@ import (
 // Traces are attachments that have something on the host. An attachment may be
 // there more than once.
 type Traces struct {
-	All []name.Attachment
-	// Gone are those whose pods are provably gone by a record, whatever network
-	// they are of.
-	Gone []name.Attachment
+	all, gone []name.Attachment
+	errs      []error
+}
+
+// Of adds attachments that have something.
+func (t *Traces) Of(some []name.Attachment, err error) {
+	t.all, t.errs = append(t.all, some...), append(t.errs, err)
+}
+
+// OfGone adds those whose pods are provably gone by a record, whatever network
+// they are of.
+func (t *Traces) OfGone(some []name.Attachment, err error) {
+	t.gone, t.errs = append(t.gone, some...), append(t.errs, err)
 }
 
 // GC is what the runtime says of a network.
@@ -46,16 +55,16 @@ func (p Plugin[C]) gc(r *cni.Request) error {
 	valid, given := r.ValidAttachments()
 	var traces Traces
 	if p.Traces != nil {
-		traces, err = p.Traces(k, c)
+		p.Traces(&traces, k, c)
 	}
 	others := func(a name.Attachment) bool { return a.Network != r.Network }
-	stale := slices.DeleteFunc(slices.DeleteFunc(traces.All, others), func(a name.Attachment) bool {
+	stale := slices.DeleteFunc(slices.DeleteFunc(traces.all, others), func(a name.Attachment) bool {
 		return given && slices.Contains(valid, a) || !given && !departed(a)
 	})
 	if !given {
-		stale = append(stale, slices.DeleteFunc(traces.Gone, others)...)
+		stale = append(stale, slices.DeleteFunc(traces.gone, others)...)
 	}
-	errs := []error{err, p.undo(k, stale, c)}
+	errs := append(traces.errs, p.undo(k, stale, c))
 	if given {
 		errs = append(errs, k.RemoveNewborn(r.Network))
 	}

@@ -80,7 +80,7 @@ type Plugin[C any] struct {
 	// Ready looks whether an ADD could succeed now.
 	Ready func(*kernel.Kernel, C) error
 	// Traces lists the attachments that have something on the host, for GC.
-	Traces func(*kernel.Kernel, C) (Traces, error)
+	Traces func(*Traces, *kernel.Kernel, C)
 	// Collect is GC for what no trace speaks of, and for what upstream's plugin of
 	// that name has left.
 	Collect func(*kernel.Kernel, GC, C) error

@@ -17,7 +17,6 @@ import (
 	"github.com/catena-cni/catena/internal/firewall/nft"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/plugin"
-	"github.com/catena-cni/catena/internal/state/name"
 	"github.com/catena-cni/catena/internal/upstream"
 )
 
@@ -93,22 +92,18 @@ func Forwarding(gateways []netip.Addr) (p fact.Plan) {
 
 // ByLink finds the attachments that have a link on the host, or members and rules
 // of the kinds that come with one.
-func ByLink(k *kernel.Kernel) (t plugin.Traces, err error) {
-	links, err := link.Attachments(k)
-	members, merr := nft.Attachments(nft.KindMasquerade, nft.KindGuard)
-	rules, rerr := iptables.Attachments(iptables.KindMasquerade)
-	t.All = slices.Concat(links, members, rules)
-	gone, gerr := Gone()
-	t.Gone = gone
-	return t, errors.Join(err, merr, rerr, gerr)
+func ByLink(t *plugin.Traces, k *kernel.Kernel) {
+	t.Of(link.Attachments(k))
+	t.Of(nft.Attachments(nft.KindMasquerade, nft.KindGuard))
+	t.Of(iptables.Attachments(iptables.KindMasquerade))
+	Gone(t)
 }
 
-// Gone lists the attachments that have members or rules, and whose pods are
+// Gone finds the attachments that have members or rules, and whose pods are
 // provably gone.
-func Gone() ([]name.Attachment, error) {
-	members, err := nft.Abandoned()
-	rules, rerr := iptables.Abandoned()
-	return slices.Concat(members, rules), errors.Join(err, rerr)
+func Gone(t *plugin.Traces) {
+	t.OfGone(nft.Abandoned())
+	t.OfGone(iptables.Abandoned())
 }
 
 // Collect is GC for masquerading that no trace speaks of: by members without a

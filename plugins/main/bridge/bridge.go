@@ -24,17 +24,13 @@ import (
 var bridge = plugin.Plugin[Conf]{
 	Name: "bridge", Builtin: builtin.Of, Args: []string{"MAC", "IP", "GATEWAY"},
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready,
-	Traces: traces,
+	Traces: func(t *plugin.Traces, k *kernel.Kernel, _ Conf) {
+		filter.ByLink(t, k)
+		t.Of(route.Attachments())
+	},
 	Collect: func(k *kernel.Kernel, gc plugin.GC, _ Conf) error {
 		return errors.Join(filter.Collect(gc), upstream.CollectGuards(k))
 	},
-}
-
-func traces(k *kernel.Kernel, _ Conf) (plugin.Traces, error) {
-	t, err := filter.ByLink(k)
-	routed, rerr := route.Attachments()
-	t.All = append(t.All, routed...)
-	return t, errors.Join(err, rerr)
 }
 
 // want lists what holds while a pod is attached. Who guards and masquerades

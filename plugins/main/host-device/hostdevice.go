@@ -39,11 +39,9 @@ type RuntimeConfig struct {
 var hostDevice = plugin.Plugin[Conf]{
 	Name: "host-device", Builtin: builtin.Of, MayChain: true,
 	Validate: validate, Complete: complete, Want: want, Ready: ready,
-	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
-		var gerr error
-		t.All, err = device.Attachments(k)
-		t.Gone, gerr = device.Abandoned()
-		return t, errors.Join(err, gerr)
+	Traces: func(t *plugin.Traces, k *kernel.Kernel, _ Conf) {
+		t.Of(device.Attachments(k))
+		t.OfGone(device.Abandoned())
 	},
 }
 

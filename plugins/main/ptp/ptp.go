@@ -31,7 +31,7 @@ var ptp = plugin.Plugin[Conf]{
 	Ready: func(k *kernel.Kernel, c Conf) error {
 		return errors.Join(k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend))
 	},
-	Traces:  func(k *kernel.Kernel, _ Conf) (plugin.Traces, error) { return filter.ByLink(k) },
+	Traces:  func(t *plugin.Traces, k *kernel.Kernel, _ Conf) { filter.ByLink(t, k) },
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, _ Conf) error { return filter.Collect(gc) },
 }
 

@@ -14,11 +14,8 @@ import (
 var bandwidth = plugin.Plugin[Conf]{
 	Name: "bandwidth", Chained: true, Renews: true,
 	Validate: validate, Complete: complete, Report: report, Want: want,
-	Ready: func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
-	Traces: func(k *kernel.Kernel, _ Conf) (t plugin.Traces, err error) {
-		t.All, err = tc.Attachments(k)
-		return t, err
-	},
+	Ready:   func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
+	Traces:  func(t *plugin.Traces, k *kernel.Kernel, _ Conf) { t.Of(tc.Attachments(k)) },
 	Collect: func(k *kernel.Kernel, _ plugin.GC, _ Conf) error { return tc.Orphans(k) },
 }
 

@@ -117,14 +117,12 @@ func ready(_ *kernel.Kernel, c Conf) error {
 	return nft.ForwardReady()
 }
 
-func traces(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
-	members, err := nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated)
-	sources, serr := firewalld.Attachments()
-	ruled, rerr := iptables.Attachments(iptables.KindForward, iptables.KindIsolation)
-	gone, gerr := filter.Gone()
-	unbound, uerr := firewalld.Abandoned()
-	t.All, t.Gone = slices.Concat(members, sources, ruled), slices.Concat(gone, unbound)
-	return t, errors.Join(err, serr, rerr, gerr, uerr)
+func traces(t *plugin.Traces, _ *kernel.Kernel, _ Conf) {
+	t.Of(nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated))
+	t.Of(firewalld.Attachments())
+	t.Of(iptables.Attachments(iptables.KindForward, iptables.KindIsolation))
+	filter.Gone(t)
+	t.OfGone(firewalld.Abandoned())
 }
 
 func collect(_ *kernel.Kernel, gc plugin.GC, c Conf) error {

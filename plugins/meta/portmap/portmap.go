@@ -26,12 +26,10 @@ var portmap = plugin.Plugin[Conf]{
 		}
 		return nft.Ready()
 	},
-	Traces: func(*kernel.Kernel, Conf) (t plugin.Traces, err error) {
-		members, err := nft.Attachments(nft.KindPorts, nft.KindLocalnet)
-		rules, rerr := iptables.Attachments(iptables.KindPorts)
-		gone, gerr := filter.Gone()
-		t.All, t.Gone = slices.Concat(members, rules), gone
-		return t, errors.Join(err, rerr, gerr)
+	Traces: func(t *plugin.Traces, _ *kernel.Kernel, _ Conf) {
+		t.Of(nft.Attachments(nft.KindPorts, nft.KindLocalnet))
+		t.Of(iptables.Attachments(iptables.KindPorts))
+		filter.Gone(t)
 	},
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, _ Conf) error {
 		return errors.Join(nft.Collect(gc.Network, gc.Keeps), iptables.CollectPorts(gc.Network, gc.Valid), upstream.CollectPorts(gc.Network, gc.Valid))

@@ -16,13 +16,10 @@ import (
 var tuningPlugin = plugin.Plugin[Conf]{
 	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.values.MTU }, Want: want, Ready: ready,
-	Traces: func(_ *kernel.Kernel, c Conf) (t plugin.Traces, err error) {
-		var errs [3]error
-		t.All, errs[0] = nft.Attachments(nft.KindGuardMAC)
-		t.Gone, errs[1] = nft.Abandoned()
-		tuned, err := tuning.Abandoned(c.folder())
-		t.Gone, errs[2] = append(t.Gone, tuned...), err
-		return t, errors.Join(errs[:]...)
+	Traces: func(t *plugin.Traces, _ *kernel.Kernel, c Conf) {
+		t.Of(nft.Attachments(nft.KindGuardMAC))
+		t.OfGone(nft.Abandoned())
+		t.OfGone(tuning.Abandoned(c.folder()))
 	},
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
 		return errors.Join(tuning.Collect(c.folder(), gc.Network, gc.Keeps), nft.Collect(gc.Network, gc.Keeps), unnamed.CollectBackups(c.folder(), gc.Network, gc.Valid))
