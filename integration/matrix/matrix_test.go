@@ -294,10 +294,13 @@ func (s sources) reach(name string) seen {
 			continue
 		}
 		done[from.node] = true
+		own := locals(from.node)
 		ast.Inspect(from.node, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.Ident:
-				queue = append(queue, s.named(n.Name, from.file, false)...)
+				if !own[n.Name] {
+					queue = append(queue, s.named(n.Name, from.file, false)...)
+				}
 			case *ast.BasicLit:
 				if text, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil {
 					saw.texts[text] = true
@@ -307,7 +310,9 @@ func (s sources) reach(name string) seen {
 				saw.names["."+n.Sel.Name] = true
 				if x, ok := n.X.(*ast.Ident); ok {
 					saw.names[x.Name+"."+n.Sel.Name] = true
-					queue = append(queue, s.named(x.Name, from.file, false)...)
+					if !own[x.Name] {
+						queue = append(queue, s.named(x.Name, from.file, false)...)
+					}
 					return false
 				}
 			case *ast.KeyValueExpr:
@@ -325,6 +330,36 @@ func (s sources) reach(name string) seen {
 		})
 	}
 	return saw
+}
+
+// locals are the names that a function declares within: they lead nowhere.
+func locals(function ast.Node) map[string]bool {
+	own := map[string]bool{}
+	declare := func(names ...ast.Expr) {
+		for _, name := range names {
+			if id, ok := name.(*ast.Ident); ok {
+				own[id.Name] = true
+			}
+		}
+	}
+	ast.Inspect(function, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				declare(n.Lhs...)
+			}
+		case *ast.RangeStmt:
+			if n.Tok == token.DEFINE {
+				declare(n.Key, n.Value)
+			}
+		case *ast.Field:
+			for _, name := range n.Names {
+				declare(name)
+			}
+		}
+		return true
+	})
+	return own
 }
 
 // called is the name of what is called.
