@@ -10,6 +10,7 @@ type chain struct {
 	plugins string   // their configurations, as a list in JSON
 	first   int      // the first of them that force is used on; those before have a chain of their own
 	prepare string   // a script that is run on the node
+	anew    string   // a script that takes away what pods share, before each point
 	servers []string // programs that run as long as the node is there; $CNI_PATH is the plugins' folder
 	rests   string   // a script that succeeds where the servers have nothing of a pod any more
 	needs   string   // a link that the kernel must be able to make, as ip link add takes it
@@ -69,7 +70,17 @@ var chains = []chain{
 		prepare: dhcpPrepare, servers: dhcpServers, rests: dhcpRests},
 	{name: "flannel", plugins: `[{"type":"flannel","subnetFile":"/run/subnet.env","delegate":{"isDefaultGateway":true}}]`,
 		prepare: `printf 'FLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET=10.9.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n' >/run/subnet.env`},
-	{name: "the long chain", plugins: `[` + bridged + `,{"type":"portmap",` + ports + `},` + tuned + `,{"type":"firewall"},` + limited + `]`},
-	{name: "the long chain, iptables", plugins: `[` + strings.Replace(bridged, `"ipMasq"`, `"ipMasqBackend":"iptables","ipMasq"`, 1) +
-		`,{"type":"portmap","backend":"iptables",` + ports + `},` + tuned + `,{"type":"firewall","backend":"iptables"},` + limited + `]`},
+	{name: "the long chain", plugins: long},
+	{name: "the long chain, iptables", plugins: longIPTables},
+	{name: "the long chain, first", plugins: long, anew: nobody},
+	{name: "the long chain, iptables, first", plugins: longIPTables, anew: nobody},
 }
+
+var (
+	long         = `[` + bridged + `,{"type":"portmap",` + ports + `},` + tuned + `,{"type":"firewall"},` + limited + `]`
+	longIPTables = `[` + strings.Replace(bridged, `"ipMasq"`, `"ipMasqBackend":"iptables","ipMasq"`, 1) + `,{"type":"portmap","backend":"iptables",` + ports + `},` + tuned +
+		`,{"type":"firewall","backend":"iptables"},` + limited + `]`
+)
+
+// nobody makes the node one that no pod was ever on.
+const nobody = `ip link del cni0; nft flush ruleset; rm -rf /run/catena /var/lib/cni/networks; echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding`

@@ -42,28 +42,14 @@ func failing(p *proof) (rows []row, err error) {
 	return rows, nil
 }
 
-// fail has a call fail of a plugin over what those before it in the chain have made. These stay attached.
+// fail has a call fail of a plugin, and goes on as a runtime does.
 func (s *site) fail(verb string, at point) (wrong []string, err error) {
-	if err := s.bring(at.plugin); err != nil {
-		return nil, err
+	try := s.failOver
+	if verb == "GC" {
+		try = s.failCollecting
 	}
-	prev := s.upTo.result
-	if verb != "ADD" {
-		prev, err = s.add(at.plugin, at.plugin+1, s.upTo.result)
-		if err != nil {
-			return nil, err
-		}
-	}
-	o, err := s.call(verb, at.plugin, prev, broken(at))
-	if err != nil {
-		return nil, err
-	}
-	wrong = s.worded(o)
-	if verb == "ADD" && o.ok() {
-		wrong = append(wrong, s.works(at.plugin, json.RawMessage(o.stdout))...)
-	}
-	left, err := s.settle(verb, at.plugin, prev, o.ok())
-	switch wrong = append(wrong, left...); {
+	o, wrong, err := try(verb, at)
+	switch {
 	case err != nil:
 		return nil, err
 	case len(o.struck) == 0:
@@ -73,6 +59,47 @@ func (s *site) fail(verb string, at point) (wrong []string, err error) {
 	}
 	return []string{fmt.Sprintf("%s of %s with %s at call %d (%s) %s: %s", verb, s.confs[at.plugin]["type"], unix.ErrnoName(errnos[at.way]), at.call, o.struck[0],
 		ended(o), strings.Join(wrong, "; "))}, s.renew()
+}
+
+// failOver has a call fail over what the plugins before in the chain have made. These stay attached. A DEL may owe something to
+// the next one.
+func (s *site) failOver(verb string, at point) (o outcome, wrong []string, err error) {
+	if err := s.bring(at.plugin); err != nil {
+		return o, nil, err
+	}
+	prev := s.upTo.result
+	if verb == "DEL" {
+		if prev, err = s.add(at.plugin, at.plugin+1, prev); err != nil {
+			return o, nil, err
+		}
+	}
+	if o, err = s.call(verb, at.plugin, prev, broken(at)); err != nil {
+		return o, nil, err
+	}
+	wrong = s.worded(o)
+	if verb == "ADD" && o.ok() {
+		wrong = append(wrong, s.works(at.plugin, json.RawMessage(o.stdout))...)
+	}
+	if verb == "DEL" || o.ok() {
+		if err := s.each("DEL", at.plugin, at.plugin+1, prev); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+	}
+	left, err := s.left(s.upTo.state, true)
+	return o, append(wrong, left...), err
+}
+
+// failCollecting has a call fail of a GC where nobody is valid. The next GC finishes.
+func (s *site) failCollecting(_ string, at point) (o outcome, wrong []string, err error) {
+	if _, err := s.approach("GC", at.plugin); err != nil {
+		return o, nil, err
+	}
+	if o, err = s.call("GC", at.plugin, nil, broken(at)); err != nil {
+		return o, nil, err
+	}
+	wrong = s.worded(o)
+	left, err := s.collect()
+	return o, append(wrong, left...), err
 }
 
 // broken has the call of a point end with its error, among those that can end so.
@@ -90,35 +117,13 @@ func broken(at point) strike {
 	return s
 }
 
-// settle goes on after a verb as a runtime does, and says what is left then. A DEL and a GC may owe something to the next ones.
-func (s *site) settle(verb string, k int, prev json.RawMessage, done bool) (wrong []string, err error) {
-	var gc, del error
-	if verb == "GC" {
-		gc = s.each("GC", k, k+1, nil)
-		if wrong, err = s.left(s.upTo.state, false); err != nil {
-			return nil, err
-		}
-	}
-	if verb != "ADD" || done {
-		del = s.each("DEL", k, k+1, prev)
-	}
-	left, err := s.left(s.upTo.state, verb != "GC")
-	if err == nil && verb == "GC" {
-		s.upTo, err = nil, s.newPod()
-	}
-	if failed := errors.Join(gc, del); failed != nil {
-		left = append(left, failed.Error())
-	}
-	return append(wrong, left...), err
-}
-
 // bring attaches the plugins below a number, and nothing else.
 func (s *site) bring(k int) error {
-	if s.upTo != nil && s.upTo.k == k {
+	if s.upTo != nil && s.upTo.k == k && s.chain.anew == "" {
 		return nil
 	}
 	s.upTo = nil
-	err := errors.Join(s.all("DEL", nil), s.rest())
+	err := errors.Join(s.all("DEL", nil), s.rest(), s.begin())
 	var result json.RawMessage
 	if err == nil {
 		result, err = s.add(0, k, nil)

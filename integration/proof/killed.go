@@ -90,6 +90,10 @@ func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try
 			}
 		}
 		wrong[i], errs[i] = try(sites[worker], chosen[i])
+		if errors.Is(errs[i], errMissed) && p.points > 0 {
+			chosen[i].way = 0 // which all calls have
+			wrong[i], errs[i] = try(sites[worker], chosen[i])
+		}
 	})
 	r.points = len(chosen)
 	for i := range wrong {
@@ -172,29 +176,33 @@ func (s *site) kill(verb string, at point) (wrong []string, err error) {
 
 // killOnce is struck at nothing where it has fewer calls than that, and has then taken away what it has made.
 func (s *site) killOnce(verb string, at point) (struck string, err error) {
-	var prev json.RawMessage
-	k := at.plugin
-	switch verb {
-	case "ADD":
-		prev, err = s.add(0, k, nil)
-	case "DEL":
-		if prev, err = s.addAll(); err == nil {
-			err = s.each("DEL", k+1, len(s.confs), prev)
-		}
-	case "GC":
-		if _, err = s.addAll(); err == nil {
-			err = s.each("GC", 0, k, nil)
-		}
-	}
+	prev, err := s.approach(verb, at.plugin)
 	if err != nil {
 		return "", err
 	}
-	s.collected = verb == "GC"
-	o, err := s.call(verb, k, prev, strike{counts: changing, at: at.call, maker: at.way == 1})
+	o, err := s.call(verb, at.plugin, prev, strike{counts: changing, at: at.call, maker: at.way == 1})
 	if err != nil || len(o.struck) == 0 {
 		return "", errors.Join(err, s.all("DEL", nil))
 	}
 	return o.struck[0], nil
+}
+
+// approach does what comes before a verb of the plugin of a number.
+func (s *site) approach(verb string, k int) (prev json.RawMessage, err error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	if verb == "ADD" {
+		return s.add(0, k, nil)
+	}
+	if prev, err = s.addAll(); err != nil {
+		return nil, err
+	}
+	if verb == "GC" {
+		s.collected = true
+		return nil, s.each("GC", 0, k, nil)
+	}
+	return prev, s.each("DEL", k+1, len(s.confs), prev)
 }
 
 // aftermaths are the ways to go on after a kill. Each ends with nothing attached.
@@ -203,17 +211,7 @@ var aftermaths = []struct {
 	do   func(*site) (wrong []string, err error)
 }{
 	{"DEL", func(s *site) ([]string, error) { return s.cleared(s.all("DEL", nil)) }},
-	{"GC", func(s *site) ([]string, error) {
-		gc := s.all("GC", nil)
-		left, err := s.left(s.before, false)
-		if gc != nil {
-			left = append(left, gc.Error())
-		}
-		if err != nil || len(left) > 0 {
-			return left, err
-		}
-		return nil, s.newPod()
-	}},
+	{"GC", (*site).collect},
 	{"ADD again", func(s *site) ([]string, error) { return s.again() }},
 	{"ADD again in a new namespace", func(s *site) ([]string, error) {
 		if err := s.newPod(); err != nil {
@@ -221,6 +219,19 @@ var aftermaths = []struct {
 		}
 		return s.again()
 	}},
+}
+
+// collect is what is left after a GC on the node, or why it was none.
+func (s *site) collect() ([]string, error) {
+	gc := s.all("GC", nil)
+	left, err := s.left(s.before, false)
+	if gc != nil {
+		left = append(left, gc.Error())
+	}
+	if err != nil || len(left) > 0 {
+		return left, err
+	}
+	return nil, s.newPod()
 }
 
 // again attaches once more, which is to work, and detaches.

@@ -83,9 +83,18 @@ func (s *site) renew() (err error) {
 			return err
 		}
 	}
-	if err = s.rest(); err == nil {
+	if err = errors.Join(s.rest(), s.begin()); err == nil {
 		s.before, err = s.state()
 	}
+	return err
+}
+
+// begin takes away what pods share, where the chain wants that.
+func (s *site) begin() error {
+	if s.chain.anew == "" {
+		return nil
+	}
+	_, err := s.node.Run("sh", "-c", s.chain.anew)
 	return err
 }
 
