@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 )
@@ -43,15 +42,6 @@ func (n netns) gone() bool {
 	return n.Path != "" && (err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP)
 }
 
-// bootID names this boot of the kernel, or is "" when that cannot be known.
-func (f *folder) bootID() string {
-	if f.boot == nil {
-		id, _ := kernel.BootID()
-		f.boot = &id
-	}
-	return *f.boot
-}
-
 // origin is what the index knows of e.
 func (f *folder) origin(e entry) origin {
 	rec, _ := f.record(e.owner.ContainerID)
@@ -65,7 +55,7 @@ func (f *folder) abandoned(e entry) string {
 	switch {
 	case e.torn():
 		return "its file is torn"
-	case from.Boot != "" && f.bootID() != "" && from.Boot != f.bootID():
+	case from.Boot != "" && f.boot != "" && from.Boot != f.boot:
 		return "it was made before the last boot"
 	case from.Netns.Path == "":
 		return f.outlived(e)

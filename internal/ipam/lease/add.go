@@ -265,7 +265,7 @@ func (c *choice) note(mine []entry) {
 	maps.Copy(rec, others)
 	ns, _ := lookAt(c.req.Netns)
 	for _, e := range mine {
-		rec[e.addr] = origin{At: e.at, Boot: c.bootID(), Netns: ns}
+		rec[e.addr] = origin{At: e.at, Boot: c.boot, Netns: ns}
 	}
 	c.enter(container, rec)
 }

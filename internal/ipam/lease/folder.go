@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/retry"
 	"github.com/catena-cni/catena/internal/state"
 )
@@ -61,15 +62,20 @@ type folder struct {
 	*Store
 	lock *os.File // nil in mode reading where nobody has made one yet
 	mode mode
+	boot string // the kernel's name for this boot, or "" where that cannot be known
 
 	leases     []entry // all, once this call has read them: see all
 	loaded     bool
 	unreadable error // a lease that could not be read, if any
 
-	indexed  bool    // there is a folder for the index
-	complete bool    // every lease is in the index, or will be at the end of the call
-	changed  bool    // the index must be stamped anew
-	boot     *string // see bootID
+	indexed  bool // there is a folder for the index
+	complete bool // every lease is in the index, or will be at the end of the call
+	changed  bool // the index must be stamped anew
+}
+
+func (s *Store) folder(m mode) *folder {
+	boot, _ := kernel.BootID()
+	return &folder{Store: s, mode: m, boot: boot}
 }
 
 // acquire waits for the folder's lock, which close gives back. In mode existing
@@ -83,7 +89,7 @@ func (s *Store) acquire(m mode) (*folder, error) {
 			return nil, fmt.Errorf("make the folder %s: %w", s.path, err)
 		}
 	}
-	f := &folder{Store: s, mode: m}
+	f := s.folder(m)
 	var err error
 	f.lock, err = s.openLock(m)
 	switch {

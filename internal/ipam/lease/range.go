@@ -40,22 +40,15 @@ func (r Range) Complete() (Range, error) {
 		end = last.Prev()
 	}
 	r.Start, r.End, r.Gateway = cmp.Or(r.Start, start), cmp.Or(r.End, end), cmp.Or(r.Gateway, gateway)
-	return r, r.validate()
-}
-
-func (r Range) validate() error {
-	for _, bound := range []struct {
-		name string
-		addr netip.Addr
-	}{{"rangeStart", r.Start}, {"rangeEnd", r.End}} {
-		if !r.Subnet.Contains(bound.addr) {
-			return fmt.Errorf("%s %s is not in subnet %s", bound.name, bound.addr, r.Subnet)
-		}
+	switch {
+	case !r.Subnet.Contains(r.Start):
+		return r, fmt.Errorf("rangeStart %s is not in subnet %s", r.Start, r.Subnet)
+	case !r.Subnet.Contains(r.End):
+		return r, fmt.Errorf("rangeEnd %s is not in subnet %s", r.End, r.Subnet)
+	case r.End.Less(r.Start):
+		return r, fmt.Errorf("rangeStart %s is after rangeEnd %s", r.Start, r.End)
 	}
-	if r.End.Less(r.Start) {
-		return fmt.Errorf("rangeStart %s is after rangeEnd %s", r.Start, r.End)
-	}
-	return nil
+	return r, nil
 }
 
 // Contains reports whether addr is one of the addresses from Start to End.

@@ -22,7 +22,7 @@ func (s *Store) Status(sets []Set) error {
 	if err := state.Folder(s.path).Writable(); err != nil {
 		return err
 	}
-	c := newChoice(&folder{Store: s, mode: reading}, Request{})
+	c := newChoice(s.folder(reading), Request{})
 	c.limit = statusFiles
 	c.openIndex()
 	var errs []error

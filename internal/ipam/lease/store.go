@@ -176,13 +176,12 @@ func (s *Store) Check(owner Owner, want []netip.Addr) error {
 
 func (f *folder) checkOne(owner Owner, addr netip.Addr) error {
 	e, err := f.read(addr)
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s does not hold %s: %w", owner, addr, err)
-	}
-	if e.torn() {
+	case e.torn():
 		return fmt.Errorf("%s does not hold %s, whose file is torn: %w", owner, addr, fs.ErrNotExist)
-	}
-	if !e.heldBy(owner) {
+	case !e.heldBy(owner):
 		return fmt.Errorf("%s does not hold %s, it is held by %s: %w", owner, addr, e.owner, fs.ErrNotExist)
 	}
 	return nil

@@ -114,11 +114,7 @@ func (r *Record) Abandoned() bool {
 
 // open opens the kernel, without the pod's side where the namespace is gone.
 func (r *Record) open() (*kernel.Kernel, error) {
-	now, err := netnsAt(r.Args.Netns)
-	if err != nil {
-		return nil, err
-	}
-	if now != r.netnsOfBoot {
+	if r.Abandoned() {
 		return kernel.OpenHost(r.Args.Netns), nil
 	}
 	return kernel.Open(r.Args.Netns)
