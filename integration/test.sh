@@ -81,7 +81,7 @@ formatted() {
 # -count=1 since the results hang on the kernel and on bin/, of which go's cache knows nothing.
 first_kernel() {
 	local status=0
-	go test -count=1 -timeout 60m -vet=off -p 3 -parallel 8 -json "${arguments[@]}" "${packages[@]}" 2>"$log/errors" | tee "$log/json" |
+	go test -count=1 ${quick:+-short} -timeout 60m -vet=off -p 3 -parallel 8 -json "${arguments[@]}" "${packages[@]}" 2>"$log/errors" | tee "$log/json" |
 		jq -rj 'select(.Action == "output" or .Action == "build-output") | .Output' | tee "$log/first" | { grep -v '^=== \|^ *--- PASS\|^PASS$' || true; } || status=$?
 	cat "$log/errors"
 	return "$status"

@@ -28,6 +28,7 @@ type Again struct {
 
 // Run tries the pairs, in the same namespace and in a new one.
 func (a Again) Run(t *testing.T) {
+	NeedsTime(t)
 	for i, first := range a.Keys {
 		for _, j := range []int{i, (i + 1) % len(a.Keys)} {
 			t.Run(fmt.Sprintf("%d, %d", i, j), func(t *testing.T) { t.Parallel(); a.pair(t, first, a.Keys[j]) })

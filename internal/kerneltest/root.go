@@ -120,6 +120,15 @@ func NeedsRoot(t testing.TB, what string) {
 	}
 }
 
+// NeedsTime leaves the calling test to whole runs where a short one was asked for:
+// it repeats, races or kills until something breaks, or runs many programs.
+func NeedsTime(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs time" + theRest)
+	}
+}
+
 // NeedsPrograms leaves the calling test to root where a plain user's machine
 // lacks a program: root's tests install it.
 func NeedsPrograms(t testing.TB, names ...string) {

@@ -125,6 +125,7 @@ func TestLaws(t *testing.T) { laws(t) }
 
 // TestLawsOfTheOlder are the same laws with the tables that are not nftables'.
 func TestLawsOfTheOlder(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	useOlder(t)
 	t.Run("older", laws)
 }
@@ -153,6 +154,7 @@ func TestMissingProgram(t *testing.T) {
 // TestRefused: where iptables refuses the rules, or an ADD is killed before it
 // has any, what all attachments share goes again, unless another needs it.
 func TestRefused(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Run("newer", refused)
 	t.Run("older", func(t *testing.T) { useOlder(t); refused(t) })
 }
@@ -207,6 +209,7 @@ func killedAt(t *testing.T, s *kerneltest.Sandbox, p Ports, before string) {
 // TestSiblings: two interfaces of a container in one network have one chain, and
 // each takes away its own.
 func TestSiblings(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	s := kerneltest.New(t)
 	s.Run(builtinChains)
@@ -307,6 +310,7 @@ func TestPortConflict(t *testing.T) {
 
 // TestCollect: GC takes away what is the network's and of none that lives.
 func TestCollect(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Run("newer", collects)
 	t.Run("older", func(t *testing.T) { useOlder(t); collects(t) })
 }
@@ -375,6 +379,7 @@ func TestFind(t *testing.T) {
 // TestLastLeaves: an ADD does not fail while the last other pod leaves, or GC runs,
 // which remove what both would share.
 func TestLastLeaves(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	bin := kerneltest.Build(t, "plugins/meta/portmap")
 	s := kerneltest.New(t)
@@ -403,6 +408,7 @@ func TestLastLeaves(t *testing.T) {
 // TestConditionsAreRemoved: rules with matches that iptables shows in other words
 // than they were given in are found again.
 func TestConditionsAreRemoved(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Run("newer", conditionsAreRemoved)
 	t.Run("older", func(t *testing.T) { useOlder(t); conditionsAreRemoved(t) })
 }

@@ -27,6 +27,7 @@ func confOf(plugin, pod string, address int) string {
 // TestOneWinner: of eight pods that want one port at the same time exactly one gets
 // it, whenever the others leave.
 func TestOneWinner(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	bin := kerneltest.Build(t, "plugins/meta/portmap")
 	s := kerneltest.New(t)

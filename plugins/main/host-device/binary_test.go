@@ -320,6 +320,7 @@ func TestUpstreams(t *testing.T) {
 // TestKilled: an ADD that is killed at any moment, and then DEL: the device is
 // home as it was.
 func TestKilled(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	w := newWorld(t)
 	start := time.Now()
@@ -355,6 +356,7 @@ func (w world) killed(t *testing.T, c kerneltest.Call, after time.Duration) {
 // TestKilledBetween kills an ADD and a DEL before each of its messages to the
 // kernel and each of its changes on disk, in turn.
 func TestKilledBetween(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatal("this test needs strace")

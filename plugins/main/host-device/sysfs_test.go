@@ -41,6 +41,7 @@ func selecting(keys string) string {
 }
 
 func TestSysfs(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for _, row := range []struct {
 		name, keys string
 		code       uint
@@ -156,6 +157,7 @@ func TestHWAddr(t *testing.T) {
 // TestHardwareComesLate: the kernel sends a device home when it gets round to
 // it, and DEL waits for that.
 func TestHardwareComesLate(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	w := withTree(t)
 	w.Must(w.call("ADD", ""))

@@ -82,6 +82,7 @@ func TestNoLimits(t *testing.T) {
 // TestDelAndAgain: DEL may come twice, without result, without namespace and with
 // a broken configuration; ADD works again on a link that goes on.
 func TestDelAndAgain(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)
@@ -113,6 +114,7 @@ func TestDelAndAgain(t *testing.T) {
 // TestKilled: of an ADD that was killed at any moment DEL leaves nothing, and the
 // next ADD works.
 func TestKilled(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	kerneltest.Needs(t, "shaping")
 	w := newWorld(t)

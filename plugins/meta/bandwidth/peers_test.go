@@ -35,6 +35,7 @@ func TestOthersShaper(t *testing.T) {
 // TestBesideEBPF: filters of others on the hook, and the hook itself, are left
 // alone and come before ours.
 func TestBesideEBPF(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	kerneltest.Needs(t, "shaping")
 	for what, make := range map[string]string{
 		"a hook": "tc qdisc add dev host0 clsact", "the older one": "tc qdisc add dev host0 ingress", "none": "true",
@@ -119,6 +120,7 @@ func TestSamePriority(t *testing.T) {
 // TestUpstream: each of the two plugins cleans what the other has made, and CHECK
 // of each finds the other's as it should be.
 func TestUpstream(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	kerneltest.Needs(t, "shaping")
 	const limits = `,"ingressRate":80000000,"ingressBurst":1600000,"egressRate":40000000,"egressBurst":800000`
 	t.Run("theirs by ours", func(t *testing.T) {

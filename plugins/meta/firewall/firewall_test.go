@@ -214,6 +214,7 @@ func TestOtherFamily(t *testing.T) {
 // TestDelGoesOn: DEL and GC find what is there whatever the configuration is by
 // then.
 func TestDelGoesOn(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	bin := kerneltest.Build(t, "plugins/meta/firewall")
 	conf := func(more string) string {
 		return `{"cniVersion":"1.1.0","name":"n","type":"firewall"` + more + `}`

@@ -58,6 +58,7 @@ func bound(s *kerneltest.Sandbox, zone string) string {
 }
 
 func TestLawsOfFirewalld(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	kerneltest.NeedsRoot(t, ownBus)
 	c := Conf{Backend: text("firewalld")}
 	kerneltest.Prove(t, kerneltest.Case{
@@ -73,6 +74,7 @@ func TestLawsOfFirewalld(t *testing.T) {
 
 // TestFirewalld goes through the life of several pods beside a real firewalld.
 func TestFirewalld(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	kerneltest.NeedsRoot(t, ownBus)
 	bin := kerneltest.Build(t, "plugins/meta/firewall")
 	s := kerneltest.New(t)
@@ -153,6 +155,7 @@ func TestFirewalld(t *testing.T) {
 // TestBesideFirewalld: with the default backend too the pods are let through a
 // firewalld that rejects what it forwards, and again after it was reloaded.
 func TestBesideFirewalld(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	kerneltest.NeedsRoot(t, ownBus)
 	s := kerneltest.New(t)
 	s.Run(bridged)

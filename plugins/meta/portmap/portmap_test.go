@@ -203,6 +203,7 @@ func TestCheckMembers(t *testing.T) {
 // TestConflict: who comes second is told who was first, whatever the overlap;
 // who is gone for good is replaced.
 func TestConflict(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	tcp := func(host string, from int) PortMapping {
 		return PortMapping{HostPort: from, ContainerPort: 80, HostIP: host}
 	}

@@ -132,6 +132,7 @@ func backed(backend string, list ...PortMapping) Conf {
 // TestTwoNetworks: a container's attachments are given the same host ports. They
 // lead to the first, and to the next when that one goes, in any order.
 func TestTwoNetworks(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	one := PortMapping{HostPort: 8080, ContainerPort: 80}
 	for _, backend := range []string{"nftables", "iptables"} {
 		for what, second := range map[string]plugin.Call{
@@ -192,6 +193,7 @@ func TestTwoNetworks(t *testing.T) {
 // TestLawsBeside: the laws hold for an attachment whose ports another one of its
 // container has.
 func TestLawsBeside(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	c := full()
 	c.RuntimeConfig.PortMappings = append(c.RuntimeConfig.PortMappings, shifted(20, 20000, 20000)...)
 	kerneltest.Prove(t, kerneltest.Case{
@@ -215,6 +217,7 @@ func TestLawsBeside(t *testing.T) {
 // TestSharedShapes: whatever the two attachments' lists have in common leads to
 // the first, the rest to each, and all of it to the one that is left.
 func TestSharedShapes(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for what, c := range map[string]struct {
 		first, second       []PortMapping
 		both, firstA, lastB []int // host ports that both have, and those of one alone
@@ -331,6 +334,7 @@ func TestSharedWithTheDead(t *testing.T) {
 // TestSharedRaces: whatever comes and goes at the same time, the port leads to
 // the one that is left, and to nobody in the end.
 func TestSharedRaces(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	bin := kerneltest.Build(t, "plugins/meta/portmap")
 	h := newHomes(t, 80)
 	call := func(verb, network, ifname, address string) kerneltest.Call {
@@ -364,6 +368,7 @@ func TestSharedRaces(t *testing.T) {
 // TestParticular: of one pod's mappings of a port that for an address comes
 // before that for all, in either order and many at a time.
 func TestParticular(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for _, backend := range []string{"nftables", "iptables"} {
 		for what, c := range map[string]struct {
 			list  []PortMapping
