@@ -17,7 +17,9 @@ import (
 //   - a link that comes up with its alias and without an address of IPv6, or with
 //     arp_notify (noAddress, arpNotify): three calls, and none for arp_notify
 //   - whether the kernel's bridges tell VLANs apart (noVLANs): no call
-//   - the settings of one bridge port (portAttrs): a list of every port
+//   - the settings of one bridge port (portSettings): a call for each, and a look
+//     at the link before, in which the kernel does what it else does beside
+//   - the same, read (portAttrs): a list of every port
 //
 // kernel.SetLink changes several things of a link in one message, such as the
 // namespace, name and alias of a device that moves, which is one fact or none.
@@ -93,6 +95,19 @@ func noVLANs(k *kernel.Kernel) error {
 		return nil
 	}
 	return errNoVLANFiltering
+}
+
+// portSettings switches on what a port of a bridge is to be.
+func portSettings(hairpin, isolated bool) *nl.RtAttr {
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	port := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
+	if hairpin {
+		port.AddRtAttr(nl.IFLA_BRPORT_MODE, nl.Uint8Attr(1))
+	}
+	if isolated {
+		port.AddRtAttr(nl.IFLA_BRPORT_ISOLATED, nl.Uint8Attr(1))
+	}
+	return info
 }
 
 // portAttrs are the settings of a bridge's port (IFLA_BRPORT_*): the library

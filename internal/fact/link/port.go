@@ -28,19 +28,7 @@ func (p Port) Add(k *kernel.Kernel) error {
 	if !p.Hairpin && !p.Isolated {
 		return nil
 	}
-	l, err := k.Link(kernel.Host, p.Link)
-	if err != nil {
-		return err
-	}
-	return k.Call(kernel.Host, func(h *netlink.Handle) (err error) {
-		if p.Hairpin {
-			err = h.LinkSetHairpin(l.Typed, true)
-		}
-		if p.Isolated && err == nil {
-			err = h.LinkSetIsolated(l.Typed, true)
-		}
-		return err
-	})
+	return k.SetLink(kernel.Host, &kernel.Link{Name: p.Link}, 0, 0, portSettings(p.Hairpin, p.Isolated))
 }
 
 func (p Port) Check(k *kernel.Kernel) error {
