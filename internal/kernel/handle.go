@@ -150,7 +150,10 @@ func (k *Kernel) Renew() {
 			r.close()
 		}
 	}
-	k.rtnetlinks, k.links = [2]*rtnetlink{}, [2]map[string]*Link{{}, {}}
+	if k.netfilter != nil {
+		k.netfilter.Close()
+	}
+	k.rtnetlinks, k.netfilter, k.links = [2]*rtnetlink{}, nil, [2]map[string]*Link{{}, {}}
 }
 
 // Await looks, and looks again at each event of a group (unix.RTNLGRP_*), until

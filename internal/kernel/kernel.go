@@ -35,8 +35,9 @@ type Kernel struct {
 	podPath    string
 	rtnetlinks [2]*rtnetlink
 	links      [2]map[string]*Link
-	verify     func(*Link) bool // see Verify
-	owned      map[int]bool     // what verify has said, by the links' indexes
+	netfilter  interface{ Close() } // see Netfilter
+	verify     func(*Link) bool     // see Verify
+	owned      map[int]bool         // what verify has said, by the links' indexes
 }
 
 // OpenHost is Open for what happens on the host's side alone. The path of the
@@ -67,6 +68,18 @@ func (k *Kernel) Close() {
 	if k.pod != nil {
 		k.pod.Close()
 	}
+}
+
+// Netfilter is the call's netfilter socket in the host's namespace, which the
+// first who asks opens: every fact of a call speaks over it.
+func Netfilter[C interface{ Close() }](k *Kernel, open func() (C, error)) (c C, err error) {
+	if c, is := k.netfilter.(C); is {
+		return c, nil
+	}
+	if c, err = open(); err == nil {
+		k.netfilter = c
+	}
+	return c, err
 }
 
 // Has reports whether the side's namespace is there.

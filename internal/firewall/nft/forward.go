@@ -34,7 +34,7 @@ func (f Forward) String() string { return f.Members.String() + " after chain " +
 
 // Add makes the rules that others' chains need, and then the members.
 func (f Forward) Add(k *kernel.Kernel) error {
-	err := withConn(func(c conn) error { return forwardrules.Ensure(c.Conn, f.families, f.admin) })
+	err := overCall(k, func(c conn) error { return forwardrules.Ensure(c.Conn, f.families, f.admin) })
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (f Forward) Add(k *kernel.Kernel) error {
 // Check looks for the members, and for chains of others that drop nevertheless.
 func (f Forward) Check(k *kernel.Kernel) error {
 	missing := func(c conn) error { return forwardrules.Missing(c.Conn, f.families) }
-	return errors.Join(f.Members.Check(k), withConn(missing))
+	return errors.Join(f.Members.Check(k), overCall(k, missing))
 }
 
 // ForwardReady is Ready for Forward: it names the chains of others that would

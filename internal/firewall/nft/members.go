@@ -92,7 +92,7 @@ func (m Members) Add(k *kernel.Kernel) error {
 		return nil
 	}
 	claimed := false
-	err := withConn(func(c conn) error {
+	err := overCall(k, func(c conn) error {
 		err := m.claim(c, k)
 		if claimed = err == nil; claimed {
 			err = (&insertion{Members: m}).run(c)
@@ -110,22 +110,22 @@ func (m Members) Add(k *kernel.Kernel) error {
 // Del takes away the members that the record says, as far as they are still
 // the attachment's. Where nftables cannot do it now, the record becomes a pending
 // one for the next call of any plugin, and the DEL goes on.
-func (m Members) Del(*kernel.Kernel) error {
+func (m Members) Del(k *kernel.Kernel) error {
 	r, err := records(m.Kind).Lift(m.Owner)
 	switch {
 	case err == nil:
-		return r.discard()
+		return r.discard(k)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, state.ErrDamaged):
-		return m.record().discard() // what this call knows of
+		return m.record().discard(k) // what this call knows of
 	}
 	return err
 }
 
 // Check looks whether every member is there, is the attachment's, and leads
 // where it should.
-func (m Members) Check(*kernel.Kernel) error {
+func (m Members) Check(k *kernel.Kernel) error {
 	if m.Idle() {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (m Members) Check(*kernel.Kernel) error {
 		_, counted := e.counted()
 		all = append(append(all, e), counted...)
 	}
-	return withConn(func(c conn) error {
+	return overCall(k, func(c conn) error {
 		have, err := c.getEach(m.table, all)
 		for i, f := range have {
 			err = errors.Join(err, m.compare(all[i], f))
@@ -162,6 +162,15 @@ func (m Members) compare(e Element, f wire.Found) error {
 
 // conn is a netfilter socket in the host's namespace.
 type conn struct{ *wire.Conn }
+
+// overCall does something over the call's socket.
+func overCall(k *kernel.Kernel, do func(conn) error) error {
+	c, err := kernel.Netfilter(k, wire.Dial)
+	if err != nil {
+		return err
+	}
+	return do(conn{c})
+}
 
 // withConn does something over a socket of its own.
 func withConn(do func(conn) error) error {

@@ -92,11 +92,11 @@ func (m Members) claim(c conn, k *kernel.Kernel) error {
 }
 
 // discard removes the members and the record.
-func (r record) discard() error {
-	withdraw := func() error { return withConn(func(c conn) error { return c.withdraw(r) }) }
-	err := withdraw()
+func (r record) discard(k *kernel.Kernel) error {
+	withdraw := func(c conn) error { return c.withdraw(r) }
+	err := overCall(k, withdraw)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		err = withdraw() // an answer may be lost; over a new socket the next one is not
+		err = withConn(withdraw) // an answer may be lost; over a new socket the next one is not
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "nft %s of %s: %v; it is tried again at the next ADD, DEL or GC\n", r.Kind, r.Owner, err)

@@ -34,7 +34,7 @@ func WithRestore(p fact.Plan) fact.Plan {
 // back at the same time would else be back after the DEL, and nobody's.
 type restoreFirst struct{ Restore }
 
-func (restoreFirst) Del(*kernel.Kernel) error { return restore() }
+func (restoreFirst) Del(k *kernel.Kernel) error { return restore(k) }
 
 // hasMembers looks for a fact of this package, also inside one that wraps it.
 func hasMembers(f fact.Fact) bool {
@@ -54,21 +54,21 @@ func (r Restore) String() string { return "nft  restore what a reload of the fir
 func (r Restore) Idle() bool { return !r.Needed }
 
 // Add restores.
-func (r Restore) Add(*kernel.Kernel) error { return restore() }
+func (r Restore) Add(k *kernel.Kernel) error { return restore(k) }
 
 // Del does nothing: see restoreFirst.
 func (r Restore) Del(*kernel.Kernel) error { return nil }
 
 // Check restores too: that a table is gone is all attachments' loss.
-func (r Restore) Check(*kernel.Kernel) error { return restore() }
+func (r Restore) Check(k *kernel.Kernel) error { return restore(k) }
 
 // restore is not the error of who happened to come by. Where our tables never
 // were there is nothing to restore.
-func restore() error {
+func restore(k *kernel.Kernel) error {
 	if !slices.ContainsFunc(tables, (*table).remembered) {
 		return nil
 	}
-	if err := withConn(func(c conn) error { c.restore(); return nil }); err != nil {
+	if err := overCall(k, func(c conn) error { c.restore(); return nil }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return nil
