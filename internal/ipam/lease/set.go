@@ -87,7 +87,7 @@ func (s Set) find(addr netip.Addr) int {
 // reserved last, or else from the first, through every range in turn, and back.
 func (s Set) from(last netip.Addr) iter.Seq[netip.Addr] {
 	at := s.find(last)
-	var before, after []Range // last, which before ends with
+	var before, after []Range // up to last, and behind it
 	for i, parts := range s.free {
 		for _, p := range parts {
 			switch {
