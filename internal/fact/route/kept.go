@@ -14,9 +14,9 @@ import (
 )
 
 // Kept is a route as the kernel tells it, whole, so that it can be put into
-// another table and back. The library's route has
-// neither a nexthop object (RTA_NH_ID) nor a router's preference (RTA_PREF), so
-// what is kept is the message, attribute by attribute.
+// another table and back. The library's route has neither a nexthop object
+// (RTA_NH_ID) nor a router's preference (RTA_PREF), so what is kept is the message,
+// attribute by attribute.
 type Kept struct {
 	Dst             netip.Prefix
 	Table, Priority int
@@ -40,11 +40,12 @@ type hop struct {
 
 func (h hop) String() string { return h.via.String() }
 
-// Keep lists the routes by one of the pod's links in all tables but the local one, which the kernel
-// keeps by itself. An IPv6 route over several links is listed with the link's
-// next hops alone. An IPv4 route over several links cannot be divided, and is left
-// out. The list is in an order in which the routes can be Put: those without a
-// gateway first, since the others need them, then the rest from the last on.
+// Keep lists the routes by one of the pod's links in all tables but the local one,
+// which the kernel keeps by itself. An IPv6 route over several links is listed with
+// the link's next hops alone. An IPv4 route over several links cannot be divided,
+// and is left out. The list is in an order in which the routes can be Put: those
+// without a gateway first, since the others need them, then the rest from the last
+// on.
 func Keep(k *kernel.Kernel, link int) ([]Kept, error) {
 	var out []Kept
 	for _, family := range families {
