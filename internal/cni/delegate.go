@@ -17,13 +17,14 @@ import (
 
 // Delegate has another plugin do a verb in the same environment and on the same
 // input, and returns what it printed. An error that the plugin printed keeps its
-// code and details.
-func (r *Request) Delegate(plugin, verb string) ([]byte, error) {
+// code and details. With an argument and no verb it is run as people do, which
+// changes nothing: a plugin that does not know arguments then only says what it is.
+func (r *Request) Delegate(plugin, verb string, args ...string) ([]byte, error) {
 	path, err := Find(plugin, r.Path)
 	if err != nil {
 		return nil, err
 	}
-	return r.Execute(path, verb)
+	return r.Execute(path, verb, args...)
 }
 
 // With is the request as a plugin gets it that the whole of a verb is delegated
@@ -45,17 +46,6 @@ func (r *Request) With(verb string, conf map[string]json.RawMessage) (*Request, 
 	with := *r
 	with.Verb, with.Stdin, with.Doc = verb, stdin, nil
 	return &with, err
-}
-
-// Ask runs another plugin with an argument, as people do, which changes nothing.
-// The command is taken out of the environment: a plugin that does not know
-// arguments then only says what it is.
-func (r *Request) Ask(plugin, argument string) ([]byte, error) {
-	path, err := Find(plugin, r.Path)
-	if err != nil {
-		return nil, err
-	}
-	return r.Execute(path, "", argument)
 }
 
 // Execute runs a plugin's program to its end, never by a shell, and returns what it

@@ -18,7 +18,6 @@ import (
 const (
 	CodeVersion     = types.ErrIncompatibleCNIVersion // 1
 	CodeUnsupported = types.ErrUnsupportedField       // 2
-	CodeUnknown     = types.ErrUnknownContainer       // 3
 	CodeEnvironment = types.ErrInvalidEnvironmentVariables
 	CodeIO          = types.ErrIOFailure
 	CodeDecode      = types.ErrDecodingFailure
@@ -28,8 +27,6 @@ const (
 
 	// CodeNotReady: STATUS, no pod can be attached now.
 	CodeNotReady uint = 50
-	// CodeImpaired: STATUS, and pods that are attached may be impaired.
-	CodeImpaired uint = 51
 
 	// CodeFailed is every failure that has no code of its own.
 	CodeFailed uint = 100

@@ -142,6 +142,14 @@ func Prefix(n net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(a, ones)
 }
 
+// Prefixes are Prefix of several.
+func Prefixes(ips []*IPConfig) (out []netip.Prefix) {
+	for _, ip := range ips {
+		out = append(out, Prefix(ip.Address))
+	}
+	return out
+}
+
 // Address is an IP of a result, or the zero value where there is none.
 func Address(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)

@@ -58,8 +58,8 @@ func (p Delegator[C]) compose(r *cni.Request, code uint) (c C, d delegated.Conf,
 	return c, d, cni.WithCode(code, err)
 }
 
-// forward executes the other plugin for a verb.
-func (p Delegator[C]) forward(r *cni.Request, verb string, d delegated.Conf) ([]byte, error) {
+// forward executes the other plugin for a verb, or with an argument.
+func (p Delegator[C]) forward(r *cni.Request, verb string, d delegated.Conf, args ...string) ([]byte, error) {
 	plugin, err := d.Type()
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (p Delegator[C]) forward(r *cni.Request, verb string, d delegated.Conf) ([]
 	if r, err = r.With(verb, d); err != nil {
 		return nil, err
 	}
-	return r.Delegate(plugin, verb)
+	return r.Delegate(plugin, verb, args...)
 }
 
 func (p Delegator[C]) add(r *cni.Request) (*cni.Result, func() error, error) {
@@ -213,15 +213,8 @@ func (p Delegator[C]) status(r *cni.Request) error {
 // ask has the other plugin say to people what it would do. One that is not ours
 // may say nothing.
 func (p Delegator[C]) ask(r *cni.Request, word string) (c C, d delegated.Conf, out []byte, err error) {
-	if c, d, err = p.compose(r, cni.CodeTryAgain); err != nil {
-		return c, d, nil, err
-	}
-	plugin, err := d.Type()
-	if err != nil {
-		return c, d, nil, err
-	}
-	if r, err = r.With(cni.Add, d); err == nil {
-		out, err = r.Ask(plugin, word)
+	if c, d, err = p.compose(r, cni.CodeTryAgain); err == nil {
+		out, err = p.forward(r, "", d, word)
 	}
 	return c, d, out, err
 }

@@ -8,21 +8,14 @@ import (
 // RuntimeMAC is the part of the configuration that plugins have in common whose
 // runtime can give the pod's hardware address.
 type RuntimeMAC struct {
-	RuntimeConfig MACCapability `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
-	CNIArgs       MACArgs       `json:"args" lint:"-" doc:"optional arguments"`
-}
-
-// MACCapability is the value of the capability mac. The capability ips is
-// IPAM's.
-type MACCapability struct {
-	MAC string `json:"mac" doc:"capability mac: the pod's hardware address"`
-}
-
-// MACArgs are the optional arguments with a hardware address.
-type MACArgs struct {
-	CNI struct {
-		MAC string `json:"mac" doc:"the pod's hardware address"`
-	} `json:"cni"`
+	RuntimeConfig struct { // the capability ips is IPAM's
+		MAC string `json:"mac" doc:"capability mac: the pod's hardware address"`
+	} `json:"runtimeConfig" lint:"-" doc:"values of the capabilities; the runtime adds it"`
+	CNIArgs struct {
+		CNI struct {
+			MAC string `json:"mac" doc:"the pod's hardware address"`
+		} `json:"cni"`
+	} `json:"args" lint:"-" doc:"optional arguments"`
 }
 
 // FirstMAC is the hardware address that the runtime gives, or else the
@@ -50,16 +43,4 @@ func FirstMAC(places ...string) (net.HardwareAddr, error) {
 		return m, nil
 	}
 	return nil, nil
-}
-
-// PodMAC is the hardware address that the result has for the pod's interface.
-// A plugin later in the chain may have given it another than its own, or
-// upstream's plugin any.
-func (call Call) PodMAC(own net.HardwareAddr) net.HardwareAddr {
-	if i := call.Interface(); i != nil {
-		if m, err := FirstMAC(i.Mac); err == nil && m != nil {
-			return m
-		}
-	}
-	return own
 }

@@ -8,32 +8,7 @@ import (
 	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/ipam"
 	"github.com/catena-cni/catena/internal/kernel"
-	"github.com/catena-cni/catena/internal/state/name"
 )
-
-// Call is one call of a plugin: what its functions know of the attachment.
-type Call struct {
-	name.Attachment
-	// Netns is the path of the pod's network namespace. It may be empty.
-	Netns string
-	// Result is what is known of the pod's network: IPAM's result, or that of
-	// the plugins before this one, or on DEL and CHECK that of the whole chain.
-	// Where there is none, it is empty.
-	Result *cni.Result
-	// Prev is the result of the plugins before this one, nil where there is none.
-	Prev *cni.Result
-	// Args are the pairs of CNI_ARGS.
-	Args map[string]string
-	// IPAM is the type of the plugin that addresses are delegated to, if any.
-	IPAM string
-	// NoNetdev says that the kernel has no link behind the result's interface, as
-	// where a driver in user space has the device.
-	NoNetdev bool
-
-	takesAddresses bool
-	// inherited is how many interfaces of the result are of plugins before.
-	inherited int
-}
 
 // Plugin is a name and pure functions from an attachment and its configuration
 // C. A function that is nil has nothing to say.

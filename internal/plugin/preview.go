@@ -29,7 +29,7 @@ func (p Plugin[C]) foresee(r *cni.Request, notes io.Writer) (Call, C, error) {
 		return call, c, err
 	}
 	if kind := r.Conf.IPAM.Type; call.Prev == nil && kind != "" && !p.Chained {
-		out, err := r.Ask(kind, "result")
+		out, err := r.Delegate(kind, "", "result")
 		if err == nil && len(out) > 0 {
 			call.Result, err = cni.ParseResult(kind, out, r.Conf.CNIVersion)
 		}

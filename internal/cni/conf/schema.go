@@ -41,14 +41,9 @@ func loosen(schema map[string]any) {
 	}
 }
 
-// Schemer is a type that reads its own JSON and says how it is written.
-type Schemer interface {
-	JSONSchema() map[string]any
-}
-
 func schemaOf(t reflect.Type) map[string]any {
-	if s, ok := reflect.New(t).Interface().(Schemer); ok {
-		return s.JSONSchema()
+	if own, ok := reflect.New(t).Interface().(interface{ JSONSchema() map[string]any }); ok {
+		return own.JSONSchema()
 	}
 	switch {
 	case opaque(t):

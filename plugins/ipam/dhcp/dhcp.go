@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,22 +81,14 @@ func (c *Conf) Holds(at ipam.Call) error {
 	if err != nil {
 		return err
 	}
-	want := at.IPs()
-	for _, lease := range have.IPs {
-		p := cni.Prefix(lease.Address)
-		if !slices.ContainsFunc(want, func(ip *cni.IPConfig) bool { return cni.Prefix(ip.Address) == p }) {
-			err := cni.Errorf(cni.CodeDrift, "the server has lent %v, which is not in prevResult (%v)", p, prefixes(want))
+	want := cni.Prefixes(at.IPs())
+	for _, p := range cni.Prefixes(have.IPs) {
+		if !slices.Contains(want, p) {
+			err := cni.Errorf(cni.CodeDrift, "the server has lent %v, which is not in prevResult (%v)", p, want)
 			return cni.Hint(err, "the server changed the lease after the pod was attached, and the pod's interface has it: attach the pod again for the runtime to know")
 		}
 	}
 	return nil
-}
-
-func prefixes(ips []*cni.IPConfig) (out []netip.Prefix) {
-	for _, ip := range ips {
-		out = append(out, cni.Prefix(ip.Address))
-	}
-	return out
 }
 
 // Keep hands the list of the attachments that are alive on. A daemon of

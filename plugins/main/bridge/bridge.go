@@ -217,15 +217,16 @@ func defaultRoutes(r *cni.Result) {
 const portsMax = 1<<10 - 1
 
 func ready(k *kernel.Kernel, c Conf) error {
-	errs := []error{k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend)}
+	errs := []error{
+		k.HasKind("veth"), filter.MasqueradeReady(c.IPMasq, c.IPMasqBackend),
+		link.Bridge{Name: c.Bridge, VLANFiltering: c.filters()}.Usable(k),
+	}
 	if c.MACSpoofCheck {
 		errs = append(errs, nft.GuardReady())
 	}
-	err := link.Bridge{Name: c.Bridge, VLANFiltering: c.filters()}.Usable(k)
-	ports, perr := link.Ports(k, c.Bridge)
+	ports, err := link.Ports(k, c.Bridge)
 	if ports >= portsMax {
-		perr = fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, ports)
+		err = fmt.Errorf("bridge %s has %d ports, and can have no more", c.Bridge, ports)
 	}
-	err = errors.Join(err, perr)
 	return errors.Join(append(errs, err)...)
 }

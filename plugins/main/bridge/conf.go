@@ -83,12 +83,15 @@ func (c *Conf) access() uint16 {
 // filters reports whether the bridge must tell VLANs apart.
 func (c *Conf) filters() bool { return c.VLAN != 0 || c.VLANTrunk != nil }
 
+// vlanMax is the last VLAN there can be (IEEE 802.1Q).
+const vlanMax = 4094
+
 // vlanTrunk is the trunk's VLANs in order, those that touch joined.
-func (c *Conf) vlanTrunk() ([]link.VLANRange, error) {
+func (c *Conf) vlanTrunk() (out []link.VLANRange, err error) {
 	if c.VLANTrunk == nil {
 		return nil, nil
 	}
-	var all []link.VLANRange
+	var wanted [vlanMax + 1]bool
 	for i, t := range *c.VLANTrunk {
 		switch {
 		case t.ID == nil && t.MinID == nil && t.MaxID == nil:
@@ -99,34 +102,22 @@ func (c *Conf) vlanTrunk() ([]link.VLANRange, error) {
 			return nil, fmt.Errorf("vlanTrunk[%d]: minID %d is above maxID %d", i, *t.MinID, *t.MaxID)
 		}
 		if t.ID != nil {
-			all = append(all, link.VLANRange{First: uint16(*t.ID), Last: uint16(*t.ID)})
+			wanted[*t.ID] = true
 		}
 		if t.MinID != nil {
-			all = append(all, link.VLANRange{First: uint16(*t.MinID), Last: uint16(*t.MaxID)})
+			for id := *t.MinID; id <= *t.MaxID; id++ {
+				wanted[id] = true
+			}
 		}
 	}
-	return join(all), nil
-}
-
-// vlanMax is the last VLAN there can be (IEEE 802.1Q).
-const vlanMax = 4094
-
-func join(all []link.VLANRange) (out []link.VLANRange) {
-	var wanted [vlanMax + 1]bool
-	for _, r := range all {
-		for id := r.First; id <= r.Last; id++ {
-			wanted[id] = true
-		}
-	}
-	for id, yes := range wanted {
-		id := uint16(id)
+	for id := uint16(1); id <= vlanMax; id++ {
 		switch {
-		case !yes:
+		case !wanted[id]:
 		case wanted[id-1]:
 			out[len(out)-1].Last = id
 		default:
 			out = append(out, link.VLANRange{First: id, Last: id})
 		}
 	}
-	return out
+	return out, nil
 }
