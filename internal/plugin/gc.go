@@ -17,14 +17,14 @@ type Traces struct {
 	errs      []error
 }
 
-// Of adds attachments that have something.
-func (t *Traces) Of(some []name.Attachment, err error) {
+// Found adds attachments that have something.
+func (t *Traces) Found(some []name.Attachment, err error) {
 	t.all, t.errs = append(t.all, some...), append(t.errs, err)
 }
 
-// OfGone adds those whose pods are provably gone by a record, whatever network
+// Gone adds those whose pods are provably gone by a record, whatever network
 // they are of.
-func (t *Traces) OfGone(some []name.Attachment, err error) {
+func (t *Traces) Gone(some []name.Attachment, err error) {
 	t.gone, t.errs = append(t.gone, some...), append(t.errs, err)
 }
 

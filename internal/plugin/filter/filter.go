@@ -93,17 +93,17 @@ func Forwarding(gateways []netip.Addr) (p fact.Plan) {
 // ByLink finds the attachments that have a link on the host, or members and rules
 // of the kinds that come with one.
 func ByLink(t *plugin.Traces, k *kernel.Kernel) {
-	t.Of(link.Attachments(k))
-	t.Of(nft.Attachments(nft.KindMasquerade, nft.KindGuard))
-	t.Of(iptables.Attachments(iptables.KindMasquerade))
+	t.Found(link.Attachments(k))
+	t.Found(nft.Attachments(nft.KindMasquerade, nft.KindGuard))
+	t.Found(iptables.Attachments(iptables.KindMasquerade))
 	Gone(t)
 }
 
 // Gone finds the attachments that have members or rules, and whose pods are
 // provably gone.
 func Gone(t *plugin.Traces) {
-	t.OfGone(nft.Abandoned())
-	t.OfGone(iptables.Abandoned())
+	t.Gone(nft.Abandoned())
+	t.Gone(iptables.Abandoned())
 }
 
 // Collect is GC for masquerading that no trace speaks of: by members without a

@@ -26,7 +26,7 @@ var bridge = plugin.Plugin[Conf]{
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return int(c.MTU) }, Want: want, Ready: ready,
 	Traces: func(t *plugin.Traces, k *kernel.Kernel, _ Conf) {
 		filter.ByLink(t, k)
-		t.Of(route.Attachments())
+		t.Found(route.Attachments())
 	},
 	Collect: func(k *kernel.Kernel, gc plugin.GC, _ Conf) error {
 		return errors.Join(filter.Collect(gc), upstream.CollectGuards(k))

@@ -40,8 +40,8 @@ var hostDevice = plugin.Plugin[Conf]{
 	Name: "host-device", Builtin: builtin.Of, MayChain: true,
 	Validate: validate, Complete: complete, Want: want, Ready: ready,
 	Traces: func(t *plugin.Traces, k *kernel.Kernel, _ Conf) {
-		t.Of(device.Attachments(k))
-		t.OfGone(device.Abandoned())
+		t.Found(device.Attachments(k))
+		t.Gone(device.Abandoned())
 	},
 }
 

@@ -15,7 +15,7 @@ var bandwidth = plugin.Plugin[Conf]{
 	Name: "bandwidth", Chained: true, Renews: true,
 	Validate: validate, Complete: complete, Report: report, Want: want,
 	Ready:   func(_ *kernel.Kernel, c Conf) error { return tc.Ready(len(c.exempt) > 0) },
-	Traces:  func(t *plugin.Traces, k *kernel.Kernel, _ Conf) { t.Of(tc.Attachments(k)) },
+	Traces:  func(t *plugin.Traces, k *kernel.Kernel, _ Conf) { t.Found(tc.Attachments(k)) },
 	Collect: func(k *kernel.Kernel, _ plugin.GC, _ Conf) error { return tc.Orphans(k) },
 }
 

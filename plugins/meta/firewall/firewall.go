@@ -118,11 +118,11 @@ func ready(_ *kernel.Kernel, c Conf) error {
 }
 
 func traces(t *plugin.Traces, _ *kernel.Kernel, _ Conf) {
-	t.Of(nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated))
-	t.Of(firewalld.Attachments())
-	t.Of(iptables.Attachments(iptables.KindForward, iptables.KindIsolation))
+	t.Found(nft.Attachments(nft.KindForward, nft.KindIngress, nft.KindIsolated))
+	t.Found(firewalld.Attachments())
+	t.Found(iptables.Attachments(iptables.KindForward, iptables.KindIsolation))
 	filter.Gone(t)
-	t.OfGone(firewalld.Abandoned())
+	t.Gone(firewalld.Abandoned())
 }
 
 func collect(_ *kernel.Kernel, gc plugin.GC, c Conf) error {

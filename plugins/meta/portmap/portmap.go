@@ -27,8 +27,8 @@ var portmap = plugin.Plugin[Conf]{
 		return nft.Ready()
 	},
 	Traces: func(t *plugin.Traces, _ *kernel.Kernel, _ Conf) {
-		t.Of(nft.Attachments(nft.KindPorts, nft.KindLocalnet))
-		t.Of(iptables.Attachments(iptables.KindPorts))
+		t.Found(nft.Attachments(nft.KindPorts, nft.KindLocalnet))
+		t.Found(iptables.Attachments(iptables.KindPorts))
 		filter.Gone(t)
 	},
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, _ Conf) error {

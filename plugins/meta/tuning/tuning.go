@@ -17,9 +17,9 @@ var tuningPlugin = plugin.Plugin[Conf]{
 	Name: "tuning", Args: []string{"MAC", "IP", "GATEWAY"}, Chained: true,
 	Validate: validate, Complete: complete, MTU: func(c Conf) int { return c.values.MTU }, Want: want, Ready: ready,
 	Traces: func(t *plugin.Traces, _ *kernel.Kernel, c Conf) {
-		t.Of(nft.Attachments(nft.KindGuardMAC))
-		t.OfGone(nft.Abandoned())
-		t.OfGone(tuning.Abandoned(c.folder()))
+		t.Found(nft.Attachments(nft.KindGuardMAC))
+		t.Gone(nft.Abandoned())
+		t.Gone(tuning.Abandoned(c.folder()))
 	},
 	Collect: func(_ *kernel.Kernel, gc plugin.GC, c Conf) error {
 		return errors.Join(tuning.Collect(c.folder(), gc.Network, gc.Keeps), nft.Collect(gc.Network, gc.Keeps), unnamed.CollectBackups(c.folder(), gc.Network, gc.Valid))
