@@ -45,6 +45,9 @@ func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try
 	began := time.Now()
 	defer func() {
 		fmt.Fprintf(os.Stderr, "%s: %d points, %d wrong (%.0f s)\n", r.what, r.points, len(r.wrong), time.Since(began).Seconds())
+		for _, sentence := range r.wrong {
+			fmt.Fprintf(os.Stderr, "  %s\n", sentence)
+		}
 	}()
 	if c.needs != "" {
 		if lacks, err := lacks(c.needs); lacks || err != nil {
