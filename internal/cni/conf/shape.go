@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+	"sync"
 )
 
 // field is one key that a struct takes.
@@ -16,14 +17,22 @@ type field struct {
 	index []int
 }
 
+// fieldsOf is what fields has found, by reflect.Type: a configuration is gone
+// through five times.
+var fieldsOf sync.Map
+
 // fields lists the keys of a struct type; embedded structs add theirs.
 func fields(t reflect.Type) (out []field) {
+	if known, is := fieldsOf.Load(t); is {
+		return known.([]field)
+	}
 	for _, f := range reflect.VisibleFields(t) {
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if key != "-" && f.IsExported() && !(f.Anonymous && deref(f.Type).Kind() == reflect.Struct) {
 			out = append(out, field{key: cmp.Or(key, f.Name), typ: deref(f.Type), tag: f.Tag, index: f.Index})
 		}
 	}
+	fieldsOf.Store(t, out)
 	return out
 }
 
