@@ -62,7 +62,7 @@ func (b Bands) Add(k *kernel.Kernel) error {
 }
 
 func (b Bands) Made(k *kernel.Kernel) (bool, error) {
-	_, there, err := b.former(k)
+	_, there, err := look(k, b.On, Root)
 	return there.ours(), gone(err)
 }
 
@@ -70,17 +70,10 @@ func (d discipline) ours() bool {
 	return d.kind == "prio" && d.handle == bandsID || d.kind == "tbf" && d.handle == shaperID && d.shaping().ours
 }
 
-func (b Bands) former(k *kernel.Kernel) (t target, there discipline, err error) {
-	if t, err = b.On.find(k); err == nil {
-		there, err = t.at(Root)
-	}
-	return t, there, err
-}
-
 // Del removes the bands, with the filters and all that is below, or a shaper of a
 // former configuration without exempt subnets.
 func (b Bands) Del(k *kernel.Kernel) error {
-	t, there, err := b.former(k)
+	t, there, err := look(k, b.On, Root)
 	if err != nil || !there.ours() {
 		return gone(err)
 	}
@@ -88,7 +81,7 @@ func (b Bands) Del(k *kernel.Kernel) error {
 }
 
 func (b Bands) Check(k *kernel.Kernel) error {
-	t, there, err := b.former(k)
+	t, there, err := look(k, b.On, Root)
 	switch {
 	case err != nil:
 		return err

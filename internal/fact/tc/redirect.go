@@ -48,10 +48,7 @@ func (h Hook) Add(k *kernel.Kernel) error {
 }
 
 func (h Hook) Check(k *kernel.Kernel) error {
-	t, err := h.On.find(k)
-	if err == nil {
-		_, err = t.at(netlink.HANDLE_CLSACT)
-	}
+	_, _, err := look(k, h.On, netlink.HANDLE_CLSACT)
 	return err
 }
 
@@ -157,11 +154,8 @@ func (t target) unmatchUpstreams(link int) error {
 // Del removes the filters, ours and upstream's: a link that goes on without its
 // IFB would lose every packet.
 func (r Redirect) Del(k *kernel.Kernel) error {
-	t, err := r.From.find(k)
+	t, _, err := look(k, r.From, netlink.HANDLE_CLSACT)
 	if err != nil {
-		return gone(err)
-	}
-	if _, err := t.at(netlink.HANDLE_CLSACT); err != nil {
 		return gone(err)
 	}
 	number := 0

@@ -151,11 +151,7 @@ func (d discipline) shaping() (s shaping) {
 // Del removes the shaper and the queue below. A shaper without our peak rate is
 // removed only where the configuration asks for one: else it is somebody else's.
 func (s Shaper) Del(k *kernel.Kernel) error {
-	t, err := s.On.find(k)
-	if err != nil {
-		return gone(err)
-	}
-	there, err := t.at(s.Below)
+	t, there, err := look(k, s.On, s.Below)
 	if err != nil || there.kind != "tbf" || there.handle != shaperID || s.Idle() && !there.shaping().ours {
 		return gone(err)
 	}

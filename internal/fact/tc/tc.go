@@ -88,6 +88,14 @@ type discipline struct {
 	options []byte
 }
 
+// look gives a link and its discipline below a parent.
+func look(k *kernel.Kernel, on Place, parent uint32) (t target, there discipline, err error) {
+	if t, err = on.find(k); err == nil {
+		there, err = t.at(parent)
+	}
+	return t, there, err
+}
+
 // at finds the discipline below a parent. Where there is none but the kernel's
 // own, which has no handle, it is fs.ErrNotExist. The library can only list the
 // disciplines of all links.
