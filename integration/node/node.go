@@ -307,7 +307,7 @@ func (s *Space) RunWith(env []string, stdin string, name string, args ...string)
 		cmd.Env = append(cmd.Env, env...)
 		cmd.Stdin = strings.NewReader(stdin)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		return cmd.Run()
+		return runBounded(cmd)
 	})
 	if err != nil {
 		said := strings.TrimSpace(stdout.String() + stderr.String())

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
@@ -169,19 +172,39 @@ func (r *recorder) FindInPath(plugin string, paths []string) (string, error) {
 }
 
 func (r *recorder) ExecPlugin(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
-	var stderr bytes.Buffer
-	raw := &invoke.RawExec{Stderr: &stderr}
+	var stdout, stderr bytes.Buffer
 	began := time.Now()
-	stdout, err := raw.ExecPlugin(ctx, path, stdin, env)
+	err := error(syscall.ETXTBSY)
+	for errors.Is(err, syscall.ETXTBSY) && time.Since(began) < patience { // as libcni: who has just written the program still has it open
+		cmd := exec.CommandContext(ctx, path)
+		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, bytes.NewReader(stdin), &stdout, &stderr
+		err = runBounded(cmd)
+	}
+	err = saidBy(err, stdout.Bytes(), stderr.Bytes())
 	if r.watch != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.watch(Call{
-			Plugin: filepath.Base(path), Verb: lookup(env, "CNI_COMMAND"), Stdin: stdin, Stdout: stdout, Stderr: stderr.Bytes(),
+			Plugin: filepath.Base(path), Verb: lookup(env, "CNI_COMMAND"), Stdin: stdin, Stdout: stdout.Bytes(), Stderr: stderr.Bytes(),
 			Took: time.Since(began), Err: err,
 		})
 	}
-	return stdout, err
+	return stdout.Bytes(), err
+}
+
+// saidBy is a plugin's error as libcni's own way to execute plugins takes it, with all that a plugin said that was ended.
+func saidBy(err error, stdout, stderr []byte) error {
+	if err == nil || errors.Is(err, ErrHung) {
+		return err
+	}
+	said := &types.Error{}
+	switch {
+	case len(stdout) == 0:
+		said.Msg = fmt.Sprintf("netplugin failed: %q: %v", stderr, err)
+	case json.Unmarshal(stdout, said) != nil:
+		said.Msg = fmt.Sprintf("netplugin failed, and its error %q cannot be read: %v", stdout, err)
+	}
+	return said
 }
 
 // lookup finds the last value of a variable, which is the one that counts.

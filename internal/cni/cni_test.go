@@ -276,3 +276,50 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 }
+
+// TestExecutedPlugin: what a plugin prints is read to a bound, and one that goes on is ended.
+func TestExecutedPlugin(t *testing.T) {
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"prints": `echo '{"x":1}'`, "fails": `echo '{"code":11,"msg":"later"}'; exit 1`, "dies": `exit 3`, "floods": `exec cat /dev/zero`,
+		"ignores": `trap '' PIPE; while true; do head -c 1000000 /dev/zero; done 2>/dev/null`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &Request{Path: dir}
+	if printed, err := r.Delegate("prints", Add); err != nil || string(printed) != "{\"x\":1}\n" {
+		t.Errorf("%q, %v", printed, err)
+	}
+	for plugin, want := range map[string]struct {
+		code uint
+		says string
+	}{
+		"fails": {CodeTryAgain, "fails: later"}, "dies": {CodeFailed, "dies printed no error that can be read: exit status 3"},
+		"floods": {CodeIO, "floods printed more than 67108864 bytes"}, "ignores": {CodeIO, "ignores printed more than 67108864 bytes"},
+	} {
+		if printed, err := r.Delegate(plugin, Add); printed != nil || AsError(err).Code != want.code || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s: %d bytes, %v", plugin, len(printed), err)
+		}
+	}
+}
+
+// TestNamesTogether: what a link's alias has no room for is refused by ADD. DEL, to which nothing can be left of it, goes on.
+func TestNamesTogether(t *testing.T) {
+	for verb, longest := range map[string]int{Add: 188, Del: 200} {
+		for _, length := range []int{longest, longest + 1} {
+			env := map[string]string{"CNI_COMMAND": verb, "CNI_CONTAINERID": strings.Repeat("c", 61), "CNI_NETNS": "/n", "CNI_IFNAME": "eth0"}
+			r, err := read(env, `{"cniVersion":"1.1.0","name":"`+strings.Repeat("n", length)+`"}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.CheckName(); (err != nil) != (length > longest) || err != nil && AsError(err).Code != CodeConfig {
+				t.Errorf("%s of a network of %d characters: %v", verb, length, err)
+			}
+			if cut := r.Alias() != r.Attachment.String(); verb == Add && cut != (length > longest) {
+				t.Errorf("the alias of %d characters is cut: %v", length, cut)
+			}
+		}
+	}
+}

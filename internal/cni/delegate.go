@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -59,8 +60,21 @@ func (r *Request) Execute(path, verb string, args ...string) ([]byte, error) {
 	c := exec.Command(path, args...)
 	c.Env, c.Stdin, c.Stderr = r.environment(verb), bytes.NewReader(r.Stdin), os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	printed, err := c.Output()
+	out, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("execute %s: %w", path, err)
+	}
+	printed, err := io.ReadAll(io.LimitReader(out, inputMax+1))
+	if len(printed) > inputMax {
+		_ = c.Process.Kill()
+	}
+	err = errors.Join(err, c.Wait())
 	switch {
+	case len(printed) > inputMax:
+		return nil, Errorf(CodeIO, "%s printed more than %d bytes, and was ended", filepath.Base(path), inputMax)
 	case errors.As(err, new(*exec.ExitError)):
 		return nil, printedBy(filepath.Base(path), printed, err)
 	case err != nil:

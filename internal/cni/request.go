@@ -101,9 +101,9 @@ type IPAM struct {
 	Type string `json:"type"`
 }
 
-// stdinMax bounds what is read: a configuration is kilobytes, a GC request of
-// the largest node is some hundred.
-const stdinMax = 64 << 20
+// inputMax bounds what is read, from a runtime and of what another plugin prints: a
+// configuration is kilobytes, a GC request of the largest node is some hundred.
+const inputMax = 64 << 20
 
 // Read makes a Request of the environment and standard input. What it can read
 // of a broken one it returns beside the error, so that the error can be printed
@@ -117,12 +117,12 @@ func Read(getenv func(string) string, stdin io.Reader) (*Request, error) {
 		OwnNetns: getenv("CNI_NETNS_OVERRIDE") == "1" || strings.EqualFold(getenv("CNI_NETNS_OVERRIDE"), "true"),
 	}
 	r.ContainerID, r.IfName = getenv("CNI_CONTAINERID"), getenv("CNI_IFNAME")
-	input, err := io.ReadAll(io.LimitReader(stdin, stdinMax+1))
+	input, err := io.ReadAll(io.LimitReader(stdin, inputMax+1))
 	if err != nil {
 		return r, Errorf(CodeIO, "read the configuration from standard input: %w", err)
 	}
-	if len(input) > stdinMax {
-		return r, Errorf(CodeIO, "the configuration on standard input has more than %d bytes", stdinMax)
+	if len(input) > inputMax {
+		return r, Errorf(CodeIO, "the configuration on standard input has more than %d bytes", inputMax)
 	}
 	r.Stdin, r.Doc = input, conf.Parse(input)
 	decodeErr := r.Doc.Into(&r.Conf)
@@ -207,10 +207,14 @@ func CheckLinkName(what, link string) error {
 	return nil
 }
 
-// CheckName applies the rule for network names: every plugin needs one.
+// CheckName applies the rule for network names: every plugin needs one. What a link's
+// alias has no room for GC could not tell; libcni has none for it in a file's name.
 func (r *Request) CheckName() error {
 	if r.Network == "" {
 		return Errorf(CodeConfig, "the configuration has no name")
+	}
+	if n := len(r.Attachment.String()); r.Verb == Add && n > name.AliasMax {
+		return Errorf(CodeConfig, "name, CNI_CONTAINERID and CNI_IFNAME have %d characters together, and can have %d", n-2, name.AliasMax-2)
 	}
 	return WithCode(CodeConfig, checkID("name", r.Network))
 }

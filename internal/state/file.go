@@ -51,7 +51,7 @@ func read(path string, limit int64, flags int, trusted bool) ([]byte, error) {
 // unix.O_NOFOLLOW a link is no plain file either.
 func Open(path string, flags int) (*os.File, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0o600)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a socket
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EISDIR) { // a link, a socket, or a folder
 		return nil, nil, Damaged("%s is no plain file", path)
 	}
 	if err != nil {

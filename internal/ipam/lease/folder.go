@@ -123,9 +123,29 @@ func (s *Store) openLock(m mode) (*os.File, error) {
 		flags |= os.O_CREATE
 	}
 	lock, _, err := state.Open(filepath.Join(s.path, lockName), flags)
-	if m == existing && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+	switch {
+	case m == existing && errors.Is(err, state.ErrDamaged):
+		return s.renewLock(flags)
+	case m == existing && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)):
 		// What frees addresses must not need room first. Who else wants the lock has none either.
 		return os.Open(s.path)
+	}
+	return lock, err
+}
+
+// renewLock sets aside what is no lock, for a call that must not stop at it. The
+// folder is locked meanwhile, so that nobody takes another's new lock for it.
+func (s *Store) renewLock(flags int) (*os.File, error) {
+	folder, err := state.Folder(s.path).Lock(unix.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	path := filepath.Join(s.path, lockName)
+	lock, _, err := state.Open(path, flags)
+	if errors.Is(err, state.ErrDamaged) {
+		_ = state.Folder(s.path).SetAside(lockName, err) // where that fails, so does what follows
+		lock, _, err = state.Open(path, flags)
 	}
 	return lock, err
 }

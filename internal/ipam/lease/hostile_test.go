@@ -1,11 +1,14 @@
 package lease
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,15 +93,16 @@ func TestOddFiles(t *testing.T) {
 					case err == nil:
 						t.Errorf("ADD gave %s", text(leases))
 					}
-					if name != lockName || usable {
-						must(t, s.GC([]Owner{own("a")}))
-						must(t, s.Del(own("a")))
-						return
-					}
-					if s.GC(nil) == nil || s.Del(own("a")) == nil {
-						t.Error("GC or DEL worked without a lock")
+					must(t, s.GC([]Owner{own("a")}))
+					must(t, s.Del(own("a")))
+					if err := s.Check(own("a"), nil); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("after DEL: %v", err)
 					}
 				})
+				if name == lockName && !usable { // which GC has set aside
+					mustAdd(t, s, Request{Owner: own("c"), Netns: "/proc/self/ns/net", Sets: ranges})
+					path = filepath.Join(folder, ".damaged-"+lockName)
+				}
 				if st, err := os.Lstat(path); kind != "a huge file" && (err != nil || st.Mode().IsRegular()) {
 					t.Errorf("%s became %v, %v", path, st, err)
 				}
@@ -107,6 +111,40 @@ func TestOddFiles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestLockIsRenewedOnce: of many DELs that find no lock in its place each has the same new one, so that none of them works
+// beside another.
+func TestLockIsRenewedOnce(t *testing.T) {
+	t.Parallel()
+	ranges := sets(t, "10.0.0.0/24")
+	s, folder := aNetwork(t)
+	const pods = 20
+	for i := range pods {
+		mustAdd(t, s, Request{Owner: own(fmt.Sprint("p", i)), Netns: "/proc/self/ns/net", Sets: ranges})
+	}
+	path := filepath.Join(folder, lockName)
+	must(t, os.Remove(path))
+	must(t, unix.Mkfifo(path, 0o600))
+	var all sync.WaitGroup
+	inodes, errs := make([]uint64, pods), make([]error, pods)
+	for i := range pods {
+		all.Go(func() {
+			var lock *os.File
+			if lock, errs[i] = s.openLock(existing); errs[i] == nil {
+				var st unix.Stat_t
+				errs[i] = unix.Fstat(int(lock.Fd()), &st)
+				inodes[i] = st.Ino
+				lock.Close()
+			}
+			errs[i] = errors.Join(errs[i], s.Del(own(fmt.Sprint("p", i))))
+		})
+	}
+	all.Wait()
+	must(t, errors.Join(errs...))
+	if len(slices.Compact(inodes)) != 1 || len(s.list(t)) != 0 {
+		t.Errorf("the locks are %v, and left are %v", inodes, s.list(t))
 	}
 }
 

@@ -57,15 +57,15 @@ func (a Attachment) Label(purpose string) uint32 {
 func (a Attachment) Key() string { return Digits(a.text("key")) }
 
 const (
-	// aliasMax is the kernel's IFALIASZ less its final zero byte.
-	aliasMax = 255
+	// AliasMax is the kernel's IFALIASZ less its final zero byte.
+	AliasMax = 255
 	// commentMax is what the nft program accepts in a comment
 	// (NFTNL_UDATA_COMMENT_MAXLEN less its final zero byte).
 	commentMax = 127
 )
 
 // Alias is the text that the attachment's host link carries as its alias.
-func (a Attachment) Alias() string { return a.bounded(aliasMax) }
+func (a Attachment) Alias() string { return a.bounded(AliasMax) }
 
 // Comment is the text that the attachment's nftables elements carry.
 func (a Attachment) Comment() string { return a.bounded(commentMax) }
