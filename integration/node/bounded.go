@@ -25,7 +25,7 @@ func runBounded(cmd *exec.Cmd) error {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true // to end with it what it has started
-	cmd.WaitDelay = 2 * longest // for what has left the group
+	cmd.WaitDelay = 2 * longest    // for what has left the group
 	if err := cmd.Start(); err != nil {
 		return err
 	}
