@@ -51,8 +51,9 @@ func TestAfterReboot(t *testing.T) {
 	}
 	s, folder := networkIn(t, filepath.Join(dir, "data"))
 	three := sets(t, "10.0.0.0/29 10.0.0.2-10.0.0.4")
+	netns := aNetns(t)
 	add := func(id string) (string, error) {
-		leases, err := s.Add(Request{Owner: own(id), Netns: "/proc/self/ns/net", Sets: three})
+		leases, err := s.Add(Request{Owner: own(id), Netns: netns, Sets: three})
 		return text(leases), err
 	}
 	boots(t, dir, "first")
