@@ -10,6 +10,7 @@ type chain struct {
 	plugins string   // their configurations, as a list in JSON
 	first   int      // the first of them that force is used on; those before have a chain of their own
 	prepare string   // a script that is run on the node
+	pod     string   // one that is run in each pod
 	anew    string   // a script that takes away what pods share, before each point
 	servers []string // programs that run as long as the node is there; $CNI_PATH is the plugins' folder
 	rests   string   // a script that succeeds where the servers have nothing of a pod any more
@@ -37,7 +38,8 @@ var dhcpServers = []string{"$CNI_PATH/dhcp daemon", "nsenter --net=/run/netns/ou
 	" --dhcp-range=192.0.2.100,192.0.2.101,255.255.255.0,1h --dhcp-range=2001:db8::100,2001:db8::101,64,1h"}
 
 const (
-	dhcpPrepare = "echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_ra" // the server's routers are the pods'
+	dhcpPrepare = "echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_ra"   // the server's routers are the pods'
+	noLook      = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad" // for duplicates, which takes seconds
 	dhcpRests   = `! grep -E '192.0.2|2001:db8' /run/leases`
 )
 
@@ -67,7 +69,7 @@ var chains = []chain{
 	{name: "dhcp", plugins: `[{"type":"macvlan","master":"uplink","ipam":{"type":"dhcp"}}]`,
 		prepare: dhcpPrepare, servers: dhcpServers, rests: dhcpRests},
 	{name: "dhcp, both families", plugins: `[{"type":"macvlan","master":"uplink","ipam":{"type":"dhcp","family":["4","6"]}}]`,
-		prepare: dhcpPrepare, servers: dhcpServers, rests: dhcpRests},
+		prepare: dhcpPrepare, pod: noLook, servers: dhcpServers, rests: dhcpRests},
 	{name: "flannel", plugins: `[{"type":"flannel","subnetFile":"/run/subnet.env","delegate":{"isDefaultGateway":true}}]`,
 		prepare: `printf 'FLANNEL_NETWORK=10.9.0.0/16\nFLANNEL_SUBNET=10.9.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n' >/run/subnet.env`},
 	{name: "the long chain", plugins: long},

@@ -91,7 +91,7 @@ func parse() (*proof, error) {
 		}
 	}
 	flag.StringVar(&p.plugins, "plugins", filepath.Join(root, "bin"), "the `folder` of the built plugins")
-	flag.IntVar(&p.points, "points", 40, "try at most so `many` points of a case, spread evenly; 0 is all")
+	flag.IntVar(&p.points, "points", 20, "try at most so `many` points of a case, spread evenly; 0 is all")
 	flag.Func("case", "try only the cases whose names this `expression` matches", func(names string) (err error) {
 		p.cases, err = regexp.Compile(names)
 		return err

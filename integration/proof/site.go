@@ -69,7 +69,7 @@ func (s *site) renew() (err error) {
 			return err
 		}
 	}
-	if s.pod, err = s.node.Pod("p"); err != nil {
+	if err := s.makePod(); err != nil {
 		return err
 	}
 	if err := s.serve(); err != nil {
@@ -175,9 +175,16 @@ func (s *site) newPod() error {
 			err = errors.New("a thread stays in the pod's namespace")
 		}
 	}
-	if err == nil {
-		s.pod, err = s.node.Pod(s.pod.ID)
-		s.collected = false
+	if err != nil {
+		return err
+	}
+	s.collected = false
+	return s.makePod()
+}
+
+func (s *site) makePod() (err error) {
+	if s.pod, err = s.node.Pod("p"); err == nil && s.chain.pod != "" {
+		_, err = s.pod.Run("sh", "-ec", s.chain.pod)
 	}
 	return err
 }
