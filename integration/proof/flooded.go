@@ -25,12 +25,12 @@ var floods = []flood{
 	{"nftables, stickyKey", "nftables", `"stickyKey":"K8S_POD_NAME",`},
 }
 
-// pods are as many at the same time as fit into no /24: ten for each point, and then so many fewer addresses.
+// pods are as many at the same time as fit into no /24: fifteen for each point, and then so many fewer addresses.
 func (p *proof) pods() int {
 	if p.points == 0 {
 		return 300
 	}
-	return min(300, 10*p.points)
+	return min(300, 15*p.points)
 }
 
 // flooded has more pods at the same time than there are addresses, some of which want the same host port. Half of the calls

@@ -19,7 +19,7 @@ import (
 // fuzzed gives what the plugins read inputs that nobody thought of: each of the fuzz targets of the packages' tests, for
 // p.fuzztime; where that is 0, the seeds of p.points of them. An input that fails stays in the target's testdata/fuzz, and is a
 // test from then on. It needs no root.
-func fuzzed(p *proof) (rows []row, err error) {
+func fuzzed(p *proof) ([]row, error) {
 	root, err := node.Root()
 	if err != nil {
 		return nil, err
@@ -32,15 +32,9 @@ func fuzzed(p *proof) (rows []row, err error) {
 		}
 		targets = some
 	}
-	for _, f := range targets {
-		if err != nil {
-			break
-		}
-		var r row
-		r, err = f.try(p.fuzztime)
-		rows = append(rows, r)
-	}
-	return rows, err
+	rows, errs := make([]row, len(targets)), make([]error, len(targets))
+	together(len(targets), func(_, i int) { rows[i], errs[i] = targets[i].try(p.fuzztime) })
+	return rows, errors.Join(append(errs, err)...)
 }
 
 // fuzzTarget is a function of a package's tests.
