@@ -9,8 +9,8 @@ type trick struct {
 	pod  string // a script within the pod
 	host string // a script on the node
 	ends bool   // a virtual device that is in the pod has its end, or is out of reach
-	// paired is for interfaces with an end on the host. Who moves another to the host's namespace may as well make one there,
-	// which is no attachment's.
+	// paired is for interfaces with an end on the host. No pod can move another, such as macvlan's, to the host's namespace:
+	// who does that from the host, and may as well make one there, has a link of the host's, and it stays.
 	paired bool
 	// needs is a link that the kernel must be able to make, as ip link add takes it.
 	needs string
@@ -65,10 +65,23 @@ var tricks = []trick{
 	{what: "packet policies that block all", pod: `ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir out action block; ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir in action block`},
 	{what: "loopback renamed, and a decoy", pod: `ip link set lo down; ip link set lo name l0; ip link add lo type bridge; ip link set lo up alias $ALIAS`},
 	{what: "loopback without addresses", pod: `ip addr flush dev lo; ip link set lo mtu 1280`},
+	{what: "moved away and back", pod: `ip link set $IF netns $HIDDEN; nsenter --net=$HIDDEN ip link set $IF netns $NS`},
+	{what: "moved away and back, with another name and number", pod: `ip link set $IF netns $HIDDEN name x0; nsenter --net=$HIDDEN ip link set x0 alias "" netns $NS; ip link add b0 type bridge; ip link set b0 name $IF`},
+	{what: "names swapped with a decoy that has all that it had", pod: `ip link add d0 type veth peer name d1; ip addr flush dev $IF; ip link set $IF down; ip link set $IF name x0 alias "" address 02:00:00:00:00:99; ip link set d0 name $IF address $MAC alias $ALIAS; ip addr add $ADDR/24 dev $IF; ip link set x0 name d0`, paired: true},
+	{what: "links upon it in a namespace of their own", pod: `ip link add m0 link $IF type macvlan mode bridge; ip link set m0 netns $HIDDEN alias $ALIAS`},
+	{what: "a pair into a namespace of its own", pod: `ip link add $HOSTLINK type veth peer name d1 netns $HIDDEN; ip link set $HOSTLINK alias $ALIAS; nsenter --net=$HIDDEN ip link set d1 alias $ALIAS`, paired: true},
+	{what: "many links", pod: `{ seq -f "link add v%g type veth peer name w%g" 100; seq -f "link set v%g alias $ALIAS" 100; } | ip -force -batch -`},
+	{what: "IPv6 switched off", pod: `echo 1 >/proc/sys/net/ipv6/conf/$IF/disable_ipv6; echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6`},
+	{what: "too small for IPv6", pod: `ip link set $IF mtu 68`},
+	{what: "an interface's own sysctls changed", pod: `for k in rp_filter proxy_arp arp_ignore arp_notify forwarding accept_local; do echo 1 >/proc/sys/net/ipv4/conf/$IF/$k; done; for k in accept_ra forwarding addr_gen_mode dad_transmits; do echo 1 >/proc/sys/net/ipv6/conf/$IF/$k; done`},
+	{what: "neighbours answered for", pod: `for a in $OTHERADDR 10.9.0.1 192.0.2.1; do ip neigh add proxy $a dev $IF; done; ip -6 neigh replace fd00:9::1 lladdr 02:00:00:00:00:97 dev $IF nud permanent`},
+	{what: "nexthops of its own", pod: `ip nexthop add id 1 dev $IF; ip nexthop add id 2 via 10.9.0.1 dev $IF onlink; ip route replace default nhid 2; ip route add 10.77.0.0/24 nhid 1`},
+	{what: "filters on what comes in", pod: `tc qdisc add dev $IF ingress || true; tc filter add dev $IF ingress matchall action drop || true; nft "table netdev x { chain c { type filter hook ingress device $IF priority 0; policy drop; }; }" || true`},
 	{what: "moved to the host's namespace", host: `nsenter --net=$NS ip link set $IF netns $$ name x0`, ends: true, paired: true},
 
 	{what: "the path without a mount", host: `umount -l $NS`, ends: true},
 	{what: "nothing at the path", host: gone, ends: true},
+	{what: "nothing at the path, and a process that keeps the namespace", host: `nsenter --net=$NS sleep 30 >/dev/null 2>&1 & ` + gone, ends: true},
 	{what: "a FIFO at the path", host: gone + `; mkfifo $NS`, ends: true},
 	{what: "a folder at the path", host: gone + `; mkdir $NS`, ends: true},
 	{what: "a device at the path", host: gone + `; ln -s /dev/zero $NS`, ends: true},

@@ -67,7 +67,7 @@ func (r *row) flows(p *proof, backend string) error {
 	}
 	lead := func(to string) {
 		for _, f := range all {
-			answer, err := f.ask()
+			answer, err := f.ask(patience)
 			r.is(strings.HasPrefix(answer, to+" "), "%s: %q, %v, and not %s", f.what, answer, err, to)
 		}
 	}

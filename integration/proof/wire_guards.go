@@ -52,7 +52,7 @@ func spoofed(p *proof) (rows []row, err error) {
 	}
 	// What was forged has not taken the neighbour's place in the bridge.
 	to := netip.AddrPortFrom(w.places["same bridge"].addrs[0], port)
-	answer, err := ask(&w.Space, "udp", to)
+	answer, err := ask(&w.Space, "udp", to, patience)
 	r.is(answer == fmt.Sprintf("same bridge %d %s", port, gateway4), "the host asks the neighbour: %q, %v", answer, err)
 	return []row{r}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/catena-cni/catena/integration/node"
@@ -29,6 +30,7 @@ var hostIPs = []hostIP{
 	{"the node's", [2]string{node.Addr4, node.Addr6}},
 	{"the gateway's", [2]string{gateway4, gateway6}},
 	{"127.0.0.1", [2]string{"127.0.0.1", ""}},
+	{"::1", [2]string{"", "::1"}}, // which leads from nowhere: see way.mute
 }
 
 // Each choice has ports of its own.
@@ -124,11 +126,20 @@ type portSite struct {
 	masqAll         bool
 }
 
+// notMasqueraded keeps every client's address, so that who asks from the pod's own bridge, from the pod itself, or from
+// 127.0.0.0/8 has no answer that finds back. A pod of ptp's has its subnet's others behind the host.
+const notMasqueraded = `,"snat":false`
+
+// noAnswer is what there is where an answer cannot find back.
+const noAnswer = "no answer"
+
 var portSites = []portSite{
 	{`"type":"bridge","bridge":"br88","isDefaultGateway":true,"hairpinMode":true`, "", "0", false},
 	{`"type":"bridge","bridge":"br88","isDefaultGateway":true,"hairpinMode":true`, "", "1", false},
 	{`"type":"ptp"`, "", "0", false},
 	{`"type":"bridge","bridge":"br88","isDefaultGateway":true`, `,"masqAll":true`, "0", true},
+	{`"type":"bridge","bridge":"br88","isDefaultGateway":true,"hairpinMode":true`, notMasqueraded, "0", false},
+	{`"type":"ptp"`, notMasqueraded, "0", false},
 }
 
 // question is one cell of the matrix.
@@ -150,10 +161,23 @@ func (q question) want() string {
 		return fmt.Sprintf("%s %d %s", q.way.transit, port, kept)
 	case !q.host.leads(q.family, q.to().Addr()) || q.way.mute && q.family == 1:
 		return fmt.Sprintf("host %d %s", port, kept)
+	case q.unanswered():
+		return noAnswer
 	case q.site.masqAll:
 		return fmt.Sprintf("pod %d %s", podPort, [2]string{gateway4, gateway6}[q.family])
 	}
+	if q.site.portmap == notMasqueraded && q.way.from == "same subnet" {
+		return fmt.Sprintf("pod %d %s", podPort, kept)
+	}
 	return fmt.Sprintf("pod %d %s", podPort, cmp.Or(q.way.masqueraded[q.family], kept))
+}
+
+// unanswered reports whether the answer cannot find back to who asks for the pod.
+func (q question) unanswered() bool {
+	if q.site.portmap != notMasqueraded {
+		return false
+	}
+	return q.way.from == "pod" || q.to().Addr().IsLoopback() || q.way.from == "same subnet" && strings.Contains(q.site.plugin, "bridge")
 }
 
 func (q question) to() netip.AddrPort {
@@ -167,8 +191,15 @@ func (q question) wrong() string {
 	if err != nil {
 		return err.Error()
 	}
-	got, err := ask(w.places[q.way.from].Space, q.protocol, q.to())
-	if err != nil {
+	patience := patience
+	if q.want() == noAnswer {
+		patience = moment
+	}
+	got, err := ask(w.places[q.way.from].Space, q.protocol, q.to(), patience)
+	switch {
+	case err != nil && q.want() == noAnswer:
+		got = noAnswer
+	case err != nil:
 		got = err.Error()
 	}
 	if got == q.want() {

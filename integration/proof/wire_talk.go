@@ -22,6 +22,9 @@ var protocols = []string{"tcp", "udp", "sctp"}
 // patience is how long an answer may take that must come.
 const patience = time.Minute
 
+// moment is how long one is waited for that is not to come.
+const moment = time.Second
+
 // place is a space that answers on ports, over each protocol and either family, with its name, the port and the address
 // that it sees the question come from. Where every place answers, it is an answer too who has not been reached.
 type place struct {
@@ -171,10 +174,10 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // ask gives the answer of the place that a question comes to.
-func ask(s *node.Space, protocol string, to netip.AddrPort) (answer string, err error) {
+func ask(s *node.Space, protocol string, to netip.AddrPort, patience time.Duration) (answer string, err error) {
 	err = s.Do(func() (err error) {
 		if protocol == "tcp" {
-			answer, err = askTCP(to)
+			answer, err = askTCP(to, patience)
 			return err
 		}
 		c, err := newClient(protocol, to)
@@ -182,13 +185,13 @@ func ask(s *node.Space, protocol string, to netip.AddrPort) (answer string, err 
 			return err
 		}
 		defer c.Close()
-		answer, err = c.ask()
+		answer, err = c.ask(patience)
 		return err
 	})
 	return answer, err
 }
 
-func askTCP(to netip.AddrPort) (string, error) {
+func askTCP(to netip.AddrPort, patience time.Duration) (string, error) {
 	conn, err := net.DialTimeout("tcp", to.String(), patience)
 	if err != nil {
 		return "", err
@@ -251,7 +254,7 @@ func newClient(protocol string, to netip.AddrPort) (c client, err error) {
 }
 
 // ask sends a question and reads until there is an answer.
-func (c client) ask() (string, error) {
+func (c client) ask(patience time.Duration) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
