@@ -2,7 +2,8 @@
 # Runs every test there is: sudo ./integration/test.sh [-all] [PACKAGES AND ARGUMENTS FOR GO TEST...]
 # A test that is skipped counts as failed, since a skip hides what nobody looked at.
 #
-# test.sh quick [...] needs no root: it runs what hangs on no server, on this kernel, and says what it has left out.
+# test.sh quick [...] needs no root: it runs what hangs on no server, on this kernel, and leaves out, with go test -short, what
+# kills at every step, races, floods or repeats (kerneltest.NeedsTime). It says how much it has left out.
 #
 # A second, fuller kernel runs what the first one cannot and what differs by the kernel's version; with -all, all that hangs on
 # the kernel; with arguments for go test, what the first one left of that part.

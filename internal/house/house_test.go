@@ -1,7 +1,9 @@
 package house
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/catena-cni/catena/internal/kerneltest"
@@ -60,21 +63,26 @@ type pkg struct {
 
 var fset = token.NewFileSet()
 
-// root is the module's folder.
-func root(t *testing.T) string {
+// production is every package of the module without its tests.
+func production(t *testing.T) []pkg {
 	t.Helper()
-	dir, err := filepath.Abs("../..")
+	out, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	if len(out) < 15 {
+		t.Fatalf("only %d packages found: the walk is broken", len(out))
+	}
+	return out
 }
 
-// production parses every package of the module without its tests.
-func production(t *testing.T) []pkg {
-	t.Helper()
+var parsed = sync.OnceValues(func() ([]pkg, error) {
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		return nil, err
+	}
 	byDir := map[string]*pkg{}
-	err := filepath.WalkDir(root(t), func(file string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(top, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -88,25 +96,19 @@ func production(t *testing.T) []pkg {
 		if err != nil {
 			return err
 		}
-		dir, _ := filepath.Rel(root(t), filepath.Dir(file))
+		dir, _ := filepath.Rel(top, filepath.Dir(file))
 		if byDir[dir] == nil {
 			byDir[dir] = &pkg{dir: dir, files: map[string]*ast.File{}}
 		}
 		byDir[dir].files[filepath.Base(file)] = f
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []pkg
 	for _, p := range byDir {
 		out = append(out, *p)
 	}
-	if len(out) < 15 {
-		t.Fatalf("only %d packages found: the walk is broken", len(out))
-	}
-	return out
-}
+	return out, err
+})
 
 func imports(p pkg) (out []string) {
 	for _, f := range p.files {
@@ -286,40 +288,39 @@ func calls(c *ast.CallExpr) string {
 // TestDependencies compares the third parties in each binary with a golden
 // list, so that a new one is a visible change.
 func TestDependencies(t *testing.T) {
-	plugins, err := filepath.Glob(filepath.Join(root(t), "plugins/*/*/main.go"))
-	if err != nil || len(plugins) == 0 {
-		t.Fatalf("no plugins: %v", err)
-	}
-	for _, main := range plugins {
-		dir := filepath.Dir(main)
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			t.Parallel()
-			kerneltest.Golden(t, "testdata/"+filepath.Base(dir)+".deps", thirdParties(t, dir))
-		})
-	}
-}
-
-func thirdParties(t *testing.T, dir string) string {
-	t.Helper()
-	c := exec.Command("go", "list", "-deps", "-json=ImportPath,Standard", ".")
-	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	c := exec.Command("go", "list", "-deps", "-json=Dir,Name,ImportPath,Standard,Deps", "./plugins/main/...", "./plugins/ipam/...", "./plugins/meta/...")
+	c.Dir, c.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	out, err := c.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []string
-	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
-		var p struct {
-			ImportPath string
-			Standard   bool
-		}
+	type listed struct {
+		Dir, Name, ImportPath string
+		Standard              bool
+		Deps                  []string
+	}
+	var programs []listed
+	third := map[string]bool{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); dec.More(); {
+		var p listed
 		if err := dec.Decode(&p); err != nil {
 			t.Fatal(err)
 		}
-		if !p.Standard && !strings.HasPrefix(p.ImportPath, module) {
-			list = append(list, p.ImportPath+"\n")
+		third[p.ImportPath] = !p.Standard && !strings.HasPrefix(p.ImportPath, module)
+		if p.Name == "main" {
+			programs = append(programs, p)
 		}
 	}
-	slices.Sort(list)
-	return strings.Join(list, "")
+	for _, p := range programs {
+		var list strings.Builder
+		for _, d := range p.Deps { // go list sorts them
+			if third[d] {
+				fmt.Fprintln(&list, d)
+			}
+		}
+		kerneltest.Golden(t, "testdata/"+filepath.Base(p.Dir)+".deps", list.String())
+	}
+	if len(programs) == 0 {
+		t.Error("there are no plugins")
+	}
 }

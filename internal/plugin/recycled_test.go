@@ -88,6 +88,7 @@ var mains = []struct {
 // is at its path by now, whatever the runtime says of the dead one, and does what
 // is to be done on the host. DEL of the living pod takes its link.
 func TestRecycled(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for _, m := range mains {
 		for _, network := range []string{"n", "other"} {
 			for _, known := range []bool{true, false} {
@@ -140,6 +141,7 @@ var tunes = []struct {
 // TestRecycledTuned is TestRecycled for what a chain changes in the pod. The
 // living pod has the same changes, by our plugin or by hand.
 func TestRecycledTuned(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for _, c := range tunes {
 		for _, known := range []bool{true, false} {
 			for _, byHand := range []bool{true, false} {

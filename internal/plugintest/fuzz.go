@@ -19,6 +19,7 @@ import (
 // well, and a DEL goes on with what could be read; what is taken says the same
 // however it is written and whenever it is read.
 func Fuzz[C any](f *testing.F, p plugin.Plugin[C]) {
+	kerneltest.NeedsTime(f)
 	seeds(f, p.Name, new(C))
 	linear(f, p.Name, func(stdin []byte) {
 		if r, _ := request(f, "", stdin, new(C)); r != nil {
@@ -65,6 +66,7 @@ func planOf[C any](p plugin.Plugin[C], r *cni.Request) (fact.Plan, error) {
 // FuzzIPAM is Fuzz for a plugin that gives addresses: the result that it would have
 // is printed and read again.
 func FuzzIPAM(f *testing.F, p ipam.Plugin) {
+	kerneltest.NeedsTime(f)
 	seeds(f, p.Name, p.Shapes()...)
 	f.Fuzz(func(t *testing.T, args string, stdin []byte) {
 		r, ok := request(t, args, stdin, p.Shapes()...)
@@ -93,6 +95,7 @@ func FuzzIPAM(f *testing.F, p ipam.Plugin) {
 // FuzzDelegator is Fuzz for a plugin that composes another one's configuration,
 // which that one must be able to read.
 func FuzzDelegator[C any](f *testing.F, p plugin.Delegator[C]) {
+	kerneltest.NeedsTime(f)
 	seeds(f, p.Name, new(C))
 	f.Fuzz(func(t *testing.T, args string, stdin []byte) {
 		r, ok := request(t, args, stdin, new(C))

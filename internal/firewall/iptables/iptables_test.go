@@ -57,9 +57,19 @@ func isolation(id string) Isolation {
 
 // builtin makes iptables' own chains, which stay once they were used, and those
 // that belong to the administrator.
-const builtinChains = `for p in iptables ip6tables; do for c in PREROUTING OUTPUT POSTROUTING; do
-		$p -t nat -A $c -j RETURN; $p -t nat -D $c -j RETURN
-	done; $p -A FORWARD -j RETURN; $p -D FORWARD -j RETURN; $p -N CNI-ADMIN; done`
+const builtinChains = `for p in iptables ip6tables; do $p-restore <<'X'
+*nat
+:PREROUTING ACCEPT
+:OUTPUT ACCEPT
+:POSTROUTING ACCEPT
+COMMIT
+*filter
+:FORWARD ACCEPT
+:CNI-ADMIN -
+COMMIT
+X
+done
+`
 
 const saved = "iptables-save; ip6tables-save"
 
@@ -69,6 +79,7 @@ const look = "{ " + saved + "; iptables-legacy-save; ip6tables-legacy-save; } 2>
 // useOlder puts the programs of the older iptables in the place of the newer ones.
 func useOlder(t *testing.T) {
 	t.Helper()
+	kerneltest.NeedsTime(t)
 	kerneltest.Needs(t, "older iptables")
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"} {
@@ -151,8 +162,8 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
-// TestRefused: where iptables refuses the rules, or an ADD is killed before it
-// has any, what all attachments share goes again, unless another needs it.
+// TestRefused: where iptables refuses the rules, what all attachments share goes
+// again, unless another needs it.
 func TestRefused(t *testing.T) {
 	kerneltest.NeedsTime(t)
 	t.Run("newer", refused)
@@ -162,8 +173,8 @@ func TestRefused(t *testing.T) {
 func refused(t *testing.T) {
 	s := kerneltest.New(t)
 	s.Run(builtinChains)
-	bad, killed := ports("c1"), ports("c1")
-	bad.V4, killed.Mappings = []string{"-m", "nosuchmatch"}, killed.Mappings[2:3]
+	bad := ports("c1")
+	bad.V4 = []string{"-m", "nosuchmatch"}
 	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}, Admin: "CNI-ADMIN"}
 	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
 		if err := others.Add(s.Kernel()); err != nil {
@@ -176,7 +187,27 @@ func refused(t *testing.T) {
 			}
 			s.Same(f.String(), before, s.Run(look)+s.Text())
 		}
-		killedAt(t, s, killed, before)
+	}
+}
+
+// TestKilledBeforeItHasAny: where an ADD is killed before it has any of its rules,
+// what all attachments share goes again, unless another needs it.
+func TestKilledBeforeItHasAny(t *testing.T) {
+	kerneltest.NeedsTime(t)
+	t.Run("newer", killedBeforeItHasAny)
+	t.Run("older", func(t *testing.T) { useOlder(t); killedBeforeItHasAny(t) })
+}
+
+func killedBeforeItHasAny(t *testing.T) {
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	killed := ports("c1")
+	killed.Mappings = killed.Mappings[2:3]
+	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
+		if err := others.Add(s.Kernel()); err != nil {
+			t.Fatal(err)
+		}
+		killedAt(t, s, killed, s.Run(look)+s.Text())
 	}
 }
 

@@ -78,6 +78,7 @@ func TestOneWinner(t *testing.T) {
 // TestKilledAnywhere: a plugin that is killed before any of the programs that it
 // executes leaves nothing that its next DEL does not find, be it in ADD or in DEL.
 func TestKilledAnywhere(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	for plugin := range confs {
 		for _, verb := range []string{"ADD", "DEL"} {
 			t.Run(plugin+" "+verb, func(t *testing.T) { t.Parallel(); killedAnywhere(t, plugin, verb) })

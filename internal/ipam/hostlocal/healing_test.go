@@ -143,6 +143,7 @@ func TestFilesOfNobody(t *testing.T) {
 // TestDiskFull fills small disks, and expects each ADD to have an address, or
 // to leave nothing and say what is wrong.
 func TestDiskFull(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	s := kerneltest.New(t)
 	failed, worked := 0, 0

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 const twoSets = `"ranges":[[{"subnet":"10.1.2.0/24"}],[{"subnet":"fd00::/64"}]]`
@@ -194,6 +196,7 @@ func TestRequested(t *testing.T) {
 
 // TestMany attaches two hundred at a time.
 func TestMany(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	w := aWorld(t)
 	conf := w.conf("1.1.0", twoSets)
 	const many = 200
@@ -253,6 +256,7 @@ func TestMany(t *testing.T) {
 // TestKilled kills ADDs at moments spread over one and expects the DEL that
 // follows to leave nothing, and an ADD to work.
 func TestKilled(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	w := aWorld(t)
 	conf := w.conf("1.0.0", `"ranges":[[{"subnet":"10.1.2.0/28"}],[{"subnet":"fd00::/64"}]]`)
 	w.add(t, "other", conf)

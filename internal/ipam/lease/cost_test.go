@@ -96,9 +96,7 @@ func TestOneFreeAddress(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("makes 65,532 files")
-	}
+	kerneltest.NeedsTime(t)
 	const n = 65532
 	dir := inMemory(t)
 	s, _ := networkIn(t, dir)

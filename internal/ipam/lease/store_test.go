@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/catena-cni/catena/internal/kerneltest"
 )
 
 func TestFilesAreUpstreams(t *testing.T) {
@@ -191,6 +193,7 @@ func TestKilled(t *testing.T) {
 			}
 		}
 	}
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	dir := t.TempDir()
 	s, folder := networkIn(t, dir)

@@ -157,6 +157,7 @@ func TestGone(t *testing.T) {
 
 // TestKilled at any moment of an ADD: DEL puts everything back.
 func TestKilled(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	bin := kerneltest.Build(t, "plugins/meta/tuning")
 	s := kerneltest.New(t)
