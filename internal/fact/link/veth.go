@@ -90,7 +90,7 @@ func (v Veth) outlived(k *kernel.Kernel) bool {
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist) // it went meanwhile
 	}
-	if l.Alias != v.Owner.Alias() || !l.ParentAway {
+	if l.Alias != "" && l.Alias != v.Owner.Alias() || !l.ParentAway {
 		return false
 	}
 	return k.Await(context.Background(), kernel.Host, unix.RTNLGRP_NSID, kernel.EndWait, func() (bool, error) { return k.ParentGone(kernel.Host, l), nil }) == nil
