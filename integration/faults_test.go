@@ -149,6 +149,9 @@ func (p *patient) adds(c conf, prev any, kind string) (n, failed int) {
 		if err != nil {
 			failed++
 			result = prev
+			if strings.Contains(err.Error(), "exists") {
+				p.t.Errorf("ADD with %s takes what nobody else has made for another's: %v", fault, err)
+			}
 		}
 		if err != nil && faults == 1 { // another thread may have had one too
 			p.left("ADD with "+fault, err)

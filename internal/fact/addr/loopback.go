@@ -1,7 +1,9 @@
 package addr
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"github.com/catena-cni/catena/internal/fact"
@@ -29,7 +31,10 @@ func (l Loopback) Add(k *kernel.Kernel) error {
 	if l.There(k) || l.without(k) {
 		return nil
 	}
-	return l.addr().Add(k)
+	if err := l.addr().Add(k); !errors.Is(err, fs.ErrExist) { // it is the kernel's, where the look at it failed
+		return err
+	}
+	return nil
 }
 
 // There reports whether the interface has the address.
