@@ -3,6 +3,7 @@ package integration
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -94,5 +95,43 @@ func TestCommands(t *testing.T) {
 	}
 	if ran < 4 {
 		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+// TestUnits: the units that the pages' commands start are there, and start what is built and take its flags.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	started := regexp.MustCompile(`systemctl .* ([a-z-]+\.service)$`)
+	ran := 0
+	for page, text := range pages(t) {
+		for _, command := range commands(text) {
+			found := started.FindStringSubmatch(command)
+			if found == nil {
+				continue
+			}
+			unit, err := os.ReadFile(filepath.Join(filepath.Dir(page), "systemd", found[1]))
+			must(t, err)
+			_, start, ok := strings.Cut(string(unit), "\nExecStart=/opt/cni/bin/")
+			if !ok {
+				t.Fatalf("%s starts nothing of /opt/cni/bin:\n%s", found[1], unit)
+			}
+			start, _, _ = strings.Cut(start, "\n")
+			args := strings.Fields(start + " -help")
+			if out, err := exec.Command(filepath.Join(plugins, args[0]), args[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%s says %q: %v\n%s", found[1], start, err, out)
+			}
+			for _, line := range regexp.MustCompile(`(?m)^(Requires|Also)=(.*)$`).FindAllStringSubmatch(string(unit), -1) {
+				socket, err := os.ReadFile(filepath.Join(filepath.Dir(page), "systemd", line[2]))
+				must(t, err)
+				_, at, _ := strings.Cut(string(socket), "\nListenStream=")
+				if at, _, _ = strings.Cut(at, "\n"); !strings.Contains(text, "`"+at+"`") {
+					t.Errorf("%s listens at %q, and %s says something else", line[2], at, page)
+				}
+			}
+			ran++
+		}
+	}
+	if ran == 0 {
+		t.Error("no page starts a unit")
 	}
 }

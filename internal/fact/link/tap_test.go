@@ -84,6 +84,7 @@ func TestTapLeavesForeign(t *testing.T) {
 // TestTapOpeners: who opens the device says which headers its frames have,
 // however it was made.
 func TestTapOpeners(t *testing.T) {
+	kerneltest.NeedsRoot(t, "a device of another user")
 	kerneltest.Needs(t, "tun")
 	s := kerneltest.New(t)
 	k := s.Kernel()

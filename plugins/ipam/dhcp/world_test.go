@@ -41,6 +41,7 @@ const (
 
 func newWorld(t *testing.T) world {
 	t.Helper()
+	kerneltest.NeedsTime(t)    // the tests wait for the ends of leases
 	kerneltest.Needs(t, "tun") // by which a lease is given back
 	w := world{kerneltest.New(t), t, kerneltest.Build(t, "plugins/ipam/dhcp", "plugins/ipam/host-local", "plugins/main/bridge", "plugins/main/macvlan")}
 	w.Run("ip link add br0 address " + serverMAC + " type bridge && ip addr add " + subnet + ".1/24 dev br0 && ip link set br0 up")

@@ -48,6 +48,7 @@ func TestBadInput(t *testing.T) {
 // TestVerbs runs the binary through a pod's life, with a label that does nothing
 // here, and with an IPAM that fails.
 func TestVerbs(t *testing.T) {
+	kerneltest.NeedsRoot(t, anotherUser)
 	kerneltest.Needs(t, "tun")
 	t.Parallel()
 	bin := t.TempDir()

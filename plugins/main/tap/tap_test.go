@@ -11,6 +11,9 @@ import (
 
 func TestMain(m *testing.M) { kerneltest.Main(m) }
 
+// anotherUser is one that a plain user's namespace has not.
+const anotherUser = "a device of another user"
+
 // all is every key of the device.
 func all() Conf {
 	user, group := uint32(1000), uint32(2000)
@@ -55,6 +58,7 @@ func TestLaws(t *testing.T) {
 }
 
 func TestLawsLayer2(t *testing.T) {
+	kerneltest.NeedsRoot(t, anotherUser)
 	kerneltest.Needs(t, "tun")
 	kerneltest.Prove(t, kerneltest.Case{
 		Setup: func(s *kerneltest.Sandbox) {
@@ -70,6 +74,7 @@ func TestLawsLayer2(t *testing.T) {
 
 // TestCheck sees each of the device's properties.
 func TestCheck(t *testing.T) {
+	kerneltest.NeedsRoot(t, anotherUser)
 	kerneltest.Needs(t, "tun")
 	for _, command := range []string{
 		"ip link set eth0 address 02:00:00:00:00:08", "ip link set eth0 mtu 1300", "ip link set eth0 nomaster", "ip link del eth0",
