@@ -108,7 +108,7 @@ func (c *crowd) answers(m *member) (err error) {
 		{"udp", node.Addr6, node.Outside6},
 	} {
 		if got, err := c.Outside.Ask(q.network, q.at, m.Ports[0].HostPort); err != nil || got != q.want {
-			return fmt.Errorf("%s: its host port is asked by %s: %q %w", m.Pod.ID, q.want, got, err)
+			return fmt.Errorf("%s: its host port is asked by %s: %q %w: %s", m.Pod.ID, q.want, got, err, c.about(m, q.network, q.at))
 		}
 	}
 	for _, addr := range m.addrs {
@@ -117,4 +117,20 @@ func (c *crowd) answers(m *member) (err error) {
 		}
 	}
 	return nil
+}
+
+// about is what is known of a pod that has not answered at its host port: whether it does so by now, and where the node looks
+// for it.
+func (c *crowd) about(m *member, network, at string) string {
+	again, err := c.Outside.Briefly().Ask(network, at, m.Ports[0].HostPort)
+	neighbours, nerr := c.Run("sh", "-c", "ip neigh; ip -6 neigh")
+	link, lerr := m.Pod.Run("ip", "-o", "link", "show", "dev", "eth0")
+	var lines []string
+	for line := range strings.Lines(neighbours) {
+		if slices.ContainsFunc(m.addrs, func(addr string) bool { return strings.HasPrefix(line, addr+" ") }) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return fmt.Sprintf("asked again: %q %v; the node's neighbours: %q %v; its link: %s %v",
+		again, err, lines, nerr, strings.Join(strings.Fields(link), " "), lerr)
 }

@@ -130,3 +130,16 @@ func TestTogether(t *testing.T) {
 		t.Errorf("done: %v, by %v", done, busy)
 	}
 }
+
+// TestJustEnded: what go test says of the end of its time is told from an input that fails.
+func TestJustEnded(t *testing.T) {
+	const ended = "fuzz: elapsed: 10s, execs: 3329\n--- FAIL: FuzzRecord (10.12s)\n    context deadline exceeded\nFAIL\nexit status 1\n"
+	for out, want := range map[string]bool{
+		ended: true, ended + "    Failing input written to testdata/fuzz/FuzzRecord/1\n": false,
+		"--- FAIL: FuzzRecord (1s)\n    --- FAIL: FuzzRecord (0.00s)\n        x_test.go:1: context deadline exceeded\nFAIL\n": false,
+	} {
+		if justEnded([]byte(out)) != want {
+			t.Errorf("%q: %v", out, !want)
+		}
+	}
+}
