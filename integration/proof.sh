@@ -9,7 +9,7 @@ need_go
 second=()
 if [ "${1-}" = -second ]; then
 	# An emulated processor that waits for a real one is dead to its clock.
-	second=(env "VMTEST_TIMEOUT=${VMTEST_TIMEOUT:-86400}" nice -n -10 integration/vmtest.sh)
+	second=(env "VMTEST_TIMEOUT=${VMTEST_TIMEOUT:-86400}" VMTEST_MODULES=br_netfilter nice -n -10 integration/vmtest.sh)
 	shift
 fi
 if [ "${1-} ${2-}" != "-part fuzzed" ]; then

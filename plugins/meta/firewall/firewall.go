@@ -81,9 +81,10 @@ func addresses(call plugin.Call) (pods []netip.Addr) {
 // hostSide gives the bridge, which is the result's first interface, and the
 // links on the host behind it.
 func hostSide(call plugin.Call) (bridge string, links []string) {
+	own := call.Interface()
 	for i, l := range call.Result.Interfaces {
 		switch {
-		case l == nil || l == call.Interface() || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
+		case l == nil || l == own || l.Sandbox != "" || cni.CheckIfName(l.Name) != nil || l.Name == "":
 		case i == 0:
 			bridge = l.Name
 		default:
