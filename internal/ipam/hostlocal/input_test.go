@@ -99,7 +99,7 @@ func TestBadInput(t *testing.T) {
 		"name with a path":       {whole: `{"cniVersion":"1.0.0","name":"../n","ipam":{"dataDir":"DIR/x","subnet":"10.1.2.0/24"}}`, code: 7, says: `"../n"`, lost: true},
 		"name of dots":           {whole: `{"cniVersion":"1.0.0","name":"..","ipam":{"dataDir":"DIR/n","subnet":"10.1.2.0/24"}}`, code: 7, says: `".."`, lost: true},
 		"name with NUL":          {whole: `{"cniVersion":"1.0.0","name":"n\u0000","ipam":{"dataDir":"DIR","subnet":"10.1.2.0/24"}}`, code: 7, says: `n\x00`, lost: true},
-		"long name":              {whole: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","ipam":{"dataDir":"DIR","subnet":"10.1.2.0/24"}}`, code: 7, says: "300 characters", lost: true},
+		"long name":              {whole: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","ipam":{"dataDir":"DIR","subnet":"10.1.2.0/24"}}`, code: 7, says: "characters together", lost: true},
 		"version":                {whole: `{"cniVersion":"9.9.9","name":"n","ipam":{"dataDir":"DIR","subnet":"10.1.2.0/24"}}`, code: 1, says: "9.9.9"},
 		"no ipam":                {whole: `{"cniVersion":"1.0.0","name":"n"}`, code: 7, says: "neither ranges nor a subnet", lost: true},
 		"ipam null":              {whole: `{"cniVersion":"1.0.0","name":"n","ipam":null}`, code: 7, says: "neither ranges nor a subnet", lost: true},

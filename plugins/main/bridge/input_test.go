@@ -23,7 +23,7 @@ func TestBadInput(t *testing.T) {
 			{Name: "a key twice", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":1,"vlan":2}`, Code: 7, Words: "vlan stands twice"},
 			{Name: "no name", Conf: `{"cniVersion":"1.0.0","type":"bridge"}`, Code: 7, Words: "name"},
 			{Name: "path in the name", Conf: `{"cniVersion":"1.0.0","name":"../../etc","type":"bridge"}`, Code: 7, Words: "../../etc"},
-			{Name: "long name", Conf: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","type":"bridge"}`, Code: 7, Words: "300 characters"},
+			{Name: "long name", Conf: `{"cniVersion":"1.0.0","name":"` + strings.Repeat("n", 300) + `","type":"bridge"}`, Code: 7, Words: "characters together"},
 			{Name: "unknown version", Conf: `{"cniVersion":"9.9.9","name":"n","type":"bridge"}`, Code: 1, Words: "9.9.9|1.1.0"},
 			{Name: "vlan out of range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlan":4095}`, Code: 7, Words: "vlan is 4095|0 to 4094"},
 			{Name: "trunk out of range", Conf: `{"cniVersion":"1.0.0","name":"n","type":"bridge","vlanTrunk":[{"id":0}]}`, Code: 7, Words: "vlanTrunk[0].id is 0"},
