@@ -16,8 +16,8 @@ var described = map[uint64]struct {
 	unix.SYS_SENDTO: {"sendto", true, changes}, unix.SYS_SENDMSG: {"sendmsg", true, changes | waits},
 	unix.SYS_RECVFROM: {"recvfrom", true, 0}, unix.SYS_RECVMSG: {"recvmsg", true, waits},
 
-	unix.SYS_OPENAT: {"openat", false, waits}, unix.SYS_READLINKAT: {"readlinkat", false, waits}, unix.SYS_FACCESSAT: {"faccessat", false, waits},
-	unix.SYS_FACCESSAT2: {"faccessat2", false, waits}, unix.SYS_NEWFSTATAT: {"fstatat", false, waits}, unix.SYS_STATX: {"statx", false, waits},
+	unix.SYS_OPENAT: {"openat", false, waits}, unix.SYS_READLINKAT: {"readlinkat", false, waits}, unix.SYS_FACCESSAT: {"faccessat", false, 0},
+	unix.SYS_FACCESSAT2: {"faccessat2", false, 0}, unix.SYS_NEWFSTATAT: {"fstatat", false, waits}, unix.SYS_STATX: {"statx", false, waits},
 	unix.SYS_STATFS: {"statfs", false, waits}, unix.SYS_MKDIRAT: {"mkdirat", false, changes | waits}, unix.SYS_UNLINKAT: {"unlinkat", false, changes | waits},
 	unix.SYS_LINKAT: {"linkat", false, changes | waits}, unix.SYS_SYMLINKAT: {"symlinkat", false, changes | waits},
 	unix.SYS_RENAMEAT: {"renameat", false, changes | waits}, unix.SYS_RENAMEAT2: {"renameat2", false, changes | waits},
@@ -69,5 +69,5 @@ func changing(c call) bool {
 
 // interruptible reports whether a signal can end a call. sendto, recvfrom and connect are not among them: plugins make these on
 // sockets alone that do not block (Go's runtime waits), as those of vishvananda/netlink and to the DHCP daemon, and the kernel has
-// no EINTR for them.
+// no EINTR for them. Neither has access(2), which package os/exec makes once where it looks for a program.
 func interruptible(c call) bool { return described[c.nr].class&waits != 0 && own(c) }
