@@ -187,6 +187,7 @@ func TestRemoveTogether(t *testing.T) {
 // TestLockPod: of many who choose the same number none gets one that another
 // has, and who waits too long is told.
 func TestLockPod(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	s := kerneltest.New(t)
 	var all sync.WaitGroup

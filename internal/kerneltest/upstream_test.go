@@ -10,6 +10,7 @@ func TestMain(m *testing.M) { Main(m) }
 
 // TestUpstream builds one from a sandbox, where there is no network.
 func TestUpstream(t *testing.T) {
+	NeedsTime(t)
 	NeedsRoot(t, "the network from which the modules come")
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	New(t)

@@ -46,6 +46,7 @@ func TestSameResults(t *testing.T) {
 // TestTurns lets both work in one folder in random turns: no address is given
 // twice, none is lost, and each frees what the other took.
 func TestTurns(t *testing.T) {
+	kerneltest.NeedsTime(t)
 	t.Parallel()
 	for name, keys := range map[string]string{"as upstream's": "", "with our keys": `,"stickyKey":"K8S_POD_NAME","exclude":["10.1.9.0/24"]`} {
 		t.Run(name, func(t *testing.T) {

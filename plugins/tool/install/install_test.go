@@ -197,6 +197,9 @@ func (h host) killed(call string, n int, args ...string) bool {
 // TestKilled kills upgrades and removals at their calls that have to do with files: at any moment each file is an old or a
 // new one, the new configuration has all of its plugins, and who comes next completes it.
 func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs time; sudo ./integration/test.sh runs it")
+	}
 	t.Parallel()
 	h := newHost(t)
 	h.must("-once")
