@@ -167,12 +167,13 @@ func (r Rules) removeUpstream(k *kernel.Kernel, all []rule) error {
 		return nil
 	}
 	addrs, err := r.allAddrs(k)
+	plain = slices.DeleteFunc(plain, func(other rule) bool { return !slices.Contains(addrs, other.src.Addr()) })
 	return errors.Join(err, fact.ForEach(plain, func(other rule) (err error) {
 		theirs := other.table == r.Table
 		if r.Table == 0 {
 			theirs, err = r.alone(k, other)
 		}
-		if err != nil || !theirs || !slices.Contains(addrs, other.src.Addr()) {
+		if err != nil || !theirs {
 			return err
 		}
 		return other.remove(k)

@@ -179,8 +179,11 @@ func (f Forwarding) Add(k *kernel.Kernel) error {
 func keepListening() error {
 	interfaces, err := os.ReadDir("/proc/sys/net/ipv6/conf")
 	return errors.Join(err, fact.ForEach(interfaces, func(i fs.DirEntry) error {
+		if slices.Contains([]string{"all", "default", "lo"}, i.Name()) {
+			return nil
+		}
 		key := filepath.Join("net/ipv6/conf", i.Name(), "accept_ra")
-		if now, err := Read(key); err != nil || now != "1" || slices.Contains([]string{"all", "default", "lo"}, i.Name()) {
+		if now, err := Read(key); err != nil || now != "1" {
 			return nil
 		}
 		return kernel.Gone(Write(key, "2"))
