@@ -4,10 +4,10 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -35,11 +35,7 @@ type Forward struct {
 }
 
 func (f Forward) String() string {
-	words := []string{"ipt  forward"}
-	for _, a := range f.Addrs {
-		words = append(words, a.String())
-	}
-	return strings.Join(append(words, "after", f.Admin), " ")
+	return fact.Text("ipt  forward", fact.Words("", f.Addrs), "after", f.Admin)
 }
 
 // Idle says that nothing is asked for.

@@ -3,8 +3,8 @@ package iptables
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
+	"github.com/catena-cni/catena/internal/fact"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -21,11 +21,7 @@ type Masquerade struct {
 }
 
 func (m Masquerade) String() string {
-	words := []string{"ipt  masquerade", m.own().upstreams().name}
-	for _, p := range m.Pods {
-		words = append(words, p.String())
-	}
-	return strings.Join(words, " ")
+	return fact.Text("ipt  masquerade", m.own().upstreams().name, fact.Words("", m.Pods))
 }
 
 // Idle says that nothing is asked for.

@@ -51,9 +51,10 @@ func validate(call *plugin.Call, c *Conf) (err error) {
 }
 
 func (c *Conf) conflicts(call *plugin.Call) error {
+	if err := cni.CheckLinkName("bridge", c.Bridge); err != nil {
+		return err
+	}
 	switch {
-	case cni.CheckLinkName("bridge", c.Bridge) != nil:
-		return cni.CheckLinkName("bridge", c.Bridge)
 	case c.HairpinMode && c.PromiscMode != nil && *c.PromiscMode:
 		return errors.New("hairpinMode and promiscMode exclude one another: a promiscuous bridge sends a pod's frames back to it twice")
 	case c.NoInterface && call.IPAM != "":

@@ -35,9 +35,10 @@ var tap = plugin.Plugin[Conf]{
 }
 
 func validate(call *plugin.Call, c *Conf) (err error) {
+	if err := cni.CheckLinkName("bridge", c.Bridge); err != nil {
+		return err
+	}
 	switch {
-	case cni.CheckLinkName("bridge", c.Bridge) != nil:
-		return cni.CheckLinkName("bridge", c.Bridge)
 	case c.Bridge != "" && c.Bridge == call.IfName:
 		return fmt.Errorf("bridge is %q, which is the name of the device itself", c.Bridge)
 	case c.SELinuxContext != "" && !isLabel(c.SELinuxContext):

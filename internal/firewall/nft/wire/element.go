@@ -81,7 +81,8 @@ func (c *Conn) Get(t Table, e Element) (f Found, err error) {
 		return f, fmt.Errorf("look up an element of set %s: %w", e.Set, err)
 	}
 	for _, a := range answers {
-		for _, f = range decode(a) {
+		if found := decode(a); len(found) > 0 {
+			return found[0], nil
 		}
 	}
 	return f, nil
