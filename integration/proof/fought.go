@@ -69,8 +69,7 @@ func fought(p *proof) (rows []row, err error) {
 // fight tries each trick against either way to detach.
 func (g ground) fight(p *proof) (r row, err error) {
 	r.what = g.what
-	if lacks, err := lacks(g.needs); lacks || err != nil {
-		r.what += lackingHere
+	if lacks, err := r.lacks(g.needs); lacks || err != nil {
 		return r, err
 	}
 	var had []trick

@@ -12,8 +12,7 @@ import (
 // the calls that it has ended.
 func (p *proof) interrupted(c chain) (r row, err error) {
 	r.what = c.name + " interrupted"
-	if lacks, err := lacks(c.needs); lacks || err != nil {
-		r.what += lackingHere
+	if lacks, err := r.lacks(c.needs); lacks || err != nil {
 		return r, err
 	}
 	s, err := newSite(p, c)

@@ -49,11 +49,8 @@ func (p *proof) over(c chain, verb string, counts func(call) bool, ways int, try
 			fmt.Fprintf(os.Stderr, "  %s\n", sentence)
 		}
 	}()
-	if c.needs != "" {
-		if lacks, err := lacks(c.needs); lacks || err != nil {
-			r.what += lackingHere
-			return r, err
-		}
+	if lacks, err := r.lacks(c.needs); lacks || err != nil {
+		return r, err
 	}
 	s, err := newSite(p, c)
 	if err != nil {

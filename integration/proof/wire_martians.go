@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -154,15 +153,14 @@ func (r *row) advertised(p *proof, six bool) error {
 	if merr != nil {
 		return merr
 	}
-	taken, terr := took(pod)
-	for began := time.Now(); !taken && terr == nil && time.Since(began) < longest; time.Sleep(100 * time.Millisecond) {
-		terr = from.send(advertisement(from.mac)(newToken()))
-		if terr == nil {
-			taken, terr = took(pod)
+	terr := until(func() error {
+		if taken, err := took(pod); taken || err != nil {
+			return err
 		}
-	}
-	r.is(taken, "a pod with accept_ra %s has not taken the router advertisement", accepts)
-	return errors.Join(err, cerr, terr)
+		return errors.Join(fmt.Errorf("a pod with accept_ra %s has not taken the router advertisement", accepts), from.send(advertisement(from.mac)(newToken())))
+	})
+	r.is(terr == nil, "%v", terr)
+	return errors.Join(err, cerr)
 }
 
 // took reports whether a space has something of the advertisement.

@@ -162,53 +162,58 @@ func TestMissingProgram(t *testing.T) {
 	}
 }
 
-// TestRefused: where iptables refuses the rules, what all attachments share goes
-// again, unless another needs it.
-func TestRefused(t *testing.T) {
+// ofBoth tries something with each of the two iptables.
+func ofBoth(t *testing.T, try func(*testing.T)) {
+	t.Helper()
 	kerneltest.NeedsTime(t)
-	t.Run("newer", refused)
-	t.Run("older", func(t *testing.T) { useOlder(t); refused(t) })
+	t.Run("newer", try)
+	t.Run("older", func(t *testing.T) { useOlder(t); try(t) })
 }
 
-func refused(t *testing.T) {
+// besideOthers tries something on a host that has nothing, and on one where another
+// attachment needs what all share.
+func besideOthers(t *testing.T, try func(s *kerneltest.Sandbox, before string)) {
+	t.Helper()
 	s := kerneltest.New(t)
 	s.Run(builtinChains)
-	bad := ports("c1")
-	bad.V4 = []string{"-m", "nosuchmatch"}
-	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}, Admin: "CNI-ADMIN"}
 	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
 		if err := others.Add(s.Kernel()); err != nil {
 			t.Fatal(err)
 		}
-		before := s.Run(look) + s.Text()
+		try(s, s.Run(look)+s.Text())
+	}
+}
+
+// TestRefused: where iptables refuses the rules, what all attachments share goes
+// again, unless another needs it.
+func TestRefused(t *testing.T) {
+	ofBoth(t, refused)
+}
+
+func refused(t *testing.T) {
+	bad := ports("c1")
+	bad.V4 = []string{"-m", "nosuchmatch"}
+	nowhere := Forward{Owner: owner("c1"), Addrs: []netip.Addr{netip.MustParseAddr("fe80::1%nowhere")}, Admin: "CNI-ADMIN"}
+	besideOthers(t, func(s *kerneltest.Sandbox, before string) {
 		for _, f := range []fact.Fact{bad, nowhere} {
 			if err := f.Add(s.Kernel()); err == nil {
 				t.Errorf("%v: no error", f)
 			}
 			s.Same(f.String(), before, s.Run(look)+s.Text())
 		}
-	}
+	})
 }
 
 // TestKilledBeforeItHasAny: where an ADD is killed before it has any of its rules,
 // what all attachments share goes again, unless another needs it.
 func TestKilledBeforeItHasAny(t *testing.T) {
-	kerneltest.NeedsTime(t)
-	t.Run("newer", killedBeforeItHasAny)
-	t.Run("older", func(t *testing.T) { useOlder(t); killedBeforeItHasAny(t) })
+	ofBoth(t, killedBeforeItHasAny)
 }
 
 func killedBeforeItHasAny(t *testing.T) {
-	s := kerneltest.New(t)
-	s.Run(builtinChains)
 	killed := ports("c1")
 	killed.Mappings = killed.Mappings[2:3]
-	for _, others := range []fact.Plan{nil, {ports("c0"), forward("c0")}} {
-		if err := others.Add(s.Kernel()); err != nil {
-			t.Fatal(err)
-		}
-		killedAt(t, s, killed, s.Run(look)+s.Text())
-	}
+	besideOthers(t, func(s *kerneltest.Sandbox, before string) { killedAt(t, s, killed, before) })
 }
 
 // killedAt kills ADD after each of its steps: the record, the chains, the rules.
@@ -341,9 +346,7 @@ func TestPortConflict(t *testing.T) {
 
 // TestCollect: GC takes away what is the network's and of none that lives.
 func TestCollect(t *testing.T) {
-	kerneltest.NeedsTime(t)
-	t.Run("newer", collects)
-	t.Run("older", func(t *testing.T) { useOlder(t); collects(t) })
+	ofBoth(t, collects)
 }
 
 func collects(t *testing.T) {
@@ -439,9 +442,7 @@ func TestLastLeaves(t *testing.T) {
 // TestConditionsAreRemoved: rules with matches that iptables shows in other words
 // than they were given in are found again.
 func TestConditionsAreRemoved(t *testing.T) {
-	kerneltest.NeedsTime(t)
-	t.Run("newer", conditionsAreRemoved)
-	t.Run("older", func(t *testing.T) { useOlder(t); conditionsAreRemoved(t) })
+	ofBoth(t, conditionsAreRemoved)
 }
 
 func conditionsAreRemoved(t *testing.T) {
