@@ -152,7 +152,7 @@ second_kernel() {
 	local vm status=0 n
 	n=$(nproc)
 	for vm in $(seq $((n < 4 ? n : 4))); do
-		VMTEST_TIMEOUT=3600 VMTEST_RW=$log nice -n -10 integration/vmtest.sh integration/second-kernel.sh "$log" >"$log/second.$vm" 2>&1 &
+		VMTEST_TIMEOUT=$((all ? 14400 : 3600)) VMTEST_RW=$log nice -n -10 integration/vmtest.sh integration/second-kernel.sh "$log" >"$log/second.$vm" 2>&1 &
 		vms+=($!)
 	done
 	for vm in "${vms[@]}"; do
