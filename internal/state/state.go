@@ -39,34 +39,89 @@ func (f Folder) path(key string) (string, error) {
 }
 
 // Claim writes a file that must not be there yet: fs.ErrExist says who was first.
-// Until it has its name it has none, so that nothing is left of it when this
-// process is killed (open(2), O_TMPFILE). Some filesystems have no such files.
 func (f Folder) Claim(key string, content []byte) error {
 	path, err := f.path(key)
 	if err != nil {
 		return err
 	}
-	nameless, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) })
-	if err == nil {
-		defer nameless.Close()
-		if _, err := nameless.Write(content); err != nil {
-			return err
-		}
-		if err := link(nameless, path); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		} // there is no /proc
-	}
-	temp, err := f.temporary(content)
+	from, discard, err := f.whole(content)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp)
-	return os.Link(temp, path)
+	defer discard()
+	return link(from, path)
 }
 
-// link gives a nameless file a name that nobody else has.
-func link(f *os.File, path string) error {
-	from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+// Replace writes a file, in place of the one that may be there. Where this process
+// is killed, nothing is left but what the next Replace or Remove of the key finds.
+func (f Folder) Replace(key string, content []byte) error {
+	path, err := f.path(key)
+	if err != nil {
+		return err
+	}
+	for range replaceTries {
+		err = f.replace(path, f.next(key), content)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return err
+}
+
+// replace is a try of Replace, which another's may come between.
+func (f Folder) replace(path, next string, content []byte) error {
+	from, discard, err := f.whole(content)
+	if err != nil {
+		return err
+	}
+	defer discard()
+	if err = link(from, path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// What is there is of one that was killed, or of one that will find it gone.
+	if err = remove(next); err == nil {
+		err = link(from, next)
+	}
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	return errors.Join(err, remove(next)) // of two names of one file, rename(2) leaves both
+}
+
+// replaceTries are many more than how often others come between.
+const replaceTries = 100
+
+// next is the name of what is to take the key's place.
+func (f Folder) next(key string) string { return filepath.Join(string(f), ".new-"+key) }
+
+// whole writes content to a file of the folder, and gives a path that link takes.
+// The file has no name, so that nothing is left of it when this process is killed
+// (open(2), O_TMPFILE). Some filesystems have no such files, and there it has one
+// that begins with a dot, which no key does.
+func (f Folder) whole(content []byte) (path string, discard func(), err error) {
+	file, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) })
+	path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+	if err == nil {
+		_, err = os.Lstat(path) // there may be no /proc
+	}
+	discard = func() { file.Close() }
+	if err != nil {
+		file.Close() // of nil, too
+		if file, err = f.making(func() (*os.File, error) { return os.CreateTemp(string(f), ".new-") }); err != nil {
+			return "", nil, err
+		}
+		path = file.Name()
+		discard = func() { _ = errors.Join(file.Close(), os.Remove(path)) }
+	}
+	if _, err = file.Write(content); err != nil {
+		discard()
+		return "", nil, err
+	}
+	return path, discard, nil
+}
+
+// link gives a file a name that nobody else has.
+func link(from, path string) error {
 	err := retry.Do(func() error {
 		return unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	})
@@ -74,36 +129,6 @@ func link(f *os.File, path string) error {
 		return &os.LinkError{Op: "link", Old: from, New: path, Err: err}
 	}
 	return nil
-}
-
-// Replace writes a file, in place of the one that may be there.
-func (f Folder) Replace(key string, content []byte) error {
-	path, err := f.path(key)
-	if err != nil {
-		return err
-	}
-	temp, err := f.temporary(content)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return nil
-}
-
-// temporary writes content to a file of its own beside the others. Its name
-// begins with a dot, which no key does.
-func (f Folder) temporary(content []byte) (string, error) {
-	temp, err := f.making(func() (*os.File, error) { return os.CreateTemp(string(f), ".new-") })
-	if err != nil {
-		return "", err
-	}
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(temp.Name()))
-	}
-	return temp.Name(), nil
 }
 
 // making opens a file in the folder, which it makes where it is missing.
@@ -134,6 +159,10 @@ func (f Folder) Remove(key string) error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(remove(path), remove(f.next(key)))
+}
+
+func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,65 @@ func TestOneClaimWins(t *testing.T) {
 	wg.Wait()
 	if b, err := f.Read("k"); len(won) != 1 || err != nil || string(b) != won[0] {
 		t.Errorf("%d claims won: %v", len(won), err)
+	}
+}
+
+// TestReplaceOverKilled: what a Replace has left that was killed is in nobody's way,
+// and goes with the key.
+func TestReplaceOverKilled(t *testing.T) {
+	f := Folder(t.TempDir())
+	killed := func() {
+		if err := os.WriteFile(f.next("k"), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func(want string) {
+		entries, err := os.ReadDir(string(f))
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if fmt.Sprint(names) != want || err != nil {
+			t.Errorf("%v is left: %v", names, err)
+		}
+	}
+	for _, text := range []string{"one", "two"} {
+		killed()
+		if err := f.Replace("k", []byte(text)); err != nil {
+			t.Error(err)
+		}
+		if b, err := f.Read("k"); string(b) != text || err != nil {
+			t.Errorf("%q: %v", b, err)
+		}
+	}
+	left("[k]")
+	killed()
+	if err := f.Remove("k"); err != nil {
+		t.Error(err)
+	}
+	left("[]")
+}
+
+// TestReplaceTogether: of many at the same time each succeeds, and one is whole
+// there.
+func TestReplaceTogether(t *testing.T) {
+	f := Folder(t.TempDir())
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			if err := f.Replace("k", []byte(strings.Repeat(fmt.Sprint(i, " "), 1000))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b, err := f.Read("k")
+	words := strings.Fields(string(b))
+	if err != nil || len(words) != 1000 || slices.ContainsFunc(words, func(w string) bool { return w != words[0] }) {
+		t.Errorf("%d words: %v", len(words), err)
+	}
+	if entries, err := os.ReadDir(string(f)); len(entries) != 1 || err != nil {
+		t.Errorf("%v is left: %v", entries, err)
 	}
 }
 

@@ -129,6 +129,27 @@ func TestStagesComeFirst(t *testing.T) {
 	}
 }
 
+// TestIsolationHalfGone: a chain that cannot be removed is found again by the next
+// DEL.
+func TestIsolationHalfGone(t *testing.T) {
+	t.Parallel()
+	s := kerneltest.New(t)
+	s.Run(builtinChains)
+	before := s.Run(look)
+	if err := isolation("c1").Add(s.Kernel()); err != nil {
+		t.Fatal(err)
+	}
+	s.Run("iptables -A OUTPUT -j CNI-ISOLATION-STAGE-2")
+	if err := isolation("c1").Del(s.Kernel()); err == nil {
+		t.Error("DEL does not tell of a chain that is in use")
+	}
+	s.Run("iptables -D OUTPUT -j CNI-ISOLATION-STAGE-2")
+	if err := isolation("c1").Del(s.Kernel()); err != nil {
+		t.Error(err)
+	}
+	s.Same("the second DEL", before, s.Run(look))
+}
+
 // TestIsolationGoesWithTheLast of the pods of each bridge.
 func TestIsolationGoesWithTheLast(t *testing.T) {
 	t.Parallel()

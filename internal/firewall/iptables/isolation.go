@@ -155,7 +155,10 @@ func releaseBridge(ipt *goiptables.IPTables, bridge string) (err error) {
 	if err != nil || left > 0 {
 		return err
 	}
-	return errors.Join(chain{"filter", chainStage2, nil}.removeFrom(ipt), stage1.removeFrom(ipt))
+	if err := (chain{"filter", chainStage2, nil}).removeFrom(ipt); err != nil {
+		return err
+	}
+	return stage1.removeFrom(ipt)
 }
 
 // Check looks for every rule, and for their order.
