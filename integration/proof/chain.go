@@ -40,7 +40,8 @@ var dhcpServers = []string{"$CNI_PATH/dhcp daemon", "nsenter --net=/run/netns/ou
 const (
 	dhcpPrepare = "echo 0 >/proc/sys/net/ipv6/conf/uplink/accept_ra"   // the server's routers are the pods'
 	noLook      = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad" // for duplicates, which takes seconds
-	dhcpRests   = `! grep -E '192.0.2|2001:db8' /run/leases`
+	// The server empties its file and writes all of it at once, its own name after what is lent over IPv4.
+	dhcpRests = `awk '/192.0.2|2001:db8/ {lent = 1} /^duid/ {whole = 1} END {exit lent || !whole}' /run/leases`
 )
 
 // chains are every plugin, alone with its IPAM or behind a bridge, and the long ones.
