@@ -32,6 +32,7 @@ func (s Side) String() string { return [...]string{"host", "pod"}[s] }
 // namespace is gone: then everything in it is gone with it.
 type Kernel struct {
 	pod        *os.File // the pod's namespace, or nil
+	podID      NetnsID
 	podPath    string
 	rtnetlinks [2]*rtnetlink
 	links      [2]map[string]*Link
@@ -55,7 +56,7 @@ func Open(path string) (k *Kernel, err error) {
 	if path == "" {
 		return k, nil
 	}
-	k.pod, err = openNetns(path)
+	k.pod, k.podID, err = openNetns(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}

@@ -16,24 +16,30 @@ import (
 // openNetns opens the network namespace at path and refuses every other file:
 // setns on a wrong one would say no more than "invalid argument". A FIFO, which
 // nobody may ever write to, is not waited for.
-func openNetns(path string) (*os.File, error) {
+func openNetns(path string) (*os.File, NetnsID, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("network namespace %s: %w", path, errors.Unwrap(err))
+		return nil, NetnsID{}, fmt.Errorf("network namespace %s: %w", path, errors.Unwrap(err))
 	}
-	var st unix.Statfs_t
-	err = retry.Do(func() error { return unix.Fstatfs(int(f.Fd()), &st) })
-	if err == nil && st.Type != unix.NSFS_MAGIC {
+	var on unix.Statfs_t
+	var st unix.Stat_t
+	err = retry.Do(func() error { return unix.Fstatfs(int(f.Fd()), &on) })
+	if err == nil {
+		err = retry.Do(func() error { return unix.Fstat(int(f.Fd()), &st) })
+	}
+	if err == nil && on.Type != unix.NSFS_MAGIC {
 		err = errors.New("it is a file, but no namespace is mounted on it")
 	} else if kind, kerr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err == nil && kerr == nil && kind != unix.CLONE_NEWNET {
 		err = errors.New("it is a namespace of another kind")
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+		return nil, NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)
 	}
-	return f, nil
+	return f, idOf(st), nil
 }
+
+func idOf(st unix.Stat_t) NetnsID { return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino} }
 
 // NetnsID tells one network namespace from every other of this boot: the
 // device and inode of its file (namespaces(7)). The zero value is no namespace.
@@ -65,7 +71,7 @@ func LookNetns(path string) (NetnsID, error) {
 	case err != nil:
 		return NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)
 	}
-	return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}, nil
+	return idOf(st), nil
 }
 
 // OwnNetns reports whether path is the namespace that this process runs in.
@@ -84,11 +90,10 @@ type PodID struct {
 
 // PodID is that of the namespace that is open, the zero value where none is.
 func (k *Kernel) PodID() (id PodID) {
-	var st unix.Stat_t
-	if !k.Has(Pod) || retry.Do(func() error { return unix.Fstat(k.PodFD(), &st) }) != nil {
+	if !k.Has(Pod) {
 		return id
 	}
-	id.NetnsID = NetnsID{Dev: uint64(st.Dev), Ino: st.Ino}
+	id.NetnsID = k.podID
 	if r, err := k.rtnetlink(Pod); err == nil {
 		id.Cookie, _ = unix.GetsockoptUint64(r.raw.Socket.GetFd(), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	}
@@ -112,10 +117,12 @@ type NetnsRef struct {
 func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, PodID{NetnsID: Netns(k.podPath)}} }
 
 // Abandoned reports whether the pod is provably gone: its namespace is not at
-// its path any more.
+// its path any more. Where it could not be looked at when the record was written,
+// any that is there may be the pod's.
 func (r NetnsRef) Abandoned() bool {
 	now, err := LookNetns(r.Netns)
-	return r.Netns != "" && err == nil && now != r.NetnsID
+	none := NetnsID{}
+	return r.Netns != "" && err == nil && (now == none || r.NetnsID != none && now != r.NetnsID)
 }
 
 // Attached reports whether an attachment for which a record was written is

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -41,7 +42,7 @@ func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
 		case err == nil:
 			members++
 		case !errors.Is(err, fs.ErrNotExist):
-			return err
+			return fmt.Errorf("delete link %s with others: %w", l.Name, err)
 		}
 	}
 	if members == 0 {
@@ -55,5 +56,8 @@ func (k *Kernel) RemoveLinks(s Side, links []*Link) error {
 func (k *Kernel) RemoveNewborn(network string) error { return k.removeGroup(Host, Newborn(network)) }
 
 func (k *Kernel) removeGroup(s Side, group uint32) error {
-	return Gone(k.Change(s, unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), Group(group)))
+	if err := Gone(k.Change(s, unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), Group(group))); err != nil {
+		return fmt.Errorf("delete the links of a group: %w", err)
+	}
+	return nil
 }

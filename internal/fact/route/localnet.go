@@ -25,22 +25,34 @@ func (l Localnet) String() string {
 
 func (l Localnet) Idle() bool { return !l.Pod.IsValid() }
 
-func (l Localnet) setting(k *kernel.Kernel) sysctl.Setting {
-	var s sysctl.Setting
+func (l Localnet) setting(k *kernel.Kernel) (s sysctl.Setting, err error) {
 	if l.Idle() {
-		return s
+		return s, nil
 	}
-	if out, err := Lookup(k, kernel.Host, l.Pod); err == nil {
-		s.Pairs = sysctl.Pairs{{Key: "net/ipv4/conf/" + out.Link + "/route_localnet", Value: "1"}}
+	link, err := HostLink(k, l.Pod)
+	if link != "" {
+		s.Pairs = sysctl.Pairs{{Key: "net/ipv4/conf/" + link + "/route_localnet", Value: "1"}}
 	}
-	return s
+	return s, err
 }
 
-func (l Localnet) Add(k *kernel.Kernel) error { return l.setting(k).Add(k) }
+func (l Localnet) Add(k *kernel.Kernel) error {
+	s, err := l.setting(k)
+	if err != nil {
+		return err
+	}
+	return s.Add(k)
+}
 
 // Del resets it on the attachment's own link, which may be there for a while.
 func (l Localnet) Del(*kernel.Kernel) error {
 	return kernel.Gone(sysctl.Write("net/ipv4/conf/"+l.Own+"/route_localnet", "0"))
 }
 
-func (l Localnet) Check(k *kernel.Kernel) error { return l.setting(k).Check(k) }
+func (l Localnet) Check(k *kernel.Kernel) error {
+	s, err := l.setting(k)
+	if err != nil {
+		return err
+	}
+	return s.Check(k)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -217,8 +218,20 @@ func HasDefault(k *kernel.Kernel, side kernel.Side, six bool) (bool, error) {
 	return err == nil, err
 }
 
+// nowhere reports whether there is no way: no route, or one of the types
+// unreachable, prohibit or blackhole (net/ipv4/fib_semantics.c, fib_props).
 func nowhere(err error) bool {
-	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, fs.ErrNotExist)
+	is := func(no error) bool { return errors.Is(err, no) }
+	return slices.ContainsFunc([]error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, fs.ErrNotExist}, is)
+}
+
+// HostLink is the host's link on the way to an address, "" where there is none.
+func HostLink(k *kernel.Kernel, to netip.Addr) (string, error) {
+	out, err := Lookup(k, kernel.Host, to)
+	if nowhere(err) {
+		return "", nil
+	}
+	return out.Link, err
 }
 
 // Default is the way that the side's default route goes, of IPv4 or else of

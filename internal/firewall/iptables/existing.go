@@ -131,13 +131,17 @@ func (c chain) everywhere(list func(*goiptables.IPTables) ([]rule, error)) (all 
 	return all, err
 }
 
-// removeFrom removes the chain and the jumps to it.
+// removeFrom removes the chain and the jumps to it. It does not ask whether the
+// chain is there: iptables says no where the kernel's answer was lost.
 func (c chain) removeFrom(ipt *goiptables.IPTables) error {
 	jumps, err := c.jumps(ipt)
 	for _, r := range jumps {
 		err = errors.Join(err, said(ipt.Delete(c.table, r.chain, r.words...)))
 	}
-	return errors.Join(err, said(ipt.ClearAndDeleteChain(c.table, c.name)))
+	if cerr := ipt.ClearChain(c.table, c.name); cerr != nil {
+		return errors.Join(err, said(cerr))
+	}
+	return errors.Join(err, said(ipt.DeleteChain(c.table, c.name)))
 }
 
 // remove removes it wherever it is, and says whether it was anywhere.

@@ -63,23 +63,38 @@ func (l Localnet) String() string {
 // Idle says that nothing is asked for.
 func (l Localnet) Idle() bool { return !l.pod.IsValid() }
 
-func (l Localnet) members(k *kernel.Kernel) Members {
+func (l Localnet) members(k *kernel.Kernel) (Members, error) {
 	if l.Idle() {
-		return l.Members
+		return l.Members, nil
 	}
-	out, err := route.Lookup(k, kernel.Host, l.pod)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "127.0.0.1 leads to no host port of %v: %v\n", l.pod, err)
-		return l.Members
+	link, err := route.HostLink(k, l.pod)
+	switch {
+	case err != nil:
+		return l.Members, err
+	case link == "":
+		fmt.Fprintf(os.Stderr, "127.0.0.1 leads to no host port of %v: the host has no route to it\n", l.pod)
+		return l.Members, nil
 	}
-	e := element("localnet", wire.IfName(out.Link), "%q", out.Link)
-	e.Shared = out.Link != l.Owner.HostLink()
+	e := element("localnet", wire.IfName(link), "%q", link)
+	e.Shared = link != l.Owner.HostLink()
 	l.Elements = []Element{e}
-	return l.Members
+	return l.Members, nil
 }
 
 // Add guards the link.
-func (l Localnet) Add(k *kernel.Kernel) error { return l.members(k).Add(k) }
+func (l Localnet) Add(k *kernel.Kernel) error {
+	m, err := l.members(k)
+	if err != nil {
+		return err
+	}
+	return m.Add(k)
+}
 
 // Check looks whether the link is guarded.
-func (l Localnet) Check(k *kernel.Kernel) error { return l.members(k).Check(k) }
+func (l Localnet) Check(k *kernel.Kernel) error {
+	m, err := l.members(k)
+	if err != nil {
+		return err
+	}
+	return m.Check(k)
+}

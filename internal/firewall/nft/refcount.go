@@ -116,11 +116,15 @@ func (b BridgePolicy) String() string {
 // Idle says that nothing is asked for.
 func (b BridgePolicy) Idle() bool { return b.Bridge == "" }
 
-func (b BridgePolicy) members(k *kernel.Kernel) Members {
+func (b BridgePolicy) members(k *kernel.Kernel) (Members, error) {
 	link := b.Bridge
 	if b.Pod.IsValid() {
-		if out, err := route.Lookup(k, kernel.Host, b.Pod); err == nil && strings.HasPrefix(out.Link, b.Bridge+".") {
-			link = out.Link
+		towards, err := route.HostLink(k, b.Pod)
+		if err != nil {
+			return b.Members, err
+		}
+		if strings.HasPrefix(towards, b.Bridge+".") {
+			link = towards
 		}
 	}
 	if !b.Idle() {
@@ -129,14 +133,26 @@ func (b BridgePolicy) members(k *kernel.Kernel) Members {
 	if b.Isolated {
 		b.Elements = append(b.Elements, reference(isolatedRefs, link, b.Owner))
 	}
-	return b.Members
+	return b.Members, nil
 }
 
 // Add makes the bridge keep to itself. Del ends it, where no other pod wants it.
-func (b BridgePolicy) Add(k *kernel.Kernel) error { return b.members(k).Add(k) }
+func (b BridgePolicy) Add(k *kernel.Kernel) error {
+	m, err := b.members(k)
+	if err != nil {
+		return err
+	}
+	return m.Add(k)
+}
 
 // Check looks for the pod's reference and what it is to.
-func (b BridgePolicy) Check(k *kernel.Kernel) error { return b.members(k).Check(k) }
+func (b BridgePolicy) Check(k *kernel.Kernel) error {
+	m, err := b.members(k)
+	if err != nil {
+		return err
+	}
+	return m.Check(k)
+}
 
 // IsolatedLinks lets no frame pass from one of the pod's links on the host to
 // another link that is isolated, whatever the bridge.
