@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,15 +29,30 @@ func openNetns(path string) (*os.File, NetnsID, error) {
 		err = retry.Do(func() error { return unix.Fstat(int(f.Fd()), &st) })
 	}
 	if err == nil && on.Type != unix.NSFS_MAGIC {
-		err = errors.New("it is a file, but no namespace is mounted on it")
+		err = errNoNamespace
 	} else if kind, kerr := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err == nil && kerr == nil && kind != unix.CLONE_NEWNET {
-		err = errors.New("it is a namespace of another kind")
+		err = errOtherKind
 	}
 	if err != nil {
 		f.Close()
 		return nil, NetnsID{}, fmt.Errorf("network namespace %s: %w", path, err)
 	}
 	return f, idOf(st), nil
+}
+
+var (
+	errNoNamespace = errors.New("it is a file, but no namespace is mounted on it")
+	errOtherKind   = errors.New("it is a namespace of another kind")
+)
+
+// NoNetns reports whether Open's error says that at the path there is provably no
+// network namespace, or none that anybody can open (open(2)).
+func NoNetns(err error) bool {
+	is := func(no error) bool { return errors.Is(err, no) }
+	return slices.ContainsFunc([]error{
+		errNoNamespace, errOtherKind, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.ENXIO, unix.ENODEV,
+		unix.EACCES, unix.EINVAL, unix.ESTALE, unix.ENOTCONN,
+	}, is)
 }
 
 func idOf(st unix.Stat_t) NetnsID { return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino} }

@@ -7,8 +7,6 @@ import (
 	"net"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/kernel"
 )
@@ -27,21 +25,18 @@ func (p Plugin[C]) del(r *cni.Request) error {
 	return errors.Join(err, derr)
 }
 
-// openForDel takes a pod whose namespace cannot be opened as gone, unless it is the
-// machine that has no room to open anything: then the next DEL can.
+// openForDel takes a pod as gone that has no namespace which could be opened. Where
+// it is the machine that cannot open or look at anything now, the next DEL can.
 func (p Plugin[C]) openForDel(netns string) (*kernel.Kernel, error) {
 	if p.HostOnly {
 		return kernel.OpenHost(netns), nil
 	}
 	k, err := kernel.Open(netns)
-	switch {
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
-		return nil, err
-	case err != nil:
+	if kernel.NoNetns(err) {
 		fmt.Fprintf(os.Stderr, "catena %s: %s: it is taken as gone\n", p.Name, cni.AsError(err).Msg)
 		return kernel.OpenHost(""), nil
 	}
-	return k, nil
+	return k, err
 }
 
 func (p Plugin[C]) check(r *cni.Request) error {
