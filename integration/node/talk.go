@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -200,7 +202,8 @@ func askTCP(to string, patience time.Duration) (string, error) {
 }
 
 // askUDP uses an unconnected socket where a connected one would refuse an answer that comes from elsewhere; such an answer
-// is an error all the same, but one that says where from.
+// is an error all the same, but one that says where from. It asks again, as clients of UDP do: a machine with hundreds of pods
+// loses datagrams, since each pod hears every question for a neighbour.
 func askUDP(to string, patience time.Duration) (string, error) {
 	addr, err := net.ResolveUDPAddr("udp", to)
 	if err != nil {
@@ -215,14 +218,19 @@ func askUDP(to string, patience time.Duration) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	if _, err := conn.WriteToUDP([]byte("?"), addr); err != nil {
-		return "", err
+	var from *net.UDPAddr
+	buffer, n := make([]byte, 2048), 0
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		if _, err := conn.WriteToUDP([]byte("?"), addr); err != nil {
+			return "", err
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(moment)); err != nil {
+			return "", err
+		}
+		if n, from, err = conn.ReadFromUDP(buffer); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return "", err
-	}
-	buffer := make([]byte, 2048)
-	n, from, err := conn.ReadFromUDP(buffer)
 	if err != nil {
 		return "", err
 	}

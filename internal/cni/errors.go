@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -189,7 +190,18 @@ func oneLine(err error) string {
 			text = strings.ReplaceAll(text, ": "+class.Error(), "")
 		}
 	}
-	return cut(text, textMax)
+	return cut(strings.Map(visible, text), textMax)
+}
+
+// visible keeps the reader's terminal from doing what an input says.
+func visible(r rune) rune {
+	switch {
+	case r == '\t':
+		return ' '
+	case unicode.IsControl(r):
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 // codeOf is the one place where causes become codes.
