@@ -49,10 +49,12 @@ func (r Records[T]) ClaimOver(record T, giveWay func(before T) error) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if before, err := r.Read(record.Of()); err == nil {
-		if err := giveWay(before); err != nil {
-			return err
-		}
+	before, found, err := r.Find(record.Of())
+	if found {
+		err = giveWay(before)
+	}
+	if err != nil {
+		return err
 	}
 	return r.Replace(record)
 }
@@ -74,6 +76,16 @@ func (r Records[T]) write(write func(string, []byte) error, record T) error {
 // Read gives the record of an attachment. The error is fs.ErrNotExist where there
 // is none.
 func (r Records[T]) Read(at name.Attachment) (T, error) { return r.read(r.key(at)) }
+
+// Find is Read where there may be no record, or one that is damaged and speaks for
+// nobody. The error is that it could not be looked at.
+func (r Records[T]) Find(at name.Attachment) (record T, found bool, err error) {
+	record, err = r.Read(at)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
+		return record, false, nil
+	}
+	return record, err == nil, err
+}
 
 // Lift is Read for a DEL, which a damaged record is not to stop for ever: that is
 // set aside, and the error is ErrDamaged.

@@ -87,7 +87,11 @@ func (f Forward) remove() error {
 		return err
 	}
 	addrs := f.Known
-	if mine, err := records(KindForward).Read(f.Owner); err == nil {
+	mine, found, err := records(KindForward).Find(f.Owner)
+	if err != nil {
+		return err
+	}
+	if found {
 		addrs = mine.Addrs
 	}
 	_, err = forwarding.wherever(func(ipt *goiptables.IPTables) error { return release(ipt, addrs, others) })

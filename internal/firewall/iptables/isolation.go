@@ -127,9 +127,9 @@ func (i Isolation) Del(*kernel.Kernel) error { return detach(KindIsolation, i.Ow
 
 func (i Isolation) remove() error {
 	others, err := others(KindIsolation, i.Owner)
-	mine, rerr := records(KindIsolation).Read(i.Owner)
+	mine, found, rerr := records(KindIsolation).Find(i.Owner)
 	needed := slices.ContainsFunc(others, func(o record) bool { return o.Bridge == mine.Bridge })
-	if err != nil || rerr != nil || needed || mine.Preexisting {
+	if err = errors.Join(err, rerr); err != nil || !found || needed || mine.Preexisting {
 		return err
 	}
 	_, err = stage1.wherever(func(ipt *goiptables.IPTables) error { return releaseBridge(ipt, mine.Bridge) })

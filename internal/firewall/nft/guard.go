@@ -49,16 +49,17 @@ func AllowMAC(owner name.Attachment, mac net.HardwareAddr) GuardMAC {
 func (g GuardMAC) String() string { return fmt.Sprintf("nft  guard allows %v", g.mac) }
 
 // needed reports whether there is a guard, and it knows another address.
-func (g GuardMAC) needed() bool {
-	r, err := records(KindGuard).Read(g.Owner)
-	return err == nil && !g.Idle() && !slices.ContainsFunc(r.Elements, func(e Element) bool { return bytes.Equal(e.Key, g.Elements[0].Key) })
+func (g GuardMAC) needed() (bool, error) {
+	r, guarded, err := records(KindGuard).Find(g.Owner)
+	known := func(e Element) bool { return bytes.Equal(e.Key, g.Elements[0].Key) }
+	return guarded && !g.Idle() && !slices.ContainsFunc(r.Elements, known), err
 }
 
 // Add allows the address where there is a guard, in place of one that a second
 // ADD, or a second tuning of one chain, finds allowed.
 func (g GuardMAC) Add(k *kernel.Kernel) error {
-	if !g.needed() {
-		return nil
+	if needed, err := g.needed(); err != nil || !needed {
+		return err
 	}
 	err := g.Members.Add(k)
 	if errors.Is(err, fs.ErrExist) {
@@ -69,8 +70,8 @@ func (g GuardMAC) Add(k *kernel.Kernel) error {
 
 // Check looks for the permission where there is a guard.
 func (g GuardMAC) Check(k *kernel.Kernel) error {
-	if !g.needed() {
-		return nil
+	if needed, err := g.needed(); err != nil || !needed {
+		return err
 	}
 	return g.Members.Check(k)
 }

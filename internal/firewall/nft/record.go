@@ -75,11 +75,12 @@ func (r record) in() (*table, error) {
 // pod that is gone: a container that starts again after a crash, for which nobody
 // said DEL. A record that cannot be read speaks for nobody.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
-	if owed, err := pending(m.Kind).Read(m.Owner); err == nil {
-		// Later it would take the new members away.
-		if err := c.settle(owed); err != nil {
-			return err
-		}
+	owed, found, err := pending(m.Kind).Find(m.Owner)
+	if found {
+		err = c.settle(owed) // later it would take the new members away
+	}
+	if err != nil {
+		return err
 	}
 	r := m.record()
 	r.NetnsRef, r.Since = k.NetnsRef(), time.Now().UnixNano()
