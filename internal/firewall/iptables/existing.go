@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
 	"golang.org/x/sys/unix"
@@ -157,9 +158,17 @@ func removeUnused(chains ...chain) error {
 			return err
 		}
 		for _, c := range chains {
-			_ = c.removeFrom(ipt) // one that somebody else refers to stays
+			if cerr := c.removeFrom(ipt); !isReferredTo(cerr) {
+				err = errors.Join(err, cerr)
+			}
 		}
-		return nil
+		return err
 	})
 	return err
+}
+
+// isReferredTo reports whether a chain stays since somebody else's rules lead to
+// it (EBUSY or EMLINK), in the words of iptables-nft and of iptables-legacy.
+func isReferredTo(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "resource busy") || strings.Contains(err.Error(), "Too many links"))
 }

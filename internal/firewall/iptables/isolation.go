@@ -81,14 +81,21 @@ func (i Isolation) rules(six bool) ruleset {
 }
 
 // checkStageOrder is an error where a packet comes to CNI-FORWARD, which accepts,
-// before the stages.
+// before the stages. One of the two is there: iptables lists nothing, and succeeds,
+// where the kernel's answer was lost.
 func checkStageOrder(ipt *goiptables.IPTables) error {
 	rules, err := list(ipt, "filter", "FORWARD")
 	to := func(chain string) int { return slices.IndexFunc(rules, func(r rule) bool { return r.jump() == chain }) }
-	if forward := to(chainForward); forward >= 0 && forward < to(chainStage1) {
+	forward, stages := to(chainForward), to(chainStage1)
+	switch {
+	case err != nil:
+		return err
+	case forward < 0 && stages < 0:
+		return errors.New("iptables lists no jump from FORWARD to a chain of CNI")
+	case forward >= 0 && forward < stages:
 		return errStageOrder
 	}
-	return err
+	return nil
 }
 
 var errStageOrder = errors.New(chainForward + " accepts before " + chainStage1)
