@@ -133,12 +133,11 @@ type NetnsRef struct {
 func (k *Kernel) NetnsRef() NetnsRef { return NetnsRef{k.podPath, PodID{NetnsID: Netns(k.podPath)}} }
 
 // Abandoned reports whether the pod is provably gone: its namespace is not at
-// its path any more. Where it could not be looked at when the record was written,
-// any that is there may be the pod's.
+// its path any more. Where none was seen when the record was written, nothing is
+// proved by what is there now.
 func (r NetnsRef) Abandoned() bool {
 	now, err := LookNetns(r.Netns)
-	none := NetnsID{}
-	return r.Netns != "" && err == nil && (now == none || r.NetnsID != none && now != r.NetnsID)
+	return r.Netns != "" && r.NetnsID != NetnsID{} && err == nil && now != r.NetnsID
 }
 
 // Attached reports whether an attachment for which a record was written is
