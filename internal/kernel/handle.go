@@ -48,10 +48,8 @@ func (k *Kernel) Call(s Side, call func(*netlink.Handle) error) error {
 		return err
 	}
 	err = call(h)
-	for _, plain := range []error{nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL, unix.EAGAIN} {
-		if errors.Is(err, plain) {
-			return cause(err)
-		}
+	if IsAny(err, nil, unix.EEXIST, unix.ENOENT, unix.ESRCH, unix.ENODEV, unix.EADDRNOTAVAIL, unix.EAGAIN) {
+		return cause(err)
 	}
 	if again := k.Do(s, func() error { return call(&netlink.Handle{}) }); !errors.Is(again, unix.EEXIST) {
 		err = again

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -48,11 +47,8 @@ var (
 // NoNetns reports whether Open's error says that at the path there is provably no
 // network namespace, or none that anybody can open (open(2)).
 func NoNetns(err error) bool {
-	is := func(no error) bool { return errors.Is(err, no) }
-	return slices.ContainsFunc([]error{
-		errNoNamespace, errOtherKind, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.ENXIO, unix.ENODEV,
-		unix.EACCES, unix.EINVAL, unix.ESTALE, unix.ENOTCONN,
-	}, is)
+	return IsAny(err, errNoNamespace, errOtherKind, unix.ENOTDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.ENXIO, unix.ENODEV,
+		unix.EACCES, unix.EINVAL, unix.ESTALE, unix.ENOTCONN)
 }
 
 func idOf(st unix.Stat_t) NetnsID { return NetnsID{Dev: uint64(st.Dev), Ino: st.Ino} }

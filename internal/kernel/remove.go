@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -19,12 +20,15 @@ func (k *Kernel) RemoveLink(s Side, l *Link) error {
 
 // Gone is the error of a deletion: what is not there, or not any more, is success.
 func Gone(err error) error {
-	for _, none := range []error{fs.ErrNotExist, unix.ESRCH, unix.EADDRNOTAVAIL} {
-		if errors.Is(err, none) {
-			return nil
-		}
+	if IsAny(err, fs.ErrNotExist, unix.ESRCH, unix.EADDRNOTAVAIL) {
+		return nil
 	}
 	return err
+}
+
+// IsAny is errors.Is of one of several.
+func IsAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // RemoveLinks deletes links, however many, in about the time that one takes:

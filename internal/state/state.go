@@ -96,28 +96,35 @@ func (f Folder) next(key string) string { return filepath.Join(string(f), ".new-
 
 // whole writes content to a file of the folder, and gives a path that link takes.
 // The file has no name, so that nothing is left of it when this process is killed
-// (open(2), O_TMPFILE). Some filesystems have no such files, and there it has one
-// that begins with a dot, which no key does.
+// (open(2), O_TMPFILE). Some filesystems have no such files, and there it has one.
 func (f Folder) whole(content []byte) (path string, discard func(), err error) {
-	file, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) })
-	path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
-	if err == nil {
-		_, err = os.Lstat(path) // there may be no /proc
-	}
-	discard = func() { file.Close() }
+	nameless, err := f.making(func() (*os.File, error) { return os.OpenFile(string(f), unix.O_TMPFILE|os.O_WRONLY, 0o600) })
 	if err != nil {
-		file.Close() // of nil, too
-		if file, err = f.making(func() (*os.File, error) { return os.CreateTemp(string(f), ".new-") }); err != nil {
-			return "", nil, err
-		}
-		path = file.Name()
-		discard = func() { _ = errors.Join(file.Close(), os.Remove(path)) }
+		return f.temporary(content)
 	}
-	if _, err = file.Write(content); err != nil {
-		discard()
+	path = fmt.Sprintf("/proc/self/fd/%d", nameless.Fd())
+	if _, err := os.Lstat(path); err != nil { // there is no /proc
+		nameless.Close()
+		return f.temporary(content)
+	}
+	if _, err := nameless.Write(content); err != nil {
+		nameless.Close()
 		return "", nil, err
 	}
-	return path, discard, nil
+	return path, func() { nameless.Close() }, nil
+}
+
+// temporary is whole of a file whose name begins with a dot, which no key does.
+func (f Folder) temporary(content []byte) (path string, discard func(), err error) {
+	temp, err := f.making(func() (*os.File, error) { return os.CreateTemp(string(f), ".new-") })
+	if err != nil {
+		return "", nil, err
+	}
+	_, err = temp.Write(content)
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return "", nil, errors.Join(err, os.Remove(temp.Name()))
+	}
+	return temp.Name(), func() { _ = os.Remove(temp.Name()) }, nil
 }
 
 // link gives a file a name that nobody else has.

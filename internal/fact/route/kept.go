@@ -197,10 +197,8 @@ func (r Kept) Put(k *kernel.Kernel, table, priority int) error {
 // does not take the route any more: its gateway may be out of reach.
 func (r Kept) PutBack(k *kernel.Kernel, table, priority int) error {
 	err := r.Put(k, table, priority)
-	for _, notThere := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL} {
-		if errors.Is(err, notThere) {
-			return nil
-		}
+	if kernel.IsAny(err, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EINVAL) {
+		return nil
 	}
 	return err
 }

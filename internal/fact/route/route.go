@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -221,8 +220,7 @@ func HasDefault(k *kernel.Kernel, side kernel.Side, six bool) (bool, error) {
 // nowhere reports whether there is no way: no route, or one of the types
 // unreachable, prohibit or blackhole (net/ipv4/fib_semantics.c, fib_props).
 func nowhere(err error) bool {
-	is := func(no error) bool { return errors.Is(err, no) }
-	return slices.ContainsFunc([]error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, fs.ErrNotExist}, is)
+	return kernel.IsAny(err, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, fs.ErrNotExist)
 }
 
 // HostLink is the host's link on the way to an address, "" where there is none.
