@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/catena-cni/catena/internal/cni"
@@ -25,14 +26,15 @@ func (c Conf) Clone() Conf {
 	return maps.Clone(c)
 }
 
-// Get is the value of a key, nil where it is not there or empty.
-func (c Conf) Get(key string) json.RawMessage {
-	for k, value := range c {
-		if strings.EqualFold(k, key) && !conf.Empty(value) {
-			return value
+// Get is the value of a key, nil where it is not there or empty. Of several that
+// differ in case it is the last, which a plugin takes too: they are written in order.
+func (c Conf) Get(key string) (value json.RawMessage) {
+	for _, k := range slices.Sorted(maps.Keys(c)) {
+		if strings.EqualFold(k, key) && !conf.Empty(c[k]) {
+			value = c[k]
 		}
 	}
-	return nil
+	return value
 }
 
 // Has reports whether a key is there.

@@ -44,6 +44,12 @@ func TestConf(t *testing.T) {
 	if _, err := parse(t, `{"Type":["bridge"]}`).Type(); err == nil || !strings.Contains(err.Error(), `type is ["bridge"]`) {
 		t.Error(err)
 	}
+	several := parse(t, `{"type":"c","TYPE":"a","Type":"b","tYpe":null}`)
+	for range 20 { // maps are in no order
+		if kind, err := several.Type(); kind != "c" || err != nil {
+			t.Errorf("of several: %q %v", kind, err)
+		}
+	}
 	if err := d.Set("x", func() {}); err == nil {
 		t.Error("a function was written as JSON")
 	}

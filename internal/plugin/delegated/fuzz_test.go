@@ -12,7 +12,8 @@ import (
 // FuzzFind reads files of any content, upstream's too: what is kept is handed on as it was,
 // and kept again says the same.
 func FuzzFind(f *testing.F) {
-	for _, text := range []string{usualConf, `{"name":"n","type":"bridge"}`, `{"name":"n"}`, `null`, `[]`, ``, `{"name":"n","type":"../x"}`, `{"name":5,"type":"bridge"}`} {
+	for _, text := range []string{usualConf, `{"name":"n","type":"bridge"}`, `{"name":"n"}`, `null`, `[]`, ``, `{"name":"n","type":"../x"}`, `{"name":5,"type":"bridge"}`,
+		`{"CAtenA":{},"nAme":"n","tYpe":"0"}`, `{"type":"a","TYPE":"b","Name":"n","name":"m"}`} {
 		f.Add([]byte(text))
 	}
 	folder := state.Folder(f.TempDir())

@@ -164,11 +164,10 @@ func (r Record) Restore() error {
 func Keep(folder state.Folder, at name.Attachment, netns string, conf Conf) (kept, replaced Record, err error) {
 	marked := conf.Clone()
 	o, err := ownerOf(at, netns)
-	if err = errors.Join(err, marked.Set(mark, o)); err != nil {
-		return kept, replaced, err
-	}
-	content, err := json.Marshal(marked)
-	if err != nil {
+	text, terr := json.Marshal(o)
+	marked[mark] = text
+	content, cerr := json.Marshal(marked)
+	if err = errors.Join(err, terr, cerr); err != nil {
 		return kept, replaced, err
 	}
 	kept = Record{Conf: conf, Owner: at, Netns: netns, folder: folder, key: keyOf(at), content: content}
