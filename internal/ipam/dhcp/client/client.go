@@ -20,7 +20,8 @@ import (
 // Client speaks for one attachment in one family.
 type Client interface {
 	// Acquire gets a lease, of the requested address where the server can give it,
-	// and tries until the context ends.
+	// and tries until the context ends. A lease beside an error is one that a server
+	// may have given all the same, and is the caller's to release.
 	Acquire(ctx context.Context, k *kernel.Kernel, requested netip.Addr) (*Lease, error)
 	// Extend asks once for more time: the server that gave the lease, or after
 	// its Rebind time any server. The answer may be another lease. ErrSilent and
@@ -58,33 +59,37 @@ func (r retryable) Unwrap() error { return r.error }
 // session is what is said over one socket to get a lease.
 type session interface {
 	// request gets a lease, of the requested address where the server can give it.
+	// Beside an error it is as with Client's Acquire.
 	request(ctx context.Context, requested netip.Addr) (*Lease, error)
 	// owner is who has an address already, or empty.
 	owner(ctx context.Context, a netip.Addr) (string, error)
 	decline(ctx context.Context, l *Lease) error
-	release(l *Lease) error
 }
 
 // acquire gets a lease of an address that nobody has. It begins again until it
 // succeeds, fails in a way that does not change, or the context ends. An address
 // is requested once.
 func acquire(ctx context.Context, p Patience, s session, requested netip.Addr) (*Lease, error) {
+	var given *Lease // by a server whose answer was lost
 	var last error
 	for pause := p.first(); ; pause = p.next(pause) {
 		lease, err := s.request(ctx, requested)
+		if lease != nil {
+			given = lease
+		}
 		if err == nil {
-			err = claim(ctx, s, lease)
+			given, err = claim(ctx, s, lease)
 		}
 		if err == nil {
 			return lease, nil
 		}
 		if ctx.Err() != nil || !errors.As(err, new(retryable)) {
-			return nil, errors.Join(err, last)
+			return given, errors.Join(err, last)
 		}
 		requested, last = netip.Addr{}, err
 		select {
 		case <-ctx.Done():
-			return nil, last
+			return given, last
 		case <-time.After(jitter(pause)):
 		}
 	}
@@ -92,16 +97,13 @@ func acquire(ctx context.Context, p Patience, s session, requested netip.Addr) (
 
 // claim gives a lease up whose address somebody has, of whom the server does not
 // know.
-func claim(ctx context.Context, s session, lease *Lease) error {
+func claim(ctx context.Context, s session, lease *Lease) (*Lease, error) {
 	address := lease.Address.Addr()
 	owner, err := s.owner(ctx, address)
-	if err != nil { // as when nobody waits for the lease any more
-		return errors.Join(err, s.release(lease))
+	if err != nil || owner == "" {
+		return lease, err
 	}
-	if owner != "" {
-		return errors.Join(retryable{fmt.Errorf("%v is in use by %s", address, owner)}, s.decline(ctx, lease))
-	}
-	return nil
+	return nil, errors.Join(retryable{fmt.Errorf("%v is in use by %s", address, owner)}, s.decline(ctx, lease))
 }
 
 // answerMax is the size of the largest answer that is read: more than is offered

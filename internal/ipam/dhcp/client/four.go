@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -142,16 +143,27 @@ func (s session4) request(ctx context.Context, requested netip.Addr) (*Lease, er
 	if err != nil {
 		return nil, fmt.Errorf("DHCPDISCOVER: %w", err)
 	}
+	offered, err := offerOf(offer, s.frames.sender)
+	if err != nil {
+		return nil, err
+	}
 	m = s.message(dhcpv4.MessageTypeRequest, s.link.MAC, dhcpv4.OptRequestedIPAddress(offer.YourIPAddr), dhcpv4.OptServerIdentifier(offer.ServerIdentifier()))
 	m.TransactionID = offer.TransactionID
 	step, cancel := context.WithTimeout(ctx, s.Patience.Answer)
 	defer cancel()
 	sent := time.Now()
 	ack, err := s.ask(step, s.conn, servers4, m, dhcpv4.MessageTypeAck)
-	if err != nil { // the server changed its mind, or is gone
-		return nil, retryable{fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)}
+	if errors.Is(err, ErrRefused) { // the server changed its mind
+		offered = nil
 	}
-	return leaseOf(ack, s.frames.sender, sent)
+	if err != nil {
+		return offered, retryable{fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)}
+	}
+	lease, err := leaseOf(ack, s.frames.sender, sent)
+	if err != nil {
+		return offered, err
+	}
+	return lease, nil
 }
 
 func (s session4) owner(ctx context.Context, a netip.Addr) (string, error) {
@@ -162,10 +174,6 @@ func (s session4) decline(_ context.Context, l *Lease) error {
 	m := s.message(dhcpv4.MessageTypeDecline, s.link.MAC, dhcpv4.OptRequestedIPAddress(l.Address.Addr().AsSlice()), dhcpv4.OptServerIdentifier(l.Server.AsSlice()))
 	_, err := s.conn.WriteTo(m.ToBytes(), servers4)
 	return err
-}
-
-func (s session4) release(l *Lease) error {
-	return s.Release(s.k, l, Segment{Index: s.link.Index, MAC: s.link.MAC.String()})
 }
 
 // Extend is Client's.
@@ -227,24 +235,31 @@ func (f Four) Release(k *kernel.Kernel, lease *Lease, segment Segment) error {
 // mtuMin is the smallest MTU that a server may set (RFC 2132 section 5.1).
 const mtuMin = 68
 
-// leaseOf reads an acknowledgement.
-func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease, error) {
-	ip, _ := netip.AddrFromSlice(ack.YourIPAddr.To4())
+// offerOf reads the address and the server of a message.
+func offerOf(m *dhcpv4.DHCPv4, from net.HardwareAddr) (*Lease, error) {
+	ip, _ := netip.AddrFromSlice(m.YourIPAddr.To4())
 	if err := usable(ip); err != nil {
 		return nil, err
 	}
+	server, _ := netip.AddrFromSlice(m.ServerIdentifier().To4())
+	if !server.IsValid() {
+		return nil, fmt.Errorf("the server gave %v and does not say who it is (option 54)", ip)
+	}
+	return &Lease{Address: netip.PrefixFrom(ip, ip.BitLen()), Server: server, ServerMAC: from.String()}, nil
+}
+
+// leaseOf reads an acknowledgement.
+func leaseOf(ack *dhcpv4.DHCPv4, from net.HardwareAddr, sent time.Time) (*Lease, error) {
+	l, err := offerOf(ack, from)
+	if err != nil {
+		return nil, err
+	}
+	ip := l.Address.Addr()
 	ones, bits := ack.SubnetMask().Size()
 	if bits != 32 || ones == 0 {
 		return nil, fmt.Errorf("the server gave %v without a subnet mask (option 1)", ip)
 	}
-	server, _ := netip.AddrFromSlice(ack.ServerIdentifier().To4())
-	if !server.IsValid() {
-		return nil, fmt.Errorf("the server gave %v and does not say who it is (option 54)", ip)
-	}
-	l := &Lease{
-		Address: netip.PrefixFrom(ip, ones), Server: server, ServerMAC: from.String(),
-		DNS: addrs(ack.DNS()), NTP: addrs(ack.NTPServers()),
-	}
+	l.Address, l.DNS, l.NTP = netip.PrefixFrom(ip, ones), addrs(ack.DNS()), addrs(ack.NTPServers())
 	if routers := addrs(ack.Router()); len(routers) > 0 {
 		l.Gateway = routers[0]
 	}

@@ -69,17 +69,19 @@ type releaseMessage struct {
 func (m releaseMessage) send(k *kernel.Kernel, name string, s Segment) error {
 	l, err := k.Link(kernel.Pod, name)
 	if err == nil && l.Index == s.Index && l.Up() {
-		return m.sendOnLink(k, kernel.Pod, l)
+		if err = m.sendOnLink(k, kernel.Pod, l); err == nil {
+			return nil
+		}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err = m.sendOnSegment(k, s); err == nil {
+	onSegment := m.sendOnSegment(k, s)
+	if onSegment == nil {
 		return nil
 	}
 	// The server looks at what a message says, not at where it comes from.
 	if routed := m.sendFromHost(); routed != nil {
-		return errors.Join(err, routed)
+		return errors.Join(err, onSegment, routed)
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -80,23 +79,19 @@ func (s Six) open(ctx context.Context, k *kernel.Kernel) (session6, error) {
 	return session6{s, udp, k, l}, err
 }
 
-// ask sends a message until an answer comes that is of one of the types. A Reply
-// to a Solicit has to commit the lease at once.
-func (s session6) ask(ctx context.Context, m *dhcpv6.Message, types ...dhcpv6.MessageType) (*dhcpv6.Message, error) {
+// ask sends a message until an answer of a type comes.
+func (s session6) ask(ctx context.Context, m *dhcpv6.Message, want dhcpv6.MessageType) (*dhcpv6.Message, error) {
 	message := func(elapsed time.Duration) []byte {
 		m.UpdateOption(dhcpv6.OptElapsedTime(elapsed))
 		return m.ToBytes()
 	}
 	return ask(ctx, s.Patience, s, nclient6.AllDHCPRelayAgentsAndServers, message, func(b []byte) (*dhcpv6.Message, error) {
 		a, err := dhcpv6.MessageFromBytes(b)
-		if err != nil || a.TransactionID != m.TransactionID || !slices.Contains(types, a.MessageType) {
+		if err != nil || a.TransactionID != m.TransactionID || a.MessageType != want {
 			return nil, nil // somebody else's, or rubbish
 		}
 		id := a.Options.ClientID()
 		if id == nil || !id.Equal(s.duid) || a.Options.ServerID() == nil {
-			return nil, nil
-		}
-		if a.MessageType == dhcpv6.MessageTypeReply && m.MessageType == dhcpv6.MessageTypeSolicit && a.GetOneOption(dhcpv6.OptionRapidCommit) == nil {
 			return nil, nil
 		}
 		return a, nil
@@ -130,13 +125,10 @@ func (s Six) Acquire(ctx context.Context, k *kernel.Kernel, requested netip.Addr
 		return nil, err
 	}
 	lease, err := acquire(ctx, s.Patience, session, requested)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = awaitRouter(ctx, k, asked.Add(routerWait))
 	}
-	if err := awaitRouter(ctx, k, asked.Add(routerWait)); err != nil { // as when nobody waits for the lease any more
-		return nil, errors.Join(err, session.release(lease))
-	}
-	return lease, nil
+	return lease, err
 }
 
 // enable has IPv6 on the interface.
@@ -154,24 +146,25 @@ func (s Six) enable(k *kernel.Kernel) error {
 	return nil
 }
 
-// request asks for an offer, and then for what was offered, unless the offer is
-// the lease already.
+// request asks for an offer, and then for what was offered. It does without Rapid
+// Commit (RFC 8415 section 21.14): a server that lends at once, and whose answer is
+// lost, keeps an address for nobody, and nobody knows which to give back.
 func (s session6) request(ctx context.Context, requested netip.Addr) (*Lease, error) {
 	sent := time.Now()
-	answer, err := s.ask(ctx, s.message(dhcpv6.MessageTypeSolicit, nil, requested, wanted, dhcpv6.WithRapidCommit), dhcpv6.MessageTypeAdvertise, dhcpv6.MessageTypeReply)
+	answer, err := s.ask(ctx, s.message(dhcpv6.MessageTypeSolicit, nil, requested, wanted), dhcpv6.MessageTypeAdvertise)
 	if err != nil {
 		return nil, fmt.Errorf("DHCPv6 Solicit: %w", err)
 	}
-	lease, err := s.leaseOf(answer, sent)
+	offered, err := s.leaseOf(answer, sent)
 	if err != nil {
 		return nil, retryable{fmt.Errorf("DHCPv6 Solicit: %w", err)}
 	}
-	if answer.MessageType == dhcpv6.MessageTypeReply {
-		return lease, nil
+	lease, err := s.step(ctx, s.message(dhcpv6.MessageTypeRequest, offered.ServerID, offered.Address.Addr(), wanted))
+	if errors.Is(err, ErrRefused) {
+		offered = nil
 	}
-	lease, err = s.step(ctx, s.message(dhcpv6.MessageTypeRequest, lease.ServerID, lease.Address.Addr(), wanted))
 	if err != nil {
-		return nil, retryable{fmt.Errorf("DHCPv6 Request: %w", err)}
+		return offered, retryable{fmt.Errorf("DHCPv6 Request: %w", err)}
 	}
 	return lease, nil
 }
@@ -190,10 +183,6 @@ func (s session6) decline(ctx context.Context, l *Lease) error {
 		return nil
 	}
 	return err
-}
-
-func (s session6) release(l *Lease) error {
-	return s.Release(s.k, l, Segment{Index: s.link.Index, MAC: s.link.MAC.String()})
 }
 
 // Extend is Client's.

@@ -27,6 +27,12 @@ func (c keeper) lease() (lease, applied *client.Lease) {
 	return c.record.Leases[c.family], c.record.Applied[c.family]
 }
 
+func (c keeper) segment() client.Segment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record.Segment
+}
+
 // guard turns a panic into an error. What a server sends is read far below: one
 // that finds a fault there is not to end the leases of all pods.
 func guard(do func() error) (err error) {
@@ -46,12 +52,12 @@ func (c keeper) acquire(ctx context.Context, requested netip.Addr) error {
 	}
 	defer k.Close()
 	l, err := c.client.Acquire(ctx, k, requested)
+	if l != nil { // also beside an error, to be released
+		uerr := c.update(func(r *Record) { r.Leases[c.family], r.Applied[c.family] = l, l })
+		err = errors.Join(err, uerr)
+	}
 	if err != nil {
 		return fmt.Errorf("IPv%s: %w", c.family, err)
-	}
-	err = c.update(func(r *Record) { r.Leases[c.family], r.Applied[c.family] = l, l })
-	if err != nil {
-		return err
 	}
 	return lowerMTU(k, c.at.IfName, l.MTU)
 }
@@ -139,10 +145,13 @@ func (c keeper) replace(ctx context.Context, k *kernel.Kernel, lost *client.Leas
 	ctx, cancel := context.WithTimeout(ctx, min(c.daemon.Limit, longestPause))
 	defer cancel()
 	l, err := c.client.Acquire(ctx, k, requested)
-	if err != nil {
-		return err
+	if err == nil {
+		return c.apply(k, l)
 	}
-	return c.apply(k, l)
+	if l != nil {
+		err = errors.Join(err, c.client.Release(k, l, c.segment()))
+	}
+	return err
 }
 
 // apply brings the pod to a lease, nil for none: first in the record, so that
