@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/catena-cni/catena/internal/kernel"
+	"github.com/catena-cni/catena/internal/state"
 )
 
 // A Request asks for one address of each set.
@@ -206,8 +207,10 @@ func (c *choice) obtain(addr netip.Addr) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err != nil:
+	case errors.Is(err, state.ErrDamaged):
 		return fmt.Errorf("requested address %s is in use: %w: %w", addr, fs.ErrExist, err)
+	case err != nil:
+		return fmt.Errorf("requested address %s: whether it is in use is not known: %w", addr, err)
 	case c.abandoned(e) == "":
 		return &HeldError{Address: addr, Holder: e.owner, Netns: c.origin(e).Netns.Path, File: c.file(addr)}
 	}

@@ -26,6 +26,9 @@ func allowlist() (allowed []*regexp.Regexp, exists bool, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
+	if err != nil && !errors.Is(err, state.ErrDamaged) {
+		err = cni.WithCode(cni.CodeIO, err) // which is not the configuration's fault
+	}
 	if err != nil {
 		return nil, true, err
 	}
