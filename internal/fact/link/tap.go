@@ -71,14 +71,14 @@ func (t Tap) open(k *kernel.Kernel) (tun *os.File, err error) {
 		if tun, err = openTun(); err != nil {
 			return err
 		}
-		if _, err = setIff(tun, t.Link, t.flags(), t.SELinux); err != nil {
+		if _, err = setIff(tun, t.Link, t.flags(), t.SELinux); errors.Is(err, unix.EBUSY) {
+			err = cni.Taken("interface %s is in the pod's network namespace already", t.Link)
+		}
+		if err != nil {
 			tun.Close()
 		}
 		return err
 	})
-	if errors.Is(err, unix.EBUSY) {
-		return nil, cni.Taken("interface %s is in the pod's network namespace already", t.Link)
-	}
 	return tun, err
 }
 
