@@ -213,6 +213,10 @@ func TestNobodyAnswers(t *testing.T) {
 	w.Same("no server", before, strings.ReplaceAll(w.Text(), "# /run/cni/dhcp.sock\n", ""))
 }
 
+// loseAnswers has the host lose each DHCPACK, by its first option, and each Reply of
+// DHCPv6.
+const loseAnswers = "nft 'table inet lost { chain out { type filter hook output priority 0; udp sport 67 @th,1984,24 0x350105 drop; udp sport 547 @th,64,8 7 drop; }; }'"
+
 // TestAnswerIsLost: a server that has lent an address, and whose answer nobody waits
 // for any more, gets it back: when the plugin is killed, and when a DEL comes.
 func TestAnswerIsLost(t *testing.T) {
@@ -222,8 +226,7 @@ func TestAnswerIsLost(t *testing.T) {
 	kerneltest.NeedsPrograms(t, "nft")
 	server := w.dnsmasq(range4(50, 99), "--dhcp-range=2001:db8::100,2001:db8::1ff,64,2m")
 	w.daemon()
-	// Lost are a DHCPACK, by its first option, and a Reply of DHCPv6.
-	w.Run("nft 'table inet lost { chain out { type filter hook output priority 0; udp sport 67 @th,1984,24 0x350105 drop; udp sport 547 @th,64,8 7 drop; }; }'")
+	w.Run(loseAnswers)
 	for _, family := range []struct{ key, has string }{{`"family":["4"]`, subnet}, {`"family":["6"]`, "2001:db8::1"}} {
 		for _, end := range []string{"killed", "DEL"} {
 			pending := w.Begin(kerneltest.Call{Bin: w.bin, Plugin: "bridge", Conf: conf(family.key)})

@@ -43,12 +43,14 @@ func TestUpstream(t *testing.T) {
 }
 
 // TestTakenOver: a pod that upstream's daemon got a lease for keeps its address
-// with ours: the first CHECK takes the lease over.
+// with ours: the first CHECK takes the lease over, and one that is killed gives
+// nothing back that the pod has.
 func TestTakenOver(t *testing.T) {
 	t.Parallel()
 	theirs := kerneltest.Upstream(t, "dhcp")
 	w := newWorld(t)
-	w.dnsmasq(range4(50, 99))
+	kerneltest.NeedsPrograms(t, "nft")
+	server := w.dnsmasq(range4(50, 99))
 	w.Run("ip link add host0 type veth peer name eth0 netns " + w.Pod + " && ip link set host0 master br0 up && pod ip link set eth0 up")
 	old := w.start(theirs, "daemon")
 	w.settled("[ -S /run/cni/dhcp.sock ]")
@@ -60,7 +62,15 @@ func TestTakenOver(t *testing.T) {
 		t.Errorf("CHECK of a pod without its address: %d %s", a.Code, a.Msg)
 	}
 	w.Run("pod ip addr add " + got.IPs[0].Address.String() + " dev eth0")
-	w.Must(check)
+	w.Run(loseAnswers)
+	killed := w.Begin(check)
+	server.hears(2, "DHCPACK")
+	killed.Kill()
+	w.Run("nft delete table inet lost")
+	w.Must(check) // which waits for what is under way
+	if n := server.count("DHCPRELEASE"); n != 0 {
+		t.Errorf("%d releases", n)
+	}
 	daemon.hears(1, "net/c1/eth0: "+got.IPs[0].Address.String()+" until")
 	w.Must(check)
 }

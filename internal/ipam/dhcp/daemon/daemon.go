@@ -110,7 +110,11 @@ func (d *Daemon) allocate(ctx context.Context, a Args) (*cni.Result, error) {
 	if err := r.acquire(nil); err != nil {
 		return nil, err
 	}
-	return r.keep()
+	if r.Err() != nil { // at the last moment
+		r.release()
+		return nil, context.Cause(r)
+	}
+	return r.keep(), nil
 }
 
 // NoLease begins the error of a check that found none.
@@ -136,7 +140,7 @@ func (d *Daemon) check(ctx context.Context, a Args) (*cni.Result, error) {
 	if err := r.adopt(); err != nil {
 		return nil, none(err)
 	}
-	return r.keep()
+	return r.keep(), nil // also where nobody waits: the pod lives
 }
 
 // release ends what the attachment has or is about to get. An unknown one has no

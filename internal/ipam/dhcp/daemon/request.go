@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/catena-cni/catena/internal/cni"
 	"github.com/catena-cni/catena/internal/cni/conf"
 	"github.com/catena-cni/catena/internal/fact/addr"
+	"github.com/catena-cni/catena/internal/ipam/dhcp/client"
 	"github.com/catena-cni/catena/internal/kernel"
 	"github.com/catena-cni/catena/internal/state/name"
 )
@@ -113,10 +115,19 @@ func (r *request) acquire(requested map[string]netip.Addr) error {
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
+		r.spare(requested)
 		return errors.Join(err, r.forget())
 	}
 	log.Printf("%s: %s", r.at, r.leases())
 	return nil
+}
+
+// spare keeps servers from being told of leases of addresses, by family, that the
+// pod has already: it goes on using them until its DEL, whoever keeps them.
+func (r *request) spare(has map[string]netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.record.Leases, func(family string, l *client.Lease) bool { return l.Address.Addr() == has[family] })
 }
 
 // adopt gets leases for the addresses that a pod has by the previous result, or
@@ -131,6 +142,7 @@ func (r *request) adopt() error {
 	}
 	for _, c := range r.keepers {
 		if l, _ := c.lease(); l.Address.Addr() != requested[c.family] {
+			r.spare(requested)
 			r.release()
 			return fmt.Errorf("the pod has %v, and the server gives it %v", requested[c.family], l.Address.Addr())
 		}
@@ -172,13 +184,8 @@ func (r *request) lent() (map[string]netip.Addr, error) {
 	return out, nil
 }
 
-// keep keeps the leases and gives the result, unless nobody waits for it any more:
-// the plugin went away, or a release came, at the last moment.
-func (r *request) keep() (*cni.Result, error) {
-	if r.Err() != nil {
-		r.release()
-		return nil, context.Cause(r)
-	}
+// keep keeps the leases and gives the result.
+func (r *request) keep() *cni.Result {
 	r.attachment.keep(false)
-	return r.result(), nil
+	return r.result()
 }
