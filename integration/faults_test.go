@@ -154,7 +154,7 @@ func (p *patient) adds(c conf, prev any, kind string) (n, failed int) {
 		if err != nil {
 			failed++
 			result = prev
-			if blaming.MatchString(err.Error()) {
+			if blaming.MatchString(err.Error()) || strings.Contains(err.Error(), "exists") {
 				p.t.Errorf("ADD with %s blames the configuration, or somebody else: %v", fault, err)
 			}
 		}

@@ -42,8 +42,8 @@ func (r Records[T]) key(at name.Attachment) string {
 func (r Records[T]) Claim(record T) error { return r.write(r.Folder.Claim, record) }
 
 // ClaimOver is Claim, but for a record that is there and gives way: what it speaks
-// of is taken away, or its error says that it does not. One that cannot be read
-// speaks for nobody.
+// of is taken away, or its error says that it does not. A damaged one speaks for
+// nobody.
 func (r Records[T]) ClaimOver(record T, giveWay func(before T) error) error {
 	err := r.Claim(record)
 	if !errors.Is(err, fs.ErrExist) {

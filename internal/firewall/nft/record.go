@@ -73,7 +73,7 @@ func (r record) in() (*table, error) {
 // claim writes the record of new members. Where the attachment has one already,
 // it is an error, unless that is of an ADD that did not come to its end, or of a
 // pod that is gone: a container that starts again after a crash, for which nobody
-// said DEL. A record that cannot be read speaks for nobody.
+// said DEL. A damaged record speaks for nobody.
 func (m Members) claim(c conn, k *kernel.Kernel) error {
 	owed, found, err := pending(m.Kind).Find(m.Owner)
 	if found {

@@ -4,23 +4,18 @@
 package othertables
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/catena-cni/catena/internal/firewall/nft/wire"
+	"github.com/catena-cni/catena/internal/kernel"
 )
 
 // absent are the answers of a kernel that has no such table or chain, or no
 // nftables at all.
 func absent(err error) bool {
-	for _, no := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
-		if errors.Is(err, no) {
-			return true
-		}
-	}
-	return false
+	return kernel.IsAny(err, unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT)
 }
 
 // HasChain looks for a chain, with one question by name.

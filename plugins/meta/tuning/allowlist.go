@@ -23,14 +23,13 @@ const allowlistMax = 1 << 20
 // everything below net is allowed; an empty one allows nothing.
 func allowlist() (allowed []*regexp.Regexp, exists bool, err error) {
 	text, err := state.ReadTrusted(allowlistFile, allowlistMax)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, false, nil
-	}
-	if err != nil && !errors.Is(err, state.ErrDamaged) {
-		err = cni.WithCode(cni.CodeIO, err) // which is not the configuration's fault
-	}
-	if err != nil {
+	case errors.Is(err, state.ErrDamaged):
 		return nil, true, err
+	case err != nil:
+		return nil, true, cni.WithCode(cni.CodeIO, err) // which is not the configuration's fault
 	}
 	allowed, err = parseAllowlist(string(text))
 	return allowed, true, err

@@ -59,7 +59,7 @@ func (r retryable) Unwrap() error { return r.error }
 // session is what is said over one socket to get a lease.
 type session interface {
 	// request gets a lease, of the requested address where the server can give it.
-	// Beside an error it is as with Client's Acquire.
+	// A lease beside an error is what was asked for, and not answered well.
 	request(ctx context.Context, requested netip.Addr) (*Lease, error)
 	// owner is who has an address already, or empty.
 	owner(ctx context.Context, a netip.Addr) (string, error)
@@ -74,11 +74,11 @@ func acquire(ctx context.Context, p Patience, s session, requested netip.Addr) (
 	var last error
 	for pause := p.first(); ; pause = p.next(pause) {
 		lease, err := s.request(ctx, requested)
-		if lease != nil {
-			given = lease
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			given, err = claim(ctx, s, lease)
+		case lease != nil && !errors.Is(err, ErrRefused):
+			given = lease
 		}
 		if err == nil {
 			return lease, nil

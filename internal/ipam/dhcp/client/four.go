@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -153,10 +152,7 @@ func (s session4) request(ctx context.Context, requested netip.Addr) (*Lease, er
 	defer cancel()
 	sent := time.Now()
 	ack, err := s.ask(step, s.conn, servers4, m, dhcpv4.MessageTypeAck)
-	if errors.Is(err, ErrRefused) { // the server changed its mind
-		offered = nil
-	}
-	if err != nil {
+	if err != nil { // the server changed its mind, or is gone
 		return offered, retryable{fmt.Errorf("DHCPREQUEST for %v: %w", offer.YourIPAddr, err)}
 	}
 	lease, err := leaseOf(ack, s.frames.sender, sent)

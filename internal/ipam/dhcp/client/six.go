@@ -160,9 +160,6 @@ func (s session6) request(ctx context.Context, requested netip.Addr) (*Lease, er
 		return nil, retryable{fmt.Errorf("DHCPv6 Solicit: %w", err)}
 	}
 	lease, err := s.step(ctx, s.message(dhcpv6.MessageTypeRequest, offered.ServerID, offered.Address.Addr(), wanted))
-	if errors.Is(err, ErrRefused) {
-		offered = nil
-	}
 	if err != nil {
 		return offered, retryable{fmt.Errorf("DHCPv6 Request: %w", err)}
 	}

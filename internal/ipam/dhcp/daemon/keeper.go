@@ -53,8 +53,7 @@ func (c keeper) acquire(ctx context.Context, requested netip.Addr) error {
 	defer k.Close()
 	l, err := c.client.Acquire(ctx, k, requested)
 	if l != nil { // also beside an error, to be released
-		uerr := c.update(func(r *Record) { r.Leases[c.family], r.Applied[c.family] = l, l })
-		err = errors.Join(err, uerr)
+		err = errors.Join(err, c.update(func(r *Record) { r.Leases[c.family], r.Applied[c.family] = l, l }))
 	}
 	if err != nil {
 		return fmt.Errorf("IPv%s: %w", c.family, err)
